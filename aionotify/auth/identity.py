@@ -1,0 +1,83 @@
+"""Who a stream belongs to, and the protocols by which that is found out.
+
+Values and protocols only: nothing here asks anybody anything.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from aiohttp import web
+
+from aionotify.errors import AuthFailed
+
+MAX_USER_ID = 256  # characters, as long as a recipient_id may be
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user, as somebody we trust has named them.
+
+    `expires_at` is in unix seconds (``time.time()``); None when the end is not known.
+    """
+
+    user_id: str
+    expires_at: float | None = None
+
+
+class Authenticator(Protocol):
+    """Says who a request is from.
+
+    An authenticator with ``async def start(self)`` or ``async def close(self)`` has them called
+    with the application's own start and end.
+    """
+
+    async def authenticate(self, request: web.Request) -> Identity:
+        """Return the identity behind `request`; raise an `AuthError` if there is none."""
+        ...
+
+
+@runtime_checkable
+class Revalidator(Protocol):
+    """An authenticator that remembers answers, and so can also be asked for a fresh one."""
+
+    async def revalidate(self, request: web.Request) -> Identity:
+        """Like `authenticate`, but not from memory.
+
+        `request` is the one that opened the stream. `InvalidToken` is a definite refusal; any
+        other `AuthError` says nothing about the user.
+        """
+        ...
+
+
+async def revalidate(authenticator: Authenticator, request: web.Request) -> Identity:
+    """Ask again about the request that opened a stream, afresh where `authenticator` can."""
+    if isinstance(authenticator, Revalidator):
+        return await authenticator.revalidate(request)
+    return await authenticator.authenticate(request)
+
+
+def user_id_from(value: object) -> str:
+    """Check a user id and return it as text; ``42`` and ``"42"`` are the same user.
+
+    A user id is what events name in `recipient_id`: a string of 1 to 256 characters or an
+    integer, without control characters, and never ``"*"``, which is everyone.
+
+    Raises AuthFailed: what names users has named something that cannot be one.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        # A decimal of unbounded length costs quadratic time to write out.
+        value = str(value) if value.bit_length() <= 1024 else ""
+    if not isinstance(value, str):
+        raise AuthFailed("the user id is neither a string nor an integer")
+    if not 1 <= len(value) <= MAX_USER_ID:
+        raise AuthFailed(f"the user id is not 1 to {MAX_USER_ID} characters long")
+    if value == "*":
+        raise AuthFailed('the user id is "*", which stands for everyone')
+    if any(_is_forbidden(char) for char in value):
+        raise AuthFailed("the user id contains a control character")
+    return value
+
+
+def _is_forbidden(char: str) -> bool:
+    # C0, DEL and C1; and lone surrogates, which JSON can carry and UTF-8 (our Redis keys) cannot.
+    return char < " " or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff"
