@@ -1,0 +1,370 @@
+"""The configuration: every setting with its default, its limits and what it does.
+
+Durations are in seconds. A `Config` that `load_config` or `Config.from_mapping` returns has been
+checked; one that is put together in code is taken at its word. Knows nothing of who uses it.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, cast
+
+from marshmallow import ValidationError
+
+from aionotify.errors import ConfigError
+from aionotify.settings import (
+    Choice,
+    HttpURL,
+    Integer,
+    Kind,
+    ListOf,
+    Network,
+    Number,
+    Origin,
+    Path,
+    SecretText,
+    Setting,
+    StoreURL,
+    Text,
+    flatten,
+    schema_of,
+    setting,
+    settings_of,
+)
+from aionotify.sources import Sources
+
+_MIB = 1 << 20
+_DAY = 86400
+_HOST = Text("a host name, an IP address or unix:/path", r"unix:/.{1,100}|[A-Za-z0-9._:%-]{1,255}")
+_ALGORITHMS = (
+    *("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishKey:
+    """A key that lets its bearer publish to recipients that begin with `prefix`."""
+
+    key: str = field(repr=False)
+    prefix: str = ""
+
+
+class _PublishKeyKind(Kind):
+    quoted = False
+    secret = True
+    # It travels as a bearer token, so it consists of what RFC 6750 section 2.1 allows.
+    pattern = re.compile(r"[A-Za-z0-9\-._~+/]{16,256}=*")
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a key of 16 to 256 characters (letters, digits, - . _ ~ + /),"
+            " alone or as {key: ..., recipients: prefix}"
+        )
+
+    def _checked(self, value: Any) -> PublishKey:
+        if not isinstance(value, Mapping):
+            value = {"key": value}
+        key, prefix = value.get("key"), value.get("recipients", "")
+        if (
+            not value.keys() <= {"key", "recipients"}
+            or not self.pattern.fullmatch(key)
+            or not isinstance(prefix, str)
+            or not prefix.isprintable()
+            or len(prefix) > 256
+        ):
+            raise ValueError
+        return PublishKey(key, prefix)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """The public address and what may come in through it."""
+
+    host: str = setting(_HOST, "127.0.0.1", "Address to listen on; unix:/path for a Unix socket")
+    port: int = setting(Integer(0, 65535), 8001, "Port to listen on; 0 takes any free one")
+    workers: int = setting(Integer(1, 256), 1, "Processes that share the port")
+    max_streams: int = setting(
+        Integer(0, 10_000_000), 0, "Open streams per process; 0 is what the open-file limit leaves"
+    )
+    max_streams_per_user: int = setting(
+        Integer(1, 100_000), 20, "Open streams per user and process"
+    )
+    max_streams_per_address: int = setting(
+        Integer(0, 1_000_000), 0, "Open streams per client address and process; 0 is no limit"
+    )
+    handshake_rate: float = setting(
+        Number(0, 1_000_000, "streams"),
+        0.0,
+        "New streams per second and process; 0 is no limit",
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        ListOf(Network()), (), "Networks whose X-Forwarded-For is believed"
+    )
+    drain: float = setting(
+        Number(0, 3600), 10.0, "Seconds over which open streams are ended when the process stops"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminConfig:
+    """Publishing over HTTP, and an address of its own for it."""
+
+    host: str = setting(_HOST, "127.0.0.1", "Address of /publish, /presence, /streams and /metrics")
+    port: int | None = setting(
+        Integer(0, 65535, nullable=True), None, "Its port; null puts them on the server's own"
+    )
+    publish_keys: tuple[PublishKey, ...] = setting(
+        ListOf(_PublishKeyKind()), (), "Keys of those who may publish; with none, nobody may"
+    )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong between these settings, by name."""
+        if len({item.key for item in self.publish_keys}) < len(self.publish_keys):
+            yield "publish_keys", "the same key is there twice"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MainHostConfig:
+    """The application that says whose a token is."""
+
+    url: str = setting(HttpURL(), "http://127.0.0.1:8000", "Address of the main host")
+    path: str = setting(
+        Text("a path that begins with /", r"/[^\s?#]{0,1024}"),
+        "/api/v1/is_user_auth/",
+        "Where it is asked about a token",
+    )
+    timeout: float = setting(Number(0.05, 60), 3.0, "Seconds to wait for its answer")
+    cache_ttl: float = setting(Number(0, _DAY), 30.0, "Seconds for which a good answer is kept")
+    refusal_ttl: float = setting(Number(0, 3600), 5.0, "Seconds for which a refusal is kept")
+    stale_if_error: float = setting(
+        Number(0, 7 * _DAY), 300.0, "Seconds for which a known token works while it fails"
+    )
+    max_concurrency: int = setting(Integer(1, 10_000), 100, "Requests to it at the same time")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JWTConfig:
+    """Tokens that prove themselves."""
+
+    key: str | None = setting(
+        SecretText("a key in PEM or JWK form, or a shared secret", nullable=True),
+        None,
+        "Key that signatures are checked with",
+    )
+    key_file: str | None = setting(
+        Path("the path of a file with a key", nullable=True), None, "File with that key"
+    )
+    jwks_url: str | None = setting(
+        HttpURL(nullable=True), None, "Address of a JSON Web Key Set with such keys"
+    )
+    algorithms: tuple[str, ...] = setting(
+        ListOf(Choice(*_ALGORITHMS)), (), "Signature algorithms that are accepted"
+    )
+    audience: str | None = setting(
+        Text("text of 1 to 256 characters", nullable=True), None, "The aud claim that is required"
+    )
+    issuer: str | None = setting(
+        Text("text of 1 to 256 characters", nullable=True), None, "The iss claim that is required"
+    )
+    user_claim: str = setting(Text("the name of a claim"), "sub", "Claim that holds the user id")
+    leeway: float = setting(Number(0, 300), 10.0, "Seconds by which clocks may differ")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong between these settings, by name."""
+        shared = [name for name in self.algorithms if name.startswith("HS")]
+        if not shared:
+            return
+        if len(shared) < len(self.algorithms):
+            # or a public key could be used as if it were the shared secret (RFC 8725 section 2.1)
+            yield "algorithms", "expected either shared-secret (HS) or public-key ones, got both"
+        elif self.jwks_url is not None:
+            yield (
+                "algorithms",
+                "expected public-key ones with jwks_url, got shared-secret (HS) ones",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthConfig:
+    """How a request says who it is from."""
+
+    method: str = setting(Choice("main_host", "jwt"), "main_host", "Who knows whose a token is")
+    cookie: str | None = setting(
+        Text("the name of a cookie", r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", nullable=True),
+        None,
+        "Cookie that may carry the token",
+    )
+    ticket_ttl: int = setting(Integer(1, 3600, "seconds"), 30, "Seconds for which a ticket is good")
+    revalidate: float = setting(
+        Number(1, _DAY), 300.0, "Seconds after which an open stream's token is asked about again"
+    )
+    main_host: MainHostConfig = field(default_factory=MainHostConfig)
+    jwt: JWTConfig = field(default_factory=JWTConfig)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong between these settings, by name."""
+        if self.method != "jwt":
+            return
+        given = [n for n in ("key", "key_file", "jwks_url") if getattr(self.jwt, n) is not None]
+        if len(given) != 1:
+            text = " and ".join(given) or "none"
+            yield "jwt", f"expected exactly one of key, key_file and jwks_url, got {text}"
+        if not self.jwt.algorithms:
+            yield "jwt.algorithms", "expected at least one with auth.method jwt, got none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisConfig:
+    """Where events come from and are kept."""
+
+    url: str = setting(
+        StoreURL(
+            *("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "embedded"),
+        ),
+        "redis://127.0.0.1:6379/0",
+        "Address of Redis; embedded:// starts a private server",
+    )
+    channel: str = setting(
+        Text("text of 1 to 256 characters"),
+        "push_notifications",
+        "Channel on which any producer may PUBLISH",
+    )
+    prefix: str = setting(
+        Text("1 to 64 letters, digits, - . or _", r"[A-Za-z0-9._-]{1,64}"),
+        "aionotify",
+        "What names of keys and channels begin with",
+    )
+    data_dir: str | None = setting(
+        Path("the path of a directory", nullable=True),
+        None,
+        "Where embedded:// keeps its data; null is a temporary directory",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsConfig:
+    """What an event may be."""
+
+    max_bytes: int = setting(Integer(256, 16 * _MIB, "bytes"), 65536, "Size of one event")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxConfig:
+    """The recent history of a recipient."""
+
+    max_events: int = setting(Integer(1, 100_000), 100, "Events kept per recipient")
+    retention: int = setting(
+        Integer(1, 366 * _DAY, "seconds"), 604800, "Seconds for which an event is kept"
+    )
+    idempotency: int = setting(
+        Integer(1, _DAY, "seconds"), 300, "Seconds in which the same id is not delivered twice"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamConfig:
+    """An open stream."""
+
+    # Whatever stands between us and the client cuts an idle connection after 30 to 100 seconds.
+    heartbeat: float = setting(Number(0.1, 90), 15.0, "Seconds between signs of life")
+    send_timeout: float = setting(
+        Number(0.1, 600), 30.0, "Seconds after which a client that takes nothing is cut off"
+    )
+    retry: int = setting(
+        Integer(100, 3_600_000, "milliseconds"), 3000, "Milliseconds before a client reconnects"
+    )
+    buffer: int = setting(
+        Integer(4096, 16 * _MIB, "bytes"), 65536, "Bytes a client may be behind in this process"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorsConfig:
+    """Pages of other origins."""
+
+    origins: tuple[str, ...] = setting(
+        ListOf(Origin()), (), "Origins whose pages may open streams, https://app.example.com"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """What is logged, on standard error."""
+
+    level: str = setting(
+        Choice("debug", "info", "warning", "error"), "info", "Least that is logged"
+    )
+    format: str = setting(Choice("text", "json"), "text", "One line of text or JSON each")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings. ``Config()`` has every default; change it with `dataclasses.replace`."""
+
+    server: ServerConfig = field(default_factory=ServerConfig)
+    admin: AdminConfig = field(default_factory=AdminConfig)
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    redis: RedisConfig = field(default_factory=RedisConfig)
+    events: EventsConfig = field(default_factory=EventsConfig)
+    inbox: InboxConfig = field(default_factory=InboxConfig)
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    cors: CorsConfig = field(default_factory=CorsConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    @staticmethod
+    def from_mapping(mapping: Mapping[str, Any]) -> "Config":
+        """Check `mapping`, sections within sections as in config.yaml, and return it as a Config.
+
+        Raises ConfigError with all problems at once.
+        """
+        return _check(mapping)
+
+
+SETTINGS: Mapping[str, Setting] = MappingProxyType({s.path: s for s in settings_of(Config)})
+"""Every setting by its dotted name, in the order of config.yaml."""
+
+_SCHEMA = schema_of(Config)
+
+
+def load_config(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    overrides: Mapping[str, str] = MappingProxyType({}),
+) -> Config:
+    """Return the configuration out of a file, systemd credentials, `environ` and `overrides`.
+
+    Each counts more than those before it. `path` is a YAML file, None for no file. `overrides`
+    are texts by dotted name, as flags give them.
+
+    Raises ConfigError with all problems at once.
+    """
+    sources = Sources(SETTINGS)
+    if path is not None:
+        sources.read_file(path)
+    sources.read_credentials(environ)
+    sources.read_environ(environ)
+    sources.read_overrides(overrides)
+    source = "configuration" if path is None else os.fspath(path)
+    return _check(sources.values, source, sources.problems, sources.origin)
+
+
+def _check(
+    values: Mapping[str, Any],
+    source: str = "configuration",
+    found: Mapping[str, str] = MappingProxyType({}),
+    origin: Callable[[str], str | None] = lambda path: None,
+) -> Config:
+    problems, config = dict(found), Config()
+    try:
+        config = cast("Config", _SCHEMA.load(values))
+    except ValidationError as error:
+        for path, text in flatten(error.messages, list(SETTINGS)):
+            where = origin(path)
+            problems.setdefault(path or "file", f"{text} ({where})" if where else text)
+    if problems:
+        raise ConfigError(dict(sorted(problems.items())), source)
+    return config

@@ -1,0 +1,371 @@
+"""What a setting is: how it is checked, how it is read from text, how it is explained.
+
+A section of the configuration is a frozen dataclass whose fields are made by `setting`. From that
+one table come the marshmallow schemas, the flags and environment variables, and the tests that
+compare it with the documentation. Knows no particular setting.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from reprlib import Repr
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+from marshmallow import RAISE, Schema, ValidationError, post_load
+from marshmallow import fields as ma
+
+from aionotify import yaml12
+
+T = TypeVar("T")
+
+_SHOWN = Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 80  # characters of a wrong value in an error
+
+
+class Kind(ma.Field[Any]):
+    """The values a setting may have.
+
+    `expected` completes the sentence "expected …". A wrong value is `quoted` beside it unless it
+    may contain a key or a password; a right one is `secret` if it is kept out of ``repr()``.
+    """
+
+    quoted = True
+    secret = False
+
+    def __init__(self, expected: str, *, nullable: bool = False) -> None:
+        self.expected = f"{expected}, or null" if nullable else expected
+        super().__init__(allow_none=nullable)
+
+    def make_error(self, key: str, **kwargs: Any) -> ValidationError:
+        """Word "null" like every other wrong value; marshmallow has no other error for us."""
+        return ValidationError(f"expected {self.expected}, got {key}")
+
+    def _checked(self, value: Any) -> Any:
+        """Return `value` as it will be used; raise ValueError or TypeError if it cannot be."""
+        raise NotImplementedError
+
+    def from_text(self, text: str) -> object:
+        """Return what `text` of a variable, a flag or a file means; it is not checked yet."""
+        return None if self.allow_none and text in ("", "null") else text
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        try:
+            return self._checked(value)
+        except (ValueError, TypeError):
+            given = _shown(value) if self.quoted else f"{kind_of(value)} that is not shown"
+            raise ValidationError(f"expected {self.expected}, got {given}") from None
+
+
+class Integer(Kind):
+    """A whole number; neither ``true`` nor ``"5"`` nor ``5.0`` is one."""
+
+    def __init__(self, low: int, high: int, unit: str = "", *, nullable: bool = False) -> None:
+        self.low, self.high = low, high
+        name = f"a whole number of {unit}" if unit else "a whole number"
+        super().__init__(f"{name} from {low} to {high}", nullable=nullable)
+
+    def _checked(self, value: Any) -> int:
+        if type(value) is not int or not self.low <= value <= self.high:
+            raise ValueError
+        return value
+
+    def from_text(self, text: str) -> object:
+        """Read a plain scalar of YAML."""
+        return _scalar(text)
+
+
+class Number(Kind):
+    """A number, with decimals or without."""
+
+    def __init__(self, low: float, high: float, unit: str = "seconds") -> None:
+        self.low, self.high = low, high
+        super().__init__(f"a number of {unit} from {low:.10g} to {high:.10g}")
+
+    def _checked(self, value: Any) -> float:
+        # NaN is in no range.
+        if type(value) not in (int, float) or not self.low <= value <= self.high:
+            raise ValueError
+        return float(value)
+
+    def from_text(self, text: str) -> object:
+        """Read a plain scalar of YAML."""
+        return _scalar(text)
+
+
+class Line(Kind):
+    """One line of printable text."""
+
+    def _checked(self, value: Any) -> str:
+        if not isinstance(value, str) or not value.isprintable():
+            raise TypeError
+        return self._parsed(value)
+
+    def _parsed(self, text: str) -> str:
+        """Return `text` as it will be used; raise ValueError if it cannot be."""
+        raise NotImplementedError
+
+
+class Text(Line):
+    """A line that `pattern` matches as a whole."""
+
+    def __init__(
+        self, expected: str, pattern: str = r".{1,256}", *, nullable: bool = False
+    ) -> None:
+        self.pattern = re.compile(pattern)
+        super().__init__(expected, nullable=nullable)
+
+    def _parsed(self, text: str) -> str:
+        if self.pattern.fullmatch(text) is None:
+            raise ValueError
+        return text
+
+
+class SecretText(Kind):
+    """Text that is never shown, up to 64 KiB; a PEM key has several lines."""
+
+    quoted = False
+    secret = True
+
+    def _checked(self, value: Any) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= 65536:
+            raise ValueError
+        return value
+
+
+class Path(Text):
+    """The path of a file or a directory; not quoted, a key may end up here by mistake."""
+
+    quoted = False
+
+    def __init__(self, expected: str, *, nullable: bool = False) -> None:
+        super().__init__(expected, r".{1,4096}", nullable=nullable)
+
+
+class Choice(Line):
+    """One of a few words."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+        super().__init__(f"one of {', '.join(words)}")
+
+    def _parsed(self, text: str) -> str:
+        if text not in self.words:
+            raise ValueError
+        return text
+
+
+class HttpURL(Line):
+    """The address of an HTTP server; not quoted, a wrong one may carry a password."""
+
+    quoted = False
+
+    def __init__(self, *, nullable: bool = False) -> None:
+        super().__init__(
+            "an http:// or https:// address without user name and password", nullable=nullable
+        )
+
+    def _parsed(self, text: str) -> str:
+        parts = urlsplit(text)
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.port == 0  # asking for it raises ValueError if it is none
+            or "@" in parts.netloc
+            or parts.fragment
+            or re.search(r"[\s\\]", text)
+        ):
+            raise ValueError
+        return text
+
+
+class StoreURL(Line):
+    """The address of a Redis, in one of `schemes`; it may carry a password."""
+
+    quoted = False
+    secret = True
+
+    def __init__(self, *schemes: str) -> None:
+        self.schemes = schemes
+        super().__init__(f"an address that begins with {', '.join(f'{s}://' for s in schemes)}")
+
+    def _parsed(self, text: str) -> str:
+        scheme, separator, _ = text.partition("://")
+        if not separator or scheme not in self.schemes:
+            raise ValueError
+        return text
+
+
+class Origin(Line):
+    """A web origin as a browser writes it (RFC 6454 section 6.2)."""
+
+    def __init__(self) -> None:
+        super().__init__("an origin such as https://app.example.com, without a path")
+
+    def _parsed(self, text: str) -> str:
+        text = text.lower()
+        parts = urlsplit(text)
+        # A browser leaves the default port out, so with it nothing would ever match.
+        default_port = {"http": 80, "https": 443}.get(parts.scheme)
+        if (
+            not re.fullmatch(r"[a-z][a-z0-9+.-]*://[a-z0-9._\-\[\]:]+", text)
+            or not parts.hostname
+            or parts.port in (0, default_port)
+        ):
+            raise ValueError
+        return text
+
+
+class Network(Line):
+    """An IP network in CIDR notation, or one address."""
+
+    def __init__(self) -> None:
+        super().__init__("an IP network such as 10.0.0.0/8 or 2001:db8::/32")
+
+    def _parsed(self, text: str) -> str:
+        return str(ipaddress.ip_network(text))
+
+
+class ListOf(Kind):
+    """A list of things of one kind, at most 1,000."""
+
+    def __init__(self, item: Kind) -> None:
+        self.item = item
+        self.quoted, self.secret = item.quoted, item.secret
+        super().__init__(f"a list, each item {item.expected}")
+
+    def _checked(self, value: Any) -> Sequence[object]:
+        if not isinstance(value, (list, tuple)) or len(value) > 1000:
+            raise TypeError
+        return value
+
+    def from_text(self, text: str) -> object:
+        """Read a YAML list in brackets, or items between commas or newlines."""
+        if text.lstrip().startswith("["):
+            return yaml12.load(text, "list")
+        return [part.strip() for part in re.split(r"[,\n]", text) if part.strip()]
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        items: list[object] = []
+        problems: dict[str | int, list[Any]] = {}
+        for index, given in enumerate(super()._deserialize(value, attr, data, **kwargs)):
+            try:
+                items.append(self.item.deserialize(given))
+            except ValidationError as error:
+                problems[index] = error.messages  # type: ignore[assignment]
+        if problems:
+            raise ValidationError(cast("dict[str, Any]", problems))
+        return tuple(items)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table: a setting and all that is known of it."""
+
+    path: str
+    """Its dotted name, ``auth.main_host.timeout``."""
+    kind: Kind
+    default: Any
+    does: str
+
+
+def setting(kind: Kind, default: T, does: str) -> T:
+    """Make the dataclass field of a setting; `does` says in one line what it does."""
+    metadata = {"kind": kind, "does": does}
+    return field(default=default, repr=not kind.secret, metadata=metadata)
+
+
+def settings_of(section: type, prefix: str = "") -> Iterator[Setting]:
+    """Yield every setting in `section` and the sections within it, in their order."""
+    for member in fields(section):
+        path = prefix + member.name
+        if isinstance(member.type, type) and is_dataclass(member.type):
+            yield from settings_of(member.type, f"{path}.")
+        else:
+            kind, text = member.metadata["kind"], member.metadata["does"]
+            yield Setting(path, kind, None if member.default is MISSING else member.default, text)
+
+
+class SectionSchema(Schema):
+    """Checks a section and makes its dataclass."""
+
+    section: type
+    error_messages = {"unknown": "unknown", "type": "expected a mapping"}  # noqa: RUF012
+
+    class Meta:  # noqa: D106
+        unknown = RAISE  # nested schemas do not inherit it
+
+    @post_load
+    def make(self, data: Mapping[str, Any], **kwargs: Any) -> Any:
+        """Return the dataclass, unless its settings contradict each other."""
+        made = self.section(**data)
+        problems = dict(made.problems()) if hasattr(made, "problems") else {}
+        if problems:
+            raise ValidationError({name: [text] for name, text in problems.items()})
+        return made
+
+
+class _Section(ma.Nested):
+    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        # ``auth:`` with nothing (left) below it
+        return super().deserialize({} if value is None else value, *args, **kwargs)
+
+
+def schema_of(section: type) -> SectionSchema:
+    """Return the schema that checks `section`; make it once, it is slow to make."""
+    members: dict[str, object] = {"section": section}
+    for member in fields(section):
+        if isinstance(member.type, type) and is_dataclass(member.type):
+            members[member.name] = _Section(schema_of(member.type))
+        else:
+            members[member.name] = member.metadata["kind"]
+    schema = type(f"{section.__name__}Schema", (SectionSchema,), members)
+    return cast("SectionSchema", schema())
+
+
+def flatten(errors: Any, paths: Sequence[str], path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each problem in marshmallow's `errors` as a dotted path and a text.
+
+    `paths` are all that exist, to suggest one for an unknown key.
+    """
+    if isinstance(errors, Mapping):
+        for name, below in errors.items():
+            whole = name == "_schema"
+            yield from flatten(below, paths, path if whole else f"{path}.{name}".lstrip("."))
+    elif errors == ["unknown"]:
+        yield path, "unknown" + suggestion(path, paths)
+    else:
+        yield path, "; ".join(errors)
+
+
+def suggestion(path: str, paths: Sequence[str]) -> str:
+    """Return the end of a sentence that names what the unknown `path` may be meant to be."""
+    section, _, name = path.rpartition(".")
+    start = f"{section}." if section else ""
+    here = {p.removeprefix(start).partition(".")[0]: None for p in paths if p.startswith(start)}
+    elsewhere = [p for p in paths if p.rpartition(".")[2] == name]
+    close = get_close_matches(name, here, 1) or elsewhere or get_close_matches(path, paths, 1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; known here: {', '.join(here)}" if here else ""
+
+
+def kind_of(value: object) -> str:
+    """Name the type of `value` in YAML's words."""
+    if value is None:
+        return "null"
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list"}
+    return names.get(type(value), "a mapping" if isinstance(value, Mapping) else "a value")
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else _SHOWN.repr(value)
+
+
+def _scalar(text: str) -> object:
+    try:
+        return yaml12.scalar(text.strip())
+    except ValueError:
+        return text

@@ -1,0 +1,136 @@
+"""Where settings come from: a file, systemd credentials, the environment, flags.
+
+Collects them, the later ones over the earlier, into one mapping still to be checked, and
+remembers where each came from so that a problem can name it. Knows no particular setting.
+"""
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from aionotify import yaml12
+from aionotify.errors import ConfigError
+from aionotify.settings import Setting, kind_of, suggestion
+
+PREFIX = "AIONOTIFY_"
+MAX_SECRET = 1 << 16  # bytes of a file that holds one setting
+
+
+class Sources:
+    """Settings as they are found.
+
+    `values` is nested as in config.yaml. `problems` are those of finding, by dotted name or the
+    name of a variable.
+    """
+
+    def __init__(self, settings: Mapping[str, Setting]) -> None:
+        self._settings = settings
+        self._origins: dict[str, str] = {}
+        self.values: dict[str, Any] = {}
+        self.problems: dict[str, str] = {}
+
+    def read_file(self, path: str | os.PathLike[str]) -> None:
+        """Take the settings of the YAML file at `path`.
+
+        Raises ConfigError if it cannot be read as YAML: there is nothing to go on with.
+        """
+        source = os.fspath(path)
+        try:
+            with open(path, "rb") as file:
+                values = yaml12.load(file.read(yaml12.MAX_BYTES + 1), source)
+        except OSError as error:
+            raise ConfigError({"file": f"cannot be read: {error.strerror}"}, source) from None
+        if not isinstance(values, dict | None):
+            raise ConfigError({"file": f"expected a mapping, got {kind_of(values)}"}, source)
+        self.values = values or {}
+
+    def read_credentials(self, environ: Mapping[str, str]) -> None:
+        """Take the files of systemd's $CREDENTIALS_DIRECTORY that are named like a setting.
+
+        Others are somebody else's (systemd.exec(5), "CREDENTIALS"), unless they are in one of our
+        sections: those are misspelt.
+        """
+        directory = environ.get("CREDENTIALS_DIRECTORY")
+        if not directory:
+            return
+        sections = {path.partition(".")[0] for path in self._settings}
+        try:
+            names = sorted(os.listdir(directory))
+        except OSError as error:
+            self.problems["CREDENTIALS_DIRECTORY"] = f"cannot be read: {error.strerror}"
+            return
+        for name in names:
+            if name in self._settings:
+                self._put_file(name, Path(directory, name), f"credential {name}")
+            elif "." in name and name.partition(".")[0] in sections:
+                hint = suggestion(name, list(self._settings))
+                self.problems[f"credential {name}"] = f"unknown{hint}"
+
+    def read_environ(self, environ: Mapping[str, str]) -> None:
+        """Take the variables ``AIONOTIFY_SECTION__KEY``, and the files ``…__KEY_FILE`` name."""
+        for name in sorted(environ):
+            if not name.startswith(PREFIX) or "__" not in name:
+                continue
+            path = name.removeprefix(PREFIX).lower().replace("__", ".")
+            if path in self._settings:
+                self._put(path, environ[name], name)
+            elif (of := path.removesuffix("_file")) in self._settings:
+                if variable(of) in environ:
+                    self.problems[name] = f"expected either this or {variable(of)}, got both"
+                else:
+                    self._put_file(of, Path(environ[name]), name)
+            else:
+                close = get_close_matches(name, map(variable, self._settings), 1)
+                self.problems[name] = f"unknown; did you mean {close[0]}?" if close else "unknown"
+
+    def read_overrides(self, overrides: Mapping[str, str]) -> None:
+        """Take `overrides`: texts by dotted name, as flags give them."""
+        for path, text in overrides.items():
+            if path in self._settings:
+                self._put(path, text, f"--{path}")
+            else:
+                self.problems[path] = "unknown" + suggestion(path, list(self._settings))
+
+    def origin(self, path: str) -> str | None:
+        """Return where the setting at `path` came from, or the list that has it; None: the file."""
+        return self._origins.get(path) or self._origins.get(path.rpartition(".")[0])
+
+    def _put_file(self, path: str, file: Path, origin: str) -> None:
+        try:
+            with file.open("rb") as opened:
+                content = opened.read(MAX_SECRET + 1)
+            text = content.decode()
+        except OSError as error:
+            self.problems[path] = f"cannot be read: {error.strerror} ({origin})"
+        except UnicodeDecodeError:
+            self.problems[path] = f"expected text in UTF-8 ({origin})"
+        else:
+            if len(content) > MAX_SECRET:
+                self.problems[path] = f"expected a file of at most {MAX_SECRET} bytes ({origin})"
+            else:
+                self._put(path, text.removesuffix("\n"), origin)
+
+    def _put(self, path: str, text: str, origin: str) -> None:
+        try:
+            value = self._settings[path].kind.from_text(text)
+        except ConfigError as error:
+            self.problems[path] = f"{'; '.join(error.problems.values())} ({origin})"
+            return
+        *sections, key = path.split(".")
+        values = self.values
+        for section in sections:
+            below = values.get(section)
+            if below is None:
+                below = values[section] = {}
+            if not isinstance(below, dict):
+                return  # the file is wrong here, and will be told so
+            values = below
+        values[key] = value
+        self._origins[path] = origin
+
+
+def variable(path: str) -> str:
+    """Return the environment variable of the setting at `path`."""
+    return PREFIX + path.upper().replace(".", "__")
