@@ -10,9 +10,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from aionotify import yaml12
+from aionotify.config import yaml12
+from aionotify.config.kinds import type_name
+from aionotify.config.schema import Setting, suggestion
 from aionotify.errors import ConfigError
-from aionotify.settings import Setting, kind_of, suggestion
 
 PREFIX = "AIONOTIFY_"
 MAX_SECRET = 1 << 16  # bytes of a file that holds one setting
@@ -43,7 +44,7 @@ class Sources:
         except OSError as error:
             raise ConfigError({"file": f"cannot be read: {error.strerror}"}, source) from None
         if not isinstance(values, dict | None):
-            raise ConfigError({"file": f"expected a mapping, got {kind_of(values)}"}, source)
+            raise ConfigError({"file": f"expected a mapping, got {type_name(values)}"}, source)
         self.values = values or {}
 
     def read_credentials(self, environ: Mapping[str, str]) -> None:

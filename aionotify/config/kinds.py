@@ -1,31 +1,25 @@
-"""What a setting is: how it is checked, how it is read from text, how it is explained.
+"""The kinds of values that settings have: how each is checked, read from text, and named.
 
-A section of the configuration is a frozen dataclass whose fields are made by `setting`. From that
-one table come the marshmallow schemas, the flags and environment variables, and the tests that
-compare it with the documentation. Knows no particular setting.
+Knows values, not where they come from and no particular setting.
 """
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from reprlib import Repr
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-from marshmallow import RAISE, Schema, ValidationError, post_load
-from marshmallow import fields as ma
+import marshmallow
+from marshmallow import ValidationError
 
-from aionotify import yaml12
-
-T = TypeVar("T")
+from aionotify.config import yaml12
 
 _SHOWN = Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 80  # characters of a wrong value in an error
 
 
-class Kind(ma.Field[Any]):
+class Kind(marshmallow.fields.Field[Any]):
     """The values a setting may have.
 
     `expected` completes the sentence "expected …". A wrong value is `quoted` beside it unless it
@@ -55,7 +49,7 @@ class Kind(ma.Field[Any]):
         try:
             return self._checked(value)
         except (ValueError, TypeError):
-            given = _shown(value) if self.quoted else f"{kind_of(value)} that is not shown"
+            given = _shown(value) if self.quoted else f"{type_name(value)} that is not shown"
             raise ValidationError(f"expected {self.expected}, got {given}") from None
 
 
@@ -260,99 +254,7 @@ class ListOf(Kind):
         return tuple(items)
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One row of the table: a setting and all that is known of it."""
-
-    path: str
-    """Its dotted name, ``auth.main_host.timeout``."""
-    kind: Kind
-    default: Any
-    does: str
-
-
-def setting(kind: Kind, default: T, does: str) -> T:
-    """Make the dataclass field of a setting; `does` says in one line what it does."""
-    metadata = {"kind": kind, "does": does}
-    return field(default=default, repr=not kind.secret, metadata=metadata)
-
-
-def settings_of(section: type, prefix: str = "") -> Iterator[Setting]:
-    """Yield every setting in `section` and the sections within it, in their order."""
-    for member in fields(section):
-        path = prefix + member.name
-        if isinstance(member.type, type) and is_dataclass(member.type):
-            yield from settings_of(member.type, f"{path}.")
-        else:
-            kind, text = member.metadata["kind"], member.metadata["does"]
-            yield Setting(path, kind, None if member.default is MISSING else member.default, text)
-
-
-class SectionSchema(Schema):
-    """Checks a section and makes its dataclass."""
-
-    section: type
-    error_messages = {"unknown": "unknown", "type": "expected a mapping"}  # noqa: RUF012
-
-    class Meta:  # noqa: D106
-        unknown = RAISE  # nested schemas do not inherit it
-
-    @post_load
-    def make(self, data: Mapping[str, Any], **kwargs: Any) -> Any:
-        """Return the dataclass, unless its settings contradict each other."""
-        made = self.section(**data)
-        problems = dict(made.problems()) if hasattr(made, "problems") else {}
-        if problems:
-            raise ValidationError({name: [text] for name, text in problems.items()})
-        return made
-
-
-class _Section(ma.Nested):
-    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        # ``auth:`` with nothing (left) below it
-        return super().deserialize({} if value is None else value, *args, **kwargs)
-
-
-def schema_of(section: type) -> SectionSchema:
-    """Return the schema that checks `section`; make it once, it is slow to make."""
-    members: dict[str, object] = {"section": section}
-    for member in fields(section):
-        if isinstance(member.type, type) and is_dataclass(member.type):
-            members[member.name] = _Section(schema_of(member.type))
-        else:
-            members[member.name] = member.metadata["kind"]
-    schema = type(f"{section.__name__}Schema", (SectionSchema,), members)
-    return cast("SectionSchema", schema())
-
-
-def flatten(errors: Any, paths: Sequence[str], path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield each problem in marshmallow's `errors` as a dotted path and a text.
-
-    `paths` are all that exist, to suggest one for an unknown key.
-    """
-    if isinstance(errors, Mapping):
-        for name, below in errors.items():
-            whole = name == "_schema"
-            yield from flatten(below, paths, path if whole else f"{path}.{name}".lstrip("."))
-    elif errors == ["unknown"]:
-        yield path, "unknown" + suggestion(path, paths)
-    else:
-        yield path, "; ".join(errors)
-
-
-def suggestion(path: str, paths: Sequence[str]) -> str:
-    """Return the end of a sentence that names what the unknown `path` may be meant to be."""
-    section, _, name = path.rpartition(".")
-    start = f"{section}." if section else ""
-    here = {p.removeprefix(start).partition(".")[0]: None for p in paths if p.startswith(start)}
-    elsewhere = [p for p in paths if p.rpartition(".")[2] == name]
-    close = get_close_matches(name, here, 1) or elsewhere or get_close_matches(path, paths, 1)
-    if close:
-        return f"; did you mean {close[0]}?"
-    return f"; known here: {', '.join(here)}" if here else ""
-
-
-def kind_of(value: object) -> str:
+def type_name(value: object) -> str:
     """Name the type of `value` in YAML's words."""
     if value is None:
         return "null"

@@ -1,0 +1,121 @@
+"""The configuration, and how it is put together.
+
+A `Config` that `load_config` or `Config.from_mapping` returns has been checked; one that is put
+together in code is taken at its word. Knows nothing of who uses it.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, cast
+
+from marshmallow import ValidationError
+
+from aionotify.config.schema import Setting, flatten, schema_of, settings_of
+from aionotify.config.sections import (
+    AdminConfig,
+    AuthConfig,
+    CorsConfig,
+    EventsConfig,
+    InboxConfig,
+    JWTConfig,
+    LogConfig,
+    MainHostConfig,
+    PublishKey,
+    RedisConfig,
+    ServerConfig,
+    StreamConfig,
+)
+from aionotify.config.sources import Sources, variable
+from aionotify.errors import ConfigError
+
+__all__ = (
+    "SETTINGS",
+    "AdminConfig",
+    "AuthConfig",
+    "Config",
+    "CorsConfig",
+    "EventsConfig",
+    "InboxConfig",
+    "JWTConfig",
+    "LogConfig",
+    "MainHostConfig",
+    "PublishKey",
+    "RedisConfig",
+    "ServerConfig",
+    "Setting",
+    "StreamConfig",
+    "load_config",
+    "variable",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings. ``Config()`` has every default; change it with `dataclasses.replace`."""
+
+    server: ServerConfig = field(default_factory=ServerConfig)
+    admin: AdminConfig = field(default_factory=AdminConfig)
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    redis: RedisConfig = field(default_factory=RedisConfig)
+    events: EventsConfig = field(default_factory=EventsConfig)
+    inbox: InboxConfig = field(default_factory=InboxConfig)
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    cors: CorsConfig = field(default_factory=CorsConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    @staticmethod
+    def from_mapping(mapping: Mapping[str, Any]) -> "Config":
+        """Check `mapping`, sections within sections as in config.yaml, and return it as a Config.
+
+        Raises ConfigError with all problems at once.
+        """
+        return _check(mapping)
+
+
+SETTINGS: Mapping[str, Setting] = MappingProxyType({s.path: s for s in settings_of(Config)})
+"""Every setting by its dotted name, in the order of config.yaml."""
+
+_SCHEMA = schema_of(Config)
+
+
+def load_config(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    overrides: Mapping[str, str] = MappingProxyType({}),
+) -> Config:
+    """Return the configuration out of a file, systemd credentials, `environ` and `overrides`.
+
+    Each counts more than those before it. `path` is a YAML file, None for no file. `overrides`
+    are texts by dotted name, as flags give them.
+
+    Raises ConfigError with all problems at once.
+    """
+    sources = Sources(SETTINGS)
+    if path is not None:
+        sources.read_file(path)
+    sources.read_credentials(environ)
+    sources.read_environ(environ)
+    sources.read_overrides(overrides)
+    source = "configuration" if path is None else os.fspath(path)
+    return _check(sources.values, source, sources.problems, sources.origin)
+
+
+def _check(
+    values: Mapping[str, Any],
+    source: str = "configuration",
+    found: Mapping[str, str] = MappingProxyType({}),
+    origin: Callable[[str], str | None] = lambda path: None,
+) -> Config:
+    problems, config = dict(found), Config()
+    try:
+        config = cast("Config", _SCHEMA.load(values))
+    except ValidationError as error:
+        for path, text in flatten(error.messages, list(SETTINGS)):
+            where = origin(path)
+            problems.setdefault(path or "file", f"{text} ({where})" if where else text)
+    if problems:
+        raise ConfigError(dict(sorted(problems.items())), source)
+    return config
