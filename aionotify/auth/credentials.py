@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from aionotify.errors import CredentialsMissing, InvalidScheme
 
-MAX_TOKEN = 4096  # characters; a JWT with many claims has about 2,000, aiohttp refuses lines over 8,190
+MAX_TOKEN = 4096  # characters; a JWT with many claims has about 2,000
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # b64token, RFC 6750 section 2.1
 _BEARER = re.compile(rf"bearer +({_TOKEN.pattern})", re.IGNORECASE | re.ASCII)

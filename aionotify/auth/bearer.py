@@ -1,0 +1,43 @@
+"""What all authenticators share that go by a bearer token."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+
+from aiohttp import web
+
+from aionotify.auth.credentials import bearer_token
+from aionotify.auth.identity import Identity
+
+
+class BearerAuthenticator(ABC):
+    """Finds the token of a request; who it belongs to is left to `identify`.
+
+    `cookie` is the name of a cookie that may carry the token, `origins` are the foreign origins
+    whose pages may use that cookie.
+    """
+
+    def __init__(self, *, cookie: str | None = None, origins: Collection[str] = ()) -> None:
+        self._cookie = cookie
+        self._origins = frozenset(origins)
+
+    @abstractmethod
+    async def identify(self, token: str, *, fresh: bool = False) -> Identity:
+        """Return the owner of `token`; raise an `AuthError` when there is none.
+
+        `fresh` asks for an answer that was not given long ago.
+        """
+
+    def forget(self, user_id: str) -> None:  # noqa: B027 - nothing to forget is the usual case
+        """Drop what is remembered of `user_id`, whose rights have changed."""
+
+    def token_of(self, request: web.Request) -> str:
+        """Return the token that `request` carries; raise as `bearer_token` does."""
+        return bearer_token(request, self._cookie, self._origins)
+
+    async def authenticate(self, request: web.Request) -> Identity:
+        """See `Authenticator`."""
+        return await self.identify(self.token_of(request))
+
+    async def revalidate(self, request: web.Request) -> Identity:
+        """See `Revalidator`."""
+        return await self.identify(self.token_of(request), fresh=True)

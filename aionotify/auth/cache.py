@@ -1,0 +1,45 @@
+"""A dict of bounded size that forgets what was not used for the longest time."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class BoundedCache(Generic[K, V]):
+    """At most `size` entries; adding one more drops the least recently used.
+
+    Knows no time: a value that ages carries its own age.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: OrderedDict[K, V] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: K) -> V | None:
+        """Return what is kept under `key`, which counts as a use."""
+        value = self._entries.get(key)
+        if value is not None:
+            self._entries.move_to_end(key)
+        return value
+
+    def put(self, key: K, value: V) -> None:
+        """Keep `value` under `key`."""
+        self._entries[key] = value
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._size:
+            self._entries.popitem(last=False)
+
+    def drop(self, key: K) -> None:
+        """Forget `key`, if it is there."""
+        self._entries.pop(key, None)
+
+    def drop_where(self, unwanted: Callable[[V], bool]) -> None:
+        """Forget every value for which `unwanted` is true; takes time in proportion to all."""
+        for key in [key for key, value in self._entries.items() if unwanted(value)]:
+            del self._entries[key]

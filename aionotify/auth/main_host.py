@@ -1,0 +1,176 @@
+"""The main host says whose a token is; we remember, and ask no more than it can bear.
+
+Decides when it is asked and what its answer means for later. How it is asked is
+`main_host_client`'s; what a stream is, nobody's here.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+
+from aionotify.auth.bearer import BearerAuthenticator
+from aionotify.auth.breaker import Breaker
+from aionotify.auth.cache import BoundedCache
+from aionotify.auth.identity import Identity
+from aionotify.auth.main_host_client import Accepted, Denied, MainHostClient
+from aionotify.auth.outage import OutageLog
+from aionotify.auth.single_flight import FlightCancelled, SingleFlight
+from aionotify.auth.stats import AuthStats
+from aionotify.config import MainHostConfig
+from aionotify.errors import AuthUnavailable, InvalidToken
+
+MAX_KNOWN = 100_000  # tokens; more than a process can hold streams for, about 50 MB when full
+MAX_REFUSED = 10_000  # tokens; apart from the known, so that a flood of bad ones pushes out none
+MAX_WAITING = 10_000  # questions; a reconnect storm is fewer, a flood of made-up tokens is not
+PATIENCE = 10  # timeouts that a question may wait for its turn, before it is put
+SHARED = 5.0  # seconds in which one fresh answer serves all streams of a token
+
+_log = logging.getLogger("aionotify.auth")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A user that the main host has named; times are in seconds of our clock."""
+
+    identity: Identity
+    answered: float
+    until: float
+
+    def is_within(self, age: float, now: float) -> bool:
+        return now - self.answered < age and now < self.until
+
+
+class MainHostAuthenticator(BearerAuthenticator):
+    """Asks the main host about tokens.
+
+    - An answer serves all that ask for the same token until it comes, and then for `cache_ttl`
+      seconds (a refusal for `refusal_ttl`), but never beyond the `expires_in` that it gave.
+    - At most `max_concurrency` questions are put at a time. After several failures in a row it is
+      left alone for a while.
+    - While it fails, a token that it accepted within the last `stale_if_error` seconds still works.
+
+    Tokens are remembered as hashes under a key that is made at random for each process. The
+    connections are opened when they are needed; `close` closes them. `clock` is in seconds.
+    """
+
+    def __init__(
+        self,
+        config: MainHostConfig,
+        *,
+        cookie: str | None = None,
+        origins: Collection[str] = (),
+        stats: AuthStats | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(cookie=cookie, origins=origins)
+        self.stats = stats if stats is not None else AuthStats()
+        self._config = config
+        self._clock = clock
+        self._hash_key = secrets.token_bytes(32)
+        self._known = BoundedCache[bytes, _Known](MAX_KNOWN)
+        self._refused = BoundedCache[bytes, float](MAX_REFUSED)
+        self._client = MainHostClient(config)
+        self._flights = SingleFlight[Accepted | Denied]("aionotify-main-host")
+        self._slots = asyncio.Semaphore(config.max_concurrency)
+        self._breaker = Breaker(clock)
+        self._outage = OutageLog(_log, "main host", clock)
+
+    async def close(self) -> None:
+        """End what is under way and close the connections. It can't be used afterwards."""
+        await self._flights.close()
+        await self._client.close()
+
+    def forget(self, user_id: str) -> None:
+        """Ask again about every token of `user_id`, instead of answering from memory."""
+        self._known.drop_where(lambda known: known.identity.user_id == user_id)
+
+    async def identify(self, token: str, *, fresh: bool = False) -> Identity:
+        """Return the owner of `token`.
+
+        `fresh` asks for an answer of the last five seconds, and never takes a stale one.
+
+        Raises InvalidToken when the main host refuses it; AuthFailed and AuthUnavailable, both
+        with `retry_after`, when it gives no answer.
+        """
+        key = blake2b(token.encode(), key=self._hash_key, digest_size=16).digest()
+        ttl = self._config.cache_ttl
+        known, now = self._known.get(key), self._clock()
+        if known is not None and known.is_within(min(ttl, SHARED) if fresh else ttl, now):
+            self.stats.cache_accepted += 1
+            return known.identity
+        if now < (self._refused.get(key) or 0.0):
+            self.stats.cache_refused += 1
+            raise InvalidToken("the token is not valid")
+        try:
+            answer = await self._flights.run(key, partial(self._ask, key, token))
+        except FlightCancelled:
+            raise AuthUnavailable("aionotify is stopping", retry_after=_jittered(1.0)) from None
+        if isinstance(answer, Accepted):
+            return answer.identity
+        if answer.error is InvalidToken:
+            raise InvalidToken(answer.message)
+        if not fresh:
+            known = self._known.get(key)
+            if known and known.is_within(self._config.stale_if_error, self._clock()):
+                self.stats.stale_accepted += 1
+                return known.identity
+        raise answer.error(answer.message, retry_after=answer.retry_after or _jittered(1.0))
+
+    async def _ask(self, key: bytes, token: str) -> Accepted | Denied:
+        if self._breaker.blocks() or len(self._flights) > MAX_WAITING:
+            return self._spare()
+        try:
+            async with asyncio.timeout(PATIENCE * self._config.timeout):
+                await self._slots.acquire()
+        except TimeoutError:
+            return self._spare()
+        try:
+            if not self._breaker.admit():  # it may have opened while we waited
+                return self._spare()
+            answer = await self._exchange(token)
+        finally:
+            self._slots.release()
+        self._remember(key, answer)
+        return answer
+
+    def _spare(self) -> Denied:
+        self.stats.main_host_spared += 1
+        pause = _jittered(self._breaker.remaining + 1.0)
+        return Denied(AuthUnavailable, "the main host is overloaded or down", retry_after=pause)
+
+    async def _exchange(self, token: str) -> Accepted | Denied:
+        started, well = time.perf_counter(), False
+        try:
+            answer = await self._client.ask(token)
+            well = isinstance(answer, Accepted) or not answer.unwell
+        finally:
+            self._breaker.report(success=well)
+            self.stats.breaker_open = int(self._breaker.is_open)
+            self.stats.main_host_seconds += time.perf_counter() - started
+        return answer
+
+    def _remember(self, key: bytes, answer: Accepted | Denied) -> None:
+        now = self._clock()
+        if isinstance(answer, Accepted):
+            self.stats.main_host_accepted += 1
+            self._known.put(key, _Known(answer.identity, now, now + answer.lifetime))
+        elif answer.error is InvalidToken:
+            self.stats.main_host_refused += 1
+            self._known.drop(key)
+            self._refused.put(key, now + self._config.refusal_ttl)
+        else:
+            self.stats.main_host_failed += 1
+            self._outage.failed(answer.message)
+            return
+        self._outage.answered()
+
+
+def _jittered(seconds: float) -> float:
+    # Those who are turned away together must not come back together.
+    return seconds * random.uniform(1.0, 2.0)
