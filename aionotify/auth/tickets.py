@@ -1,26 +1,23 @@
 """Tickets: what a browser's EventSource shows instead of a token, which it cannot send.
 
-A ticket is 256 random bits, good for one use within a short time. It is worth nothing to those who
-can read the store: the record lies under a hash of the ticket, sealed with a key that only the
-ticket gives. Knows nothing of Redis but the two calls of `TicketStore`.
+A ticket is 256 random bits, good for one use within a short time. Whoever can read the store learns
+nothing from it: the record lies under a hash of the ticket, sealed with a key that only the ticket
+gives. Knows nothing of Redis but the two calls of `TicketStore`, and nothing of requests.
 """
 
 import re
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Protocol
 
 import msgspec
-from aiohttp import web
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from aionotify.auth.bearer import BearerAuthenticator
-from aionotify.auth.identity import Authenticator, Identity, revalidate
-from aionotify.auth.stats import AuthStats
-from aionotify.errors import AuthError, AuthUnavailable, BrokerError, InvalidScheme, InvalidToken
+from aionotify.auth.identity import Identity
+from aionotify.errors import InvalidToken
 
 _TICKET = re.compile(r"[A-Za-z0-9_-]{43}")  # what secrets.token_urlsafe(32) makes
 
@@ -37,26 +34,19 @@ class TicketStore(Protocol):
         ...
 
 
-class _Grant(msgspec.Struct, frozen=True, array_like=True):
-    """What a ticket stands for: the identity that it was given to, and the token if there is one."""
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a ticket stands for: an identity, and the token it was given for if there is one."""
 
-    user_id: str
-    expires_at: float | None
-    token: str | None
-
-    @property
-    def identity(self) -> Identity:
-        return Identity(self.user_id, self.expires_at)
-
-
-_GRANT = web.RequestKey("aionotify_ticket_grant", _Grant)
+    identity: Identity
+    token: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A ticket as it is handed out; `expires_in` in seconds."""
+    """A ticket as it is handed out; `expires_in` is in seconds."""
 
-    ticket: str
+    ticket: str = field(repr=False)
     expires_in: int
 
 
@@ -64,9 +54,45 @@ class Tickets:
     """Makes tickets and takes them back. `ttl` is in seconds."""
 
     def __init__(self, store: TicketStore, ttl: int) -> None:
-        self._store, self._ttl = store, ttl
+        self._store = store
+        self._ttl = ttl
 
-    async def issue(self, identity: Identity, token: str | None) -> Ticket:
-        """Make a ticket for `identity`, which showed `token`."""
-        ...
+    async def issue(self, grant: Grant) -> Ticket:
+        """Make a ticket for `grant`; raise BrokerError when it cannot be stored."""
+        ticket = secrets.token_urlsafe(32)
+        sealed = _cipher(ticket).encrypt(_NONCE, msgspec.msgpack.encode(grant), None)
+        await self._store.put(_name(ticket), sealed, self._ttl)
+        return Ticket(ticket, self._ttl)
 
+    async def redeem(self, ticket: str) -> Grant:
+        """Use up `ticket` and return what it stands for.
+
+        Raises InvalidToken when it is none, was used or has expired, and BrokerError.
+        """
+        if _TICKET.fullmatch(ticket) is None:
+            raise InvalidToken("the ticket is not valid")
+        sealed = await self._store.take(_name(ticket))
+        if sealed is None:
+            raise InvalidToken("the ticket is not valid")
+        try:
+            opened = _cipher(ticket).decrypt(_NONCE, sealed, None)
+        except InvalidTag:
+            raise InvalidToken("the ticket is not valid") from None
+        grant = msgspec.msgpack.decode(opened, type=Grant)
+        expires_at = grant.identity.expires_at
+        if expires_at is not None and expires_at <= time.time():
+            raise InvalidToken("the token behind the ticket has expired")
+        return grant
+
+
+# Two hashes of a ticket that say nothing about each other: one is seen by the store, one is not.
+# A random key needs no salt and no stretching.
+def _name(ticket: str) -> str:
+    return blake2b(ticket.encode(), digest_size=32, person=b"aionotify name").hexdigest()
+
+
+def _cipher(ticket: str) -> AESGCM:
+    return AESGCM(blake2b(ticket.encode(), digest_size=32, person=b"aionotify seal").digest())
+
+
+_NONCE = bytes(12)  # constant, because each key seals one message

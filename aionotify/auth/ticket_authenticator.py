@@ -1,0 +1,103 @@
+"""Lets requests in by ticket, and all others by another authenticator."""
+
+from aiohttp import web
+
+from aionotify.auth.bearer import BearerAuthenticator
+from aionotify.auth.identity import Authenticator, Identity, revalidate
+from aionotify.auth.stats import AuthStats
+from aionotify.auth.tickets import Grant, Ticket, Tickets
+from aionotify.errors import AuthError, AuthUnavailable, BrokerError, InvalidToken
+
+_GRANT = web.RequestKey("aionotify_grant", Grant)
+_RETRY_AFTER = 2.0  # seconds; about what Redis needs to come back after a restart
+
+
+class TicketAuthenticator:
+    """Accepts ``?ticket=`` where there is one, and leaves other requests to `inner`.
+
+    When `inner` goes by bearer tokens, a ticket stands for the token that it was given for: `inner`
+    is asked about that when the ticket is used, and again while the stream is open. Otherwise it
+    stands for the identity alone, and nothing but its `expires_at` ends it.
+    """
+
+    def __init__(
+        self, inner: Authenticator, tickets: Tickets, *, stats: AuthStats | None = None
+    ) -> None:
+        self.stats = stats if stats is not None else AuthStats()
+        self._inner = inner
+        self._tickets = tickets
+
+    async def start(self) -> None:
+        """Start `inner`, if it wants that."""
+        if hasattr(self._inner, "start"):
+            await self._inner.start()
+
+    async def close(self) -> None:
+        """Close `inner`, if it wants that."""
+        if hasattr(self._inner, "close"):
+            await self._inner.close()
+
+    def forget(self, user_id: str) -> None:
+        """See `BearerAuthenticator.forget`."""
+        if isinstance(self._inner, BearerAuthenticator):
+            self._inner.forget(user_id)
+
+    async def issue(self, request: web.Request) -> Ticket:
+        """Make a ticket for whoever `request` is from; a ticket itself does not count here.
+
+        Raises what `inner` raises, and AuthUnavailable when the ticket cannot be stored.
+        """
+        if isinstance(self._inner, BearerAuthenticator):
+            token = self._inner.token_of(request)
+            grant = Grant(await self._inner.identify(token), token)
+        else:
+            grant = Grant(await self._inner.authenticate(request), None)
+        try:
+            ticket = await self._tickets.issue(grant)
+        except BrokerError:
+            raise _unavailable() from None
+        self.stats.ticket_issued += 1
+        return ticket
+
+    async def authenticate(self, request: web.Request) -> Identity:
+        """See `Authenticator`. Uses the ticket up."""
+        shown = request.query.getall("ticket", ())
+        if not shown:
+            return await self._inner.authenticate(request)
+        try:
+            if len(shown) > 1:
+                raise InvalidToken("more than one ticket")
+            grant = await self._tickets.redeem(shown[0])
+            identity = await self._owner(grant)
+        except InvalidToken:
+            self.stats.ticket_refused += 1
+            raise
+        except BrokerError:
+            raise _unavailable() from None
+        request[_GRANT] = grant
+        self.stats.ticket_accepted += 1
+        return identity
+
+    async def revalidate(self, request: web.Request) -> Identity:
+        """See `Revalidator`. A ticket is used up by then, so its token is asked about."""
+        grant: Grant | None = request.get(_GRANT)
+        if grant is None:
+            return await revalidate(self._inner, request)
+        if grant.token is not None and isinstance(self._inner, BearerAuthenticator):
+            return await self._inner.identify(grant.token, fresh=True)
+        return grant.identity
+
+    async def _owner(self, grant: Grant) -> Identity:
+        if grant.token is None or not isinstance(self._inner, BearerAuthenticator):
+            return grant.identity
+        try:
+            return await self._inner.identify(grant.token)
+        except InvalidToken:
+            raise
+        except AuthError:
+            # Whoever knows was asked moments ago, when the ticket was made, and knew the token.
+            return grant.identity
+
+
+def _unavailable() -> AuthUnavailable:
+    return AuthUnavailable("tickets cannot be stored or looked up", retry_after=_RETRY_AFTER)

@@ -1,0 +1,35 @@
+"""Tickets in Redis: put under a hash, taken once. What is in them is sealed before it gets here."""
+
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from aionotify.broker.connect import translate
+from aionotify.broker.names import Names
+
+
+class RedisTickets:
+    """A `TicketStore` that all nodes on one Redis share."""
+
+    def __init__(self, client: Redis, names: Names) -> None:
+        self._client = client
+        self._names = names
+
+    async def put(self, name: str, record: bytes, ttl: float) -> None:
+        """Keep `record` for `ttl` seconds; raise BrokerUnavailable or BrokerRefused."""
+        try:
+            await self._client.set(self._names.ticket(name), record, px=int(ttl * 1000))
+        except (RedisError, OSError, TimeoutError) as error:
+            raise translate(error) from error
+
+    async def take(self, name: str) -> bytes | None:
+        """Return and remove a record; raise BrokerUnavailable or BrokerRefused.
+
+        GETDEL is atomic, so of two nodes that are shown the same ticket one gets it.
+        """
+        try:
+            record = await self._client.getdel(self._names.ticket(name))
+        except (RedisError, OSError, TimeoutError) as error:
+            raise translate(error) from error
+        return cast("bytes | None", record)
