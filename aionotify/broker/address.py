@@ -1,0 +1,126 @@
+"""What `redis.url` names, taken apart. Pure: text in, values out; it opens no connection.
+
+::
+
+    redis://[[user]:password@]host[:port][/db]
+    rediss://                                        the same with TLS
+    unix://[[user]:password@]/path/to/socket[?db=0]
+    redis+sentinel://[[user]:password@]host[:port],…/service[/db]
+    embedded://                                      a private server of our own
+
+User, password and path are percent-encoded. After ``?`` come only the options in `OPTIONS`:
+redis-py would take any, and fail at the first connection, or let them change how we talk to Redis.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+from urllib.parse import parse_qsl, unquote
+
+from aionotify.errors import ConfigError
+
+OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "redis": (),
+    "rediss": ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"),
+    "unix": ("db",),
+    "redis+sentinel": ("sentinel_username", "sentinel_password"),
+    "embedded": (),
+}
+
+_HOST: Final = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s,:\[\]]+))(?::(?P<port>[0-9]{1,5}))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One Redis. `hosts` are those of its sentinels when it is a `service` that they watch."""
+
+    scheme: str
+    hosts: tuple[tuple[str, int], ...] = ()
+    path: str = ""
+    service: str = ""
+    db: int = 0
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        """Name it for people and logs: without user, password and options."""
+        if self.scheme == "embedded":
+            return "embedded://"
+        if self.scheme == "unix":
+            return f"unix://{self.path}?db={self.db}"
+        hosts = ",".join(
+            f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name, port in self.hosts
+        )
+        return "/".join(filter(None, (f"{self.scheme}://{hosts}", self.service, str(self.db))))
+
+
+def parse(url: str) -> Address:
+    """Take `url` apart.
+
+    Raises ConfigError; it never quotes what may be a password.
+    """
+    scheme, _, rest = url.partition("://")
+    try:
+        if scheme == "redis+cluster":
+            raise ValueError("redis+cluster:// is not supported yet")
+        if scheme not in OPTIONS:
+            known = ", ".join(f"{name}://" for name in OPTIONS)
+            raise ValueError(f"expected an address that begins with one of {known}")
+        return _address(scheme, rest)
+    except ValueError as exc:
+        raise ConfigError({"redis.url": str(exc)}) from None
+
+
+def _address(scheme: str, rest: str) -> Address:
+    rest, _, query = rest.partition("?")
+    options = _options(scheme, query)
+    authority, _, path = rest.partition("/")
+    userinfo, _, hosts = authority.rpartition("@")
+    username, _, password = userinfo.partition(":")
+    anonymous = Address(scheme, options=options)
+    match scheme:
+        case "embedded":
+            if rest:
+                raise ValueError("expected nothing after embedded://; redis.data_dir is a key")
+            return anonymous
+        case "unix":
+            if hosts or not path:
+                raise ValueError("expected the absolute path of a socket, unix:///path")
+            address = replace(anonymous, path="/" + unquote(path), db=_db(options.get("db", "")))
+        case "redis+sentinel":
+            service, _, db = path.partition("/")
+            if not service:
+                raise ValueError("expected the service's name after the hosts of its sentinels")
+            sentinels = tuple(_host(host, 26379) for host in hosts.split(","))
+            address = replace(anonymous, hosts=sentinels, service=unquote(service), db=_db(db))
+        case _:
+            address = replace(anonymous, hosts=(_host(hosts, 6379),), db=_db(path))
+    return replace(address, username=unquote(username) or None, password=unquote(password) or None)
+
+
+def _options(scheme: str, query: str) -> dict[str, str]:
+    known = OPTIONS[scheme]
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if any(name not in known for name in options):
+        # Not quoted: an unencoded "?" in a password ends up here.
+        raise ValueError(f"unknown option after ?; {scheme}:// has {', '.join(known) or 'none'}")
+    if options.get("ssl_check_hostname", "true") not in ("true", "false"):
+        raise ValueError("expected ssl_check_hostname=true or =false")
+    return options
+
+
+def _host(text: str, default_port: int) -> tuple[str, int]:
+    match = _HOST.fullmatch(text)
+    if match is None or not 0 < (port := int(match["port"] or default_port)) < 65536:
+        raise ValueError("expected a host, or host:port; user and password percent-encoded")
+    return match["v6"] or match["name"], port
+
+
+def _db(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{0,4}", text):
+        raise ValueError("expected the number of a database at the end")
+    return int(text or 0)
