@@ -1,0 +1,82 @@
+"""What every test may use, and what every test is held to."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from tests.harness import MainHost, RedisServer
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each asynchronous test on both event loops that people use.
+
+    One of them will do for a test with ``@pytest.mark.asyncio(loop_factories=["asyncio"])``.
+    """
+    return {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def _held_to_account(request: pytest.FixtureRequest) -> None:
+    if inspect.iscoroutinefunction(request.function):
+        request.getfixturevalue("_no_task_left_behind")
+
+
+@pytest.fixture
+async def _no_task_left_behind() -> AsyncIterator[None]:
+    """Fail a test after which, its fixtures torn down, a task still runs."""
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    if left:  # a library's connection handlers may need a moment to see that all is over
+        _, left = await asyncio.wait(left, timeout=1)
+    assert not left, f"tasks left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def _redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(_redis_process: RedisServer) -> Iterator[RedisServer]:
+    """A real Redis, empty; all tests share it, so it is not for faults or CONFIG SET.
+
+    Fails a test that leaves a key without a TTL: what nobody deletes has to go by itself.
+    """
+    server = _redis_process
+    server.cli("FLUSHALL")
+    yield server
+    eternal = [key for key in server.cli("KEYS", "*") if server.cli("TTL", key) == -1]
+    assert not eternal, f"keys without a TTL: {eternal}"
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A real Redis for this test alone, to stop, kill or freeze; a restart empties it."""
+    with RedisServer(_subdirectory(tmp_path, "redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def durable_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """Like `own_redis`, but what it has acknowledged survives whatever happens to it."""
+    with RedisServer(_subdirectory(tmp_path, "durable-redis"), persistent=True) as server:
+        yield server
+
+
+@pytest.fixture
+def main_host() -> Iterator[MainHost]:
+    """A main host to which ``token-42`` is user ``42``."""
+    with MainHost() as host:
+        yield host
+
+
+def _subdirectory(parent: Path, name: str) -> Path:
+    directory = parent / name
+    directory.mkdir()
+    return directory

@@ -1,0 +1,23 @@
+"""Real parts to test against, each of which can be made to fail."""
+
+from tests.harness.main_host import Asked, MainHost, Mode
+from tests.harness.ports import free_port
+from tests.harness.proxy import TcpProxy
+from tests.harness.redis_server import RedisServer
+from tests.harness.server import NotifyServer
+from tests.harness.sse import EventParser, SSEClient, SSEEvent
+from tests.harness.wait import eventually
+
+__all__ = (
+    "Asked",
+    "EventParser",
+    "MainHost",
+    "Mode",
+    "NotifyServer",
+    "RedisServer",
+    "SSEClient",
+    "SSEEvent",
+    "TcpProxy",
+    "eventually",
+    "free_port",
+)

@@ -1,0 +1,107 @@
+"""A TCP proxy to put between a node and Redis, for the faults of networks."""
+
+import asyncio
+import math
+from contextlib import suppress
+from typing import Self
+
+from tests.harness.ports import free_port
+
+
+class TcpProxy:
+    """Passes bytes between its own `port` and port `target` of 127.0.0.1.
+
+    A fault concerns the connections there are and, until `restore`, new ones too.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.port = free_port()
+        self.accepted = 0  # connections so far
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._flowing = asyncio.Event()
+        self._left = math.inf  # bytes that may still come from the target
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._handlers: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """What goes into `redis.url`."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def stall(self) -> None:
+        """Pass nothing more, not even that a side has closed: a firewall that lost its state."""
+        self._flowing.clear()
+
+    def cut(self) -> None:
+        """Drop the connections there are; new ones are welcome."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def cut_after(self, count: int) -> None:
+        """Drop the connections there are once `count` (> 0) more bytes came from the target."""
+        self._left = count
+
+    async def refuse(self) -> None:
+        """Drop the connections there are and refuse new ones."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.cut()
+
+    async def restore(self) -> None:
+        """End every fault."""
+        self._left = math.inf
+        self._flowing.set()
+        if self._server is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    async def __aenter__(self) -> Self:
+        await self.restore()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.refuse()
+        self._flowing.set()
+        await asyncio.gather(*self._handlers)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handler = asyncio.current_task()
+        assert handler is not None
+        self._handlers.add(handler)
+        self.accepted += 1
+        try:
+            answers, target = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.close()
+        else:
+            self._writers |= {writer, target}
+            await asyncio.gather(self._up(reader, target), self._down(answers, writer))
+            self._writers -= {writer, target}
+        self._handlers.discard(handler)
+
+    async def _up(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await self._read(source):
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+
+    async def _down(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await self._read(source):
+                cut = len(data) >= self._left
+                if cut:
+                    data = data[: int(self._left)]
+                self._left -= len(data)
+                sink.write(data)
+                await sink.drain()
+                if cut:
+                    self._left = math.inf
+                    self.cut()
+        sink.close()
+
+    async def _read(self, source: asyncio.StreamReader) -> bytes:
+        data = await source.read(65536)
+        await self._flowing.wait()
+        return data

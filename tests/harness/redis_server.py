@@ -1,0 +1,119 @@
+"""A real Redis (Valkey) to hurt: stop it, kill it, freeze it, start it again where it was."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import redis
+
+from aionotify.broker.embedded import server_binary
+from tests.harness.ports import free_port
+
+
+class RedisServer:
+    """A server on a TCP port of 127.0.0.1 with `directory` to itself.
+
+    Port and data survive `stop` and `restart`; the data only if `persistent`. `options` are
+    directives of valkey.conf. All methods block, for some 50 ms at most.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        persistent: bool = False,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        self.port = free_port()
+        self.directory = directory
+        self.log = directory / "valkey.log"
+        self._options = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(directory),
+            "save": "",
+            "appendonly": "yes" if persistent else "no",
+            "appendfsync": "always",  # what was acknowledged survives kill()
+            "enable-debug-command": "yes",
+            **(options or {}),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """What goes into `redis.url`."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it and return when it answers."""
+        command = [str(server_binary())]
+        for name, value in self._options.items():
+            command += [f"--{name}", value]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                self.cli("PING")
+            except redis.ConnectionError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"Valkey does not start:\n{self.log.read_text()}") from None
+                time.sleep(0.005)
+            else:
+                return
+
+    def stop(self) -> None:
+        """End it in order (SIGTERM); does nothing if it is not running."""
+        self.resume()
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it without warning (SIGKILL)."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop and start it: connections and unpersisted data are gone, the port stays."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze it (SIGSTOP): the kernel still accepts connections and data, nobody answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        self._signal(signal.SIGCONT)
+
+    def cli(self, *words: str | bytes | float) -> Any:
+        """Run one command and return its reply, text decoded."""
+        with redis.Redis(
+            port=self.port, protocol=2, decode_responses=True, socket_timeout=5
+        ) as client:
+            return client.execute_command(*words)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(number)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
