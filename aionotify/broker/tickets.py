@@ -1,5 +1,6 @@
 """Tickets in Redis: put under a hash, taken once. What is in them is sealed before it gets here."""
 
+from collections.abc import Callable
 from typing import cast
 
 from redis.asyncio import Redis
@@ -12,14 +13,14 @@ from aionotify.broker.names import Names
 class RedisTickets:
     """A `TicketStore` that all nodes on one Redis share."""
 
-    def __init__(self, client: Redis, names: Names) -> None:
+    def __init__(self, client: Callable[[], Redis], names: Names) -> None:
         self._client = client
         self._names = names
 
     async def put(self, name: str, record: bytes, ttl: float) -> None:
         """Keep `record` for `ttl` seconds; raise BrokerUnavailable or BrokerRefused."""
         try:
-            await self._client.set(self._names.ticket(name), record, px=int(ttl * 1000))
+            await self._client().set(self._names.ticket(name), record, px=int(ttl * 1000))
         except (RedisError, OSError, TimeoutError) as error:
             raise translate(error) from error
 
@@ -29,7 +30,7 @@ class RedisTickets:
         GETDEL is atomic, so of two nodes that are shown the same ticket one gets it.
         """
         try:
-            record = await self._client.getdel(self._names.ticket(name))
+            record = await self._client().getdel(self._names.ticket(name))
         except (RedisError, OSError, TimeoutError) as error:
             raise translate(error) from error
         return cast("bytes | None", record)

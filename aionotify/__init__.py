@@ -1,0 +1,52 @@
+"""Push notifications to signed-in users over Server-Sent Events, on aiohttp and Redis.
+
+A server of its own (``aionotify serve``), or part of an application: ``aionotify.setup(app)``.
+"""
+
+from aionotify.app import create_app, drain, setup
+from aionotify.auth import Authenticator, Identity
+from aionotify.auth.middleware import IDENTITY
+from aionotify.broker.publisher import PartlyPublished, Published, Publisher
+from aionotify.config import Config, load_config
+from aionotify.errors import (
+    AionotifyError,
+    AuthError,
+    AuthFailed,
+    AuthUnavailable,
+    BrokerError,
+    BrokerRefused,
+    BrokerUnavailable,
+    ConfigError,
+    CredentialsMissing,
+    InvalidEvent,
+    InvalidScheme,
+    InvalidToken,
+)
+
+__version__ = "0.1.0"
+
+__all__ = (
+    "IDENTITY",
+    "AionotifyError",
+    "AuthError",
+    "AuthFailed",
+    "AuthUnavailable",
+    "Authenticator",
+    "BrokerError",
+    "BrokerRefused",
+    "BrokerUnavailable",
+    "Config",
+    "ConfigError",
+    "CredentialsMissing",
+    "Identity",
+    "InvalidEvent",
+    "InvalidScheme",
+    "InvalidToken",
+    "PartlyPublished",
+    "Published",
+    "Publisher",
+    "create_app",
+    "drain",
+    "load_config",
+    "setup",
+)

@@ -1,0 +1,226 @@
+"""The composition root: the only one who knows everybody.
+
+`create_app(config)` makes an application of its own; `setup(app, config)` adds an instance to one
+that exists. Both put the parts together here, and start and stop them in the order written here.
+"""
+
+import asyncio
+import random
+import resource
+from typing import Any, Final
+
+from aiohttp import web
+
+from aionotify.auth import Authenticator
+from aionotify.auth.jwt import JWTAuthenticator
+from aionotify.auth.main_host import MainHostAuthenticator
+from aionotify.auth.publishers import PublisherKeys
+from aionotify.auth.stats import AuthStats
+from aionotify.auth.ticket_authenticator import TicketAuthenticator
+from aionotify.auth.tickets import Tickets
+from aionotify.broker.connect import Endpoint
+from aionotify.broker.directory import Directory
+from aionotify.broker.inbox import Inbox
+from aionotify.broker.listener import Listener
+from aionotify.broker.names import Names
+from aionotify.broker.publisher import Publisher
+from aionotify.broker.tickets import RedisTickets
+from aionotify.config import Config
+from aionotify.hub import Hub
+from aionotify.pulse import Pulse
+from aionotify.stats import Stats
+from aionotify.stream import StreamSettings
+from aionotify.watch import Watch
+from aionotify.web.limits import Limits
+from aionotify.web.middlewares import answering
+from aionotify.web.routes import admin_routes, public_routes
+from aionotify.web.services import SERVICES, Services
+
+_DESCRIPTORS_KEPT: Final = 256  # for Redis, the main host, requests that are no streams
+_DRAIN_STEP: Final = 0.05  # seconds between the batches of streams that are ended
+
+
+class Instance:
+    """One instance: its parts, and the order in which they start and stop."""
+
+    def __init__(self, config: Config, authenticator: Authenticator | None = None) -> None:
+        self._config = config
+        self._endpoint = Endpoint(config.redis)
+        self._tasks: list[asyncio.Task[None]] = []
+        stats, auth_stats = Stats(), AuthStats()
+        names = Names(config.redis.prefix, config.redis.channel)
+        client, max_bytes = self._endpoint.client, config.events.max_bytes
+        listener = Listener(self._endpoint, names, max_bytes=max_bytes, stats=stats)
+        self.services = Services(
+            config=config,
+            hub=Hub(
+                listener,
+                stats=stats,
+                max_streams=config.server.max_streams or _streams_that_fit(),
+                max_streams_per_user=config.server.max_streams_per_user,
+            ),
+            listener=listener,
+            inbox=Inbox(
+                client, names, retention=config.inbox.retention, max_bytes=max_bytes, stats=stats
+            ),
+            pulse=Pulse(config.stream.heartbeat),
+            watch=Watch(config.auth.revalidate),
+            authenticator=TicketAuthenticator(
+                authenticator or _authenticator(config, auth_stats),
+                Tickets(RedisTickets(client, names), config.auth.ticket_ttl),
+                stats=auth_stats,
+            ),
+            publisher=Publisher(
+                client, prefix=config.redis.prefix, inbox=config.inbox, max_bytes=max_bytes
+            ),
+            publisher_keys=PublisherKeys(config.admin.publish_keys),
+            directory=Directory(client, names),
+            limits=Limits(
+                max_streams_per_address=config.server.max_streams_per_address,
+                handshake_rate=config.server.handshake_rate,
+                trusted_proxies=config.server.trusted_proxies,
+            ),
+            stream=StreamSettings(
+                config.stream.send_timeout, config.stream.retry, config.stream.buffer
+            ),
+            stats=stats,
+            auth_stats=auth_stats,
+        )
+
+    async def start(self, app: web.Application) -> None:
+        """Where events come from first, then who may listen, then what keeps streams in order."""
+        services = self.services
+        await self._endpoint.start()
+        await services.listener.start(services.hub)
+        await services.authenticator.start()
+        self._tasks = [
+            asyncio.create_task(services.pulse.run(), name="aionotify pulse"),
+            asyncio.create_task(services.watch.run(), name="aionotify watch"),
+        ]
+
+    async def shut_down(self, app: web.Application) -> None:
+        """End the streams: aiohttp would wait for their handlers, twice its shutdown_timeout."""
+        await self.drain(self._config.server.drain)
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new streams, and end the open ones spread over `seconds`."""
+        hub = self.services.hub
+        hub.closed = True
+        streams = hub.streams()
+        random.shuffle(streams)
+        steps = max(1, int(seconds * 0.9 / _DRAIN_STEP))
+        size = -(-len(streams) // steps)
+        while streams:
+            for stream in streams[-size:]:
+                stream.close("drain")
+            del streams[-size:]
+            await asyncio.sleep(_DRAIN_STEP if streams else 0)
+        for stream in hub.streams():  # those that were being opened when it began
+            stream.close("drain")
+        async with asyncio.timeout(max(1.0, seconds * 0.1)):
+            await hub.empty()
+
+    async def clean_up(self, app: web.Application) -> None:
+        """Everything that `start` started, in the opposite order."""
+        services = self.services
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await services.authenticator.close()
+        await services.listener.close()
+        await services.inbox.close()
+        await services.publisher.close()
+        await self._endpoint.close()
+
+    def install(self, app: web.Application, *, admin: bool) -> None:
+        """Add routes and hooks to `app`."""
+        app[INSTANCE] = self
+        app[SERVICES] = self.services
+        app.add_routes(public_routes(self.services))
+        if admin:
+            app.add_routes(admin_routes(self.services))
+        app.on_startup.append(self.start)
+        app.on_shutdown.append(self.shut_down)
+        app.on_cleanup.append(self.clean_up)
+
+
+INSTANCE: Final = web.AppKey("aionotify.instance", Instance)
+
+
+def create_app(config: Config, authenticator: Authenticator | None = None) -> web.Application:
+    """An application that is nothing but aionotify.
+
+    Args:
+        authenticator: takes the place of the configured one.
+
+    Raises:
+        ConfigError: what `config` names cannot be used.
+    """
+    instance = Instance(config, authenticator)
+    app = web.Application(middlewares=[answering(instance.services)])
+    instance.install(app, admin=config.admin.port is None)
+    return app
+
+
+def create_admin_app(app: web.Application) -> web.Application:
+    """The application for the second address, of the instance in `app`."""
+    services = app[SERVICES]
+    admin = web.Application(middlewares=[answering(services)])
+    admin[SERVICES] = services
+    admin.add_routes(admin_routes(services))
+    return admin
+
+
+def setup(
+    app: web.Application,
+    config: Config | None = None,
+    *,
+    prefix: str = "",
+    authenticator: Authenticator | None = None,
+) -> None:
+    """Add aionotify to an application that exists.
+
+    It gets our routes and nothing else of it changes: not its middlewares, logging or signals.
+
+    Args:
+        prefix: put before our routes, ``/push`` for ``/push/notify``; with it, several instances
+            fit into one application.
+        authenticator: says who a request is from, in place of the configured one.
+
+    Raises:
+        ConfigError: what `config` names cannot be used.
+    """
+    instance = Instance(config or Config(), authenticator)
+    target = web.Application() if prefix else app
+    instance.install(target, admin=True)
+    if prefix:
+        app.add_subapp(prefix, target)
+
+
+async def drain(app: web.Application, seconds: float) -> None:
+    """Prepare `app` for its end: not ready any more, and every stream ended within `seconds`.
+
+    Raises:
+        TimeoutError: some streams did not end.
+    """
+    await app[INSTANCE].drain(seconds)
+
+
+def _authenticator(config: Config, stats: AuthStats) -> Authenticator:
+    shared: dict[str, Any] = {
+        "cookie": config.auth.cookie,
+        "origins": config.cors.origins,
+        "stats": stats,
+    }
+    if config.auth.method == "jwt":
+        return JWTAuthenticator(config.auth.jwt, **shared)
+    return MainHostAuthenticator(config.auth.main_host, **shared)
+
+
+def _streams_that_fit() -> int:
+    """As many streams as there may be open files, but for a few."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 0
+    return max(1, soft - min(_DESCRIPTORS_KEPT, soft // 4))

@@ -1,0 +1,48 @@
+-- Append one event to a recipient's inbox and publish it: both happen, or neither.
+--
+-- KEYS[1]  {prefix}:{recipient}:inbox     the inbox, a list of "<position> <previous> <event>"
+-- KEYS[2]  {prefix}:{recipient}:id:<key>  only with an idempotency key
+-- ARGV     channel, event (one line of JSON), max_events, retention s, idempotency s, publish command
+--
+-- Returns {position, number of subscribers, 1 when the key had been used before}.
+--
+-- Everything that Redis can refuse (read-only, out of memory, MISCONF) it refuses at the first
+-- write of a script, so nothing is ever half done.
+
+local inbox, key = KEYS[1], KEYS[2]
+local channel, event, publish = ARGV[1], ARGV[2], ARGV[6]
+local max_events, retention, remember = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+
+if key then
+  local first = redis.call('GET', key)
+  if first then
+    local count = publish == 'SPUBLISH' and 'SHARDNUMSUB' or 'NUMSUB'
+    return {first, redis.call('PUBSUB', count, channel)[2], 1}
+  end
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local oldest_kept = now - retention * 1000000
+
+-- The first event of an inbox that has expired, or never was, follows on from any position within
+-- the retention: had there been an event since, the inbox would still be here.
+local previous = oldest_kept
+local last = redis.call('LINDEX', inbox, -1)
+if last then previous = tonumber(string.match(last, '^%d+')) end
+
+-- Positions grow even while the clock is set back, and are even: odd ones mark empty inboxes.
+local position = math.max(now, previous + 1)
+position = position + position % 2
+
+local id = string.format('%.0f', position)
+local entry = id .. ' ' .. string.format('%.0f', previous) .. ' ' .. event
+redis.call('RPUSH', inbox, entry)
+redis.call('LTRIM', inbox, -max_events, -1)
+while tonumber(string.match(redis.call('LINDEX', inbox, 0), '^%d+')) < oldest_kept do
+  redis.call('LPOP', inbox)
+end
+redis.call('EXPIRE', inbox, math.ceil(retention))
+if key then redis.call('SET', key, id, 'EX', math.ceil(remember)) end
+
+return {id, redis.call(publish, channel, entry), 0}

@@ -1,0 +1,114 @@
+"""Reading inboxes: the bounded recent history of each recipient."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from aionotify.broker.names import Names
+from aionotify.broker.scripts import Script
+from aionotify.cursor import Entry, Page
+from aionotify.errors import InvalidEvent
+from aionotify.events import decode
+from aionotify.sampling import Sampled
+from aionotify.stats import Stats
+
+_PAGE_EVENTS: Final = 100
+_PAGE_BYTES: Final = 65536  # what a stream writes before it waits for its client
+
+
+def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
+    """An inbox entry, or a live message: ``<position> <previous> <event>``.
+
+    Raises:
+        InvalidEvent: it is not, or its event is for somebody else: a producer of another make has
+            stored something that breaks the contract.
+    """
+    try:
+        position, previous, event = entry.split(b" ", 2)
+        numbers = int(position), int(previous)
+    except ValueError:
+        raise InvalidEvent({"body": "is not <position> <previous> <event>"}) from None
+    decoded = decode(event, max_bytes)
+    if decoded.recipients != (recipient_id,):
+        raise InvalidEvent({"recipient_id": "is not the recipient whose inbox this is"})
+    return Entry(*numbers, decoded)
+
+
+class Inbox:
+    """All inboxes, read through one client.
+
+    Args:
+        retention: seconds for which events are kept.
+        max_bytes: the longest event.
+    """
+
+    def __init__(
+        self,
+        client: Callable[[], Redis],
+        names: Names,
+        *,
+        retention: float,
+        max_bytes: int,
+        stats: Stats,
+    ) -> None:
+        self._names = names
+        self._retention = retention
+        self._max_bytes = max_bytes
+        self._stats = stats
+        self._script = Script(client, "read.lua")
+        self._asked: dict[tuple[str, int | None], asyncio.Future[Page]] = {}
+        self._log = Sampled(logging.getLogger("aionotify.inbox"))
+
+    async def read(self, recipient_id: str, after: int | None) -> Page:
+        """The page after a position; None asks for no entries, only for the newest position.
+
+        Streams that ask the same at the same time (all of them, after a lost connection, about
+        everyone's inbox) share one answer.
+
+        Raises:
+            BrokerUnavailable, BrokerRefused: it cannot be read now.
+        """
+        question = recipient_id, after
+        answer = self._asked.get(question)
+        if answer is None:
+            answer = self._asked[question] = self._ask(question)
+        return await asyncio.shield(answer)
+
+    async def close(self) -> None:
+        await self._script.close()
+
+    def _ask(self, question: tuple[str, int | None]) -> asyncio.Future[Page]:
+        recipient_id, after = question
+        page: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
+
+        def answered(reply: asyncio.Future[Any]) -> None:
+            del self._asked[question]
+            if reply.cancelled():
+                page.cancel()
+            elif (error := reply.exception()) is not None:
+                page.set_exception(error)
+                page.exception()  # looked at, even when all who asked have left
+            else:
+                page.set_result(self._page(reply.result(), recipient_id))
+
+        self._script.call(
+            (self._names.inbox(recipient_id),),
+            ("" if after is None else after, _PAGE_EVENTS, _PAGE_BYTES, self._retention),
+        ).add_done_callback(answered)
+        return page
+
+    def _page(self, reply: list[Any], recipient_id: str) -> Page:
+        newest, complete, gap, *raw = reply
+        entries = []
+        for item in raw:
+            try:
+                entries.append(parse_entry(item, recipient_id, self._max_bytes))
+            except InvalidEvent as error:
+                self._stats.events_invalid += 1
+                self._log.warning(
+                    "skipped an invalid event", {"from": "inbox", "reason": str(error)}
+                )
+        return Page(entries, int(newest), bool(complete), gap.decode() or None)

@@ -1,0 +1,193 @@
+"""Publishing durably: into the recipient's inbox and to all nodes, in one atomic step.
+
+Needs nothing but a Redis, so that any Python service can publish without a node at hand.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from redis.asyncio import Redis
+
+from aionotify.broker.connect import Endpoint
+from aionotify.broker.names import Names
+from aionotify.broker.scripts import Script
+from aionotify.config import Config, InboxConfig, RedisConfig
+from aionotify.errors import AionotifyError, BrokerError, InvalidEvent
+from aionotify.events import Event, decode
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of an event for one recipient, or for several.
+
+    Attributes:
+        id: the event's position, opaque; for several recipients the last one's.
+        online: whether some node has (one of) the recipients connected now.
+        repeated: the idempotency key had been used before, so nothing was published again.
+        recipients: for a list of recipients, what became of it for each.
+    """
+
+    id: str
+    online: bool
+    repeated: bool = False
+    recipients: Mapping[str, "Published | BrokerError"] = field(default_factory=dict)
+
+
+class PartlyPublished(BrokerError):
+    """Some recipients of a list got the event and others did not; `recipients` says which.
+
+    Publish it again with the same idempotency key: those who have it do not get it twice.
+    """
+
+    def __init__(self, recipients: Mapping[str, Published | BrokerError]) -> None:
+        self.recipients = recipients
+        failed = [id for id, result in recipients.items() if isinstance(result, BrokerError)]
+        super().__init__(f"{len(failed)} of {len(recipients)} recipients did not get the event")
+
+
+class Publisher:
+    """Publishes durable events.
+
+    Args:
+        redis: an address (see `redis.url` in the configuration), or a client of yours (or
+            what gives one), which stays yours to close.
+        prefix: of our names in Redis, `redis.prefix` in the configuration.
+        inbox: how much is kept, for how long.
+        max_bytes: the longest event.
+
+    Use it as ``async with Publisher("redis://…") as publisher``, or call `close`.
+    """
+
+    def __init__(
+        self,
+        redis: str | Redis | Callable[[], Redis],
+        *,
+        prefix: str = RedisConfig().prefix,
+        inbox: InboxConfig | None = None,
+        max_bytes: int = Config().events.max_bytes,
+    ) -> None:
+        self._endpoint: Endpoint | None = None
+        if isinstance(redis, str):
+            self._endpoint = Endpoint(RedisConfig(url=redis))
+            client = self._endpoint.client
+        elif isinstance(redis, Redis):
+            client = partial(_itself, redis)
+        else:
+            client = redis
+        inbox = inbox or InboxConfig()
+        self._limits = (inbox.max_events, inbox.retention, inbox.idempotency)
+        self._names = Names(prefix, "")
+        self._max_bytes = max_bytes
+        self._script = Script(client, "append.lua")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Wait for what is under way, then close the connection if it is our own."""
+        await self._script.close()
+        if self._endpoint is not None:
+            await self._endpoint.close()
+
+    async def publish(self, event: Mapping[str, Any] | bytes | str) -> Published:
+        """Publish one event.
+
+        Args:
+            event: as the event contract has it, with a `recipient_id`; a mapping, or JSON.
+
+        Raises:
+            InvalidEvent: it breaks the contract; nothing was published.
+            BrokerRefused: Redis will not store it; nothing was published.
+            BrokerUnavailable: Redis does not answer. Whether the event was stored is not known:
+                publish it again with the same `id`, and it is delivered once.
+            PartlyPublished: some of several recipients got it.
+        """
+        [result] = await self.publish_many([event])
+        if isinstance(result, AionotifyError):
+            raise result
+        return result
+
+    async def publish_many(
+        self, events: Iterable[Mapping[str, Any] | bytes | str]
+    ) -> list[Published | AionotifyError]:
+        """Publish events in few round trips.
+
+        Returns:
+            For each event, in order, what became of it, or the error that `publish` would raise.
+        """
+        checked: list[Event | InvalidEvent] = []
+        for event in events:
+            try:
+                checked.append(decode(_json(event), self._max_bytes))
+            except InvalidEvent as error:
+                checked.append(error)
+        results = iter(await self.publish_checked([e for e in checked if isinstance(e, Event)]))
+        return [item if isinstance(item, InvalidEvent) else next(results) for item in checked]
+
+    async def publish_checked(self, events: Iterable[Event]) -> list[Published | BrokerError]:
+        """The same for events that `aionotify.events.decode` has let pass."""
+        pending = [
+            (event, [self._append(event, id) for id in event.recipients]) for event in events
+        ]
+        return [await self._outcome(event, replies) for event, replies in pending]
+
+    def _append(self, event: Event, recipient_id: str) -> asyncio.Future[Any]:
+        keys = [self._names.inbox(recipient_id)]
+        if event.key is not None:
+            keys.append(self._names.idempotency(recipient_id, event.key))
+        live = self._names.live(recipient_id)
+        args = (live, event.data(recipient_id), *self._limits, "PUBLISH")
+        return self._script.call(tuple(keys), args)
+
+    async def _outcome(
+        self, event: Event, replies: list[asyncio.Future[Any]]
+    ) -> Published | BrokerError:
+        results: dict[str, Published | BrokerError] = {}
+        for recipient_id, reply in zip(event.recipients, replies, strict=True):
+            try:
+                position, online, repeated = await reply
+                results[recipient_id] = Published(
+                    f"{int(position):014x}", int(online) > 0, bool(repeated)
+                )
+            except BrokerError as error:
+                results[recipient_id] = error
+        if event.shared():
+            return results[event.recipients[0]]
+        done = [result for result in results.values() if isinstance(result, Published)]
+        failed = [result for result in results.values() if isinstance(result, BrokerError)]
+        if not failed:
+            return Published(
+                done[-1].id,
+                any(result.online for result in done),
+                all(result.repeated for result in done),
+                results,
+            )
+        return PartlyPublished(results) if done else failed[0]
+
+
+def _itself(client: Redis) -> Redis:
+    return client
+
+
+def _json(event: Mapping[str, Any] | bytes | str) -> bytes:
+    if isinstance(event, bytes):
+        return event
+    try:
+        if isinstance(event, str):
+            return event.encode()
+        return msgspec.json.encode(event)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidEvent({"body": f"cannot be written as JSON: {error}"}) from None

@@ -1,0 +1,74 @@
+-- Read a page of a recipient's inbox.
+--
+-- KEYS[1]  {prefix}:{recipient}:inbox
+-- ARGV     after (a position; '' asks for the newest position only), max events, max bytes,
+--          retention s
+--
+-- Returns {newest, complete 0 or 1, gap, entry ...}: newest is odd when the inbox is empty; gap is
+-- '' or why events after `after` are gone:
+--   trimmed  the inbox keeps newer ones only
+--   lost     the position is not in the inbox: Redis has lost what it had
+--   unknown  nobody can have been given this position
+
+local inbox = KEYS[1]
+local after = tonumber(ARGV[1])
+local max_events, max_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+-- The greatest odd number that no event of this microsecond can have: events are even, and
+-- those that are still to come are not before now.
+local nothing_yet = now - 1 + now % 2
+
+local function number(position) return string.format('%.0f', position) end
+local function position_at(index)
+  return tonumber(string.match(redis.call('LINDEX', inbox, index), '^%d+'))
+end
+
+local length = redis.call('LLEN', inbox)
+if length == 0 then
+  local gap = ''
+  if after then
+    if after == 0 or after > now then gap = 'unknown'
+    elseif after % 2 == 0 then gap = 'lost'
+    elseif after < now - tonumber(ARGV[4]) * 1000000 then gap = 'trimmed' end
+  end
+  return {number(nothing_yet), 1, gap}
+end
+
+local newest = position_at(-1)
+if not after then return {number(newest), 1, ''} end
+if after == newest then return {number(newest), 1, ''} end
+
+local gap = ''
+local first = 0 -- index of the first entry of the page
+if after == 0 or after > now + 1 and after > newest then
+  gap = 'unknown'
+elseif after > newest then
+  if after % 2 == 0 then gap = 'lost' end
+  return {number(newest), 1, gap}
+else
+  local low, high = 0, length - 1 -- the first entry after `after` is between the two
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if position_at(middle) > after then high = middle else low = middle + 1 end
+  end
+  first = low
+  if first == 0 then
+    local before = tonumber(string.match(redis.call('LINDEX', inbox, 0), '^%d+ (%d+)'))
+    if after < before then gap = 'trimmed' end
+  elseif after % 2 == 0 and position_at(first - 1) ~= after then
+    gap = 'lost'
+  end
+end
+
+local reply = {number(newest), 0, gap}
+local bytes = 0
+for index = first, length - 1 do
+  local entry = redis.call('LINDEX', inbox, index)
+  bytes = bytes + #entry
+  if index > first and (bytes > max_bytes or index - first >= max_events) then return reply end
+  reply[#reply + 1] = entry
+end
+reply[2] = 1
+return reply

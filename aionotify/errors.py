@@ -1,0 +1,137 @@
+"""Every error that aionotify raises on purpose.
+
+The tree::
+
+    AionotifyError
+    ├── ConfigError            a setting is wrong: `problems` names each key and what was expected
+    ├── InvalidEvent           the producer's fault: `fields` names each member and what is wrong
+    ├── BrokerError            Redis' side
+    │   ├── BrokerUnavailable  it does not answer, or the connection is lost
+    │   └── BrokerRefused      it answers, but will not store (read-only, out of memory, no rights)
+    └── RequestError           becomes a JSON answer: `status`, `code`, `retry_after`
+        ├── AuthError          why a request is not let in
+        │   ├── CredentialsMissing  403  no token anywhere
+        │   ├── InvalidScheme       403  an Authorization header that is not `Bearer <token>`
+        │   ├── InvalidToken        401  whoever knows says no: the only definite refusal
+        │   ├── AuthFailed          502  the main host answered nonsense or 5xx
+        │   └── AuthUnavailable     504  the main host did not answer in time
+        ├── Forbidden               403  a good publisher key, but not for this
+        └── LimitExceeded
+            ├── TooManyStreams      429  this user (or address) has enough open streams
+            └── NodeFull            503  this process has, or is leaving
+
+Nothing here imports anything of aionotify, so that every room can raise and catch.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class AionotifyError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class ConfigError(AionotifyError):
+    """The configuration is not usable.
+
+    `problems` maps the path of a key (``auth.main_host.timeout``) to what is wrong with it.
+    """
+
+    def __init__(self, problems: Mapping[str, str], source: str = "configuration") -> None:
+        self.problems = dict(problems)
+        self.source = source
+        lines = "".join(f"\n  {path}: {text}" for path, text in self.problems.items())
+        super().__init__(f"{source} is not usable:{lines}")
+
+
+class InvalidEvent(AionotifyError):
+    """An event breaks the event contract.
+
+    `fields` maps the offending member (or ``body`` for the whole) to what is wrong with it. The
+    text never quotes the payload, so it is safe to log.
+    """
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self.fields = dict(fields)
+        super().__init__("; ".join(f"{name}: {text}" for name, text in self.fields.items()))
+
+
+class BrokerError(AionotifyError):
+    """Something on Redis' side kept us from doing what was asked."""
+
+
+class BrokerUnavailable(BrokerError):
+    """Redis does not answer; what was asked may or may not have been carried out."""
+
+
+class BrokerRefused(BrokerError):
+    """Redis answered and refused; nothing was stored."""
+
+
+class RequestError(AionotifyError):
+    """A request that gets an error answer. `retry_after` is in seconds."""
+
+    status: ClassVar[int] = 400
+    code: ClassVar[str] = "bad_request"
+    challenge: ClassVar[bool] = False  # answer with WWW-Authenticate (RFC 9110 section 11.6.1)
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        self.message = message
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class AuthError(RequestError):
+    """The request is not let in."""
+
+
+class CredentialsMissing(AuthError):
+    """No token in any of the places where one may be."""
+
+    status, code, challenge = 403, "credentials_missing", True
+
+
+class InvalidScheme(AuthError):
+    """An Authorization header, but not ``Bearer <token>`` (RFC 6750 section 2.1)."""
+
+    status, code, challenge = 403, "invalid_scheme", True
+
+
+class InvalidToken(AuthError):
+    """A definite refusal by whoever knows the token."""
+
+    status, code, challenge = 401, "invalid_token", True
+
+
+class AuthFailed(AuthError):
+    """The main host answered, but not with something that names a user or refuses one."""
+
+    status, code = 502, "auth_failed"
+
+
+class AuthUnavailable(AuthError):
+    """The main host could not be asked; says nothing about the token."""
+
+    status, code = 504, "auth_unavailable"
+
+
+class Forbidden(RequestError):
+    """Whoever asks is known, but may not do this."""
+
+    status, code = 403, "forbidden"
+
+
+class LimitExceeded(RequestError):
+    """A limit that protects this process or its other users."""
+
+
+class TooManyStreams(LimitExceeded):
+    """This user has as many open streams as one may have."""
+
+    status, code = 429, "too_many_streams"
+
+
+class NodeFull(LimitExceeded):
+    """This process takes no more streams, or is about to leave."""
+
+    status, code = 503, "node_full"

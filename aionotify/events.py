@@ -1,0 +1,343 @@
+"""Events and SSE frames: bytes in, bytes out.
+
+An event is one JSON object that names a `recipient_id`. It is decoded once, checked against the
+event contract, and turned into the bytes of a frame (HTML Standard section 9.2, server-sent
+events). Nothing here does I/O, and nothing here knows who is connected.
+
+The JSON of a producer is passed on byte for byte wherever that is possible: what is not parsed
+into Python cannot be changed by it (numbers keep their digits, members their order).
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from aionotify.errors import InvalidEvent
+
+EVERYONE: Final = "*"
+MAX_RECIPIENTS: Final = 1000
+MAX_RECIPIENT_CHARS: Final = 256
+MAX_NAME_CHARS: Final = 128  # of `event` and of `id`
+RESERVED_TYPES: Final = frozenset({"open", "error"})  # EventSource dispatches its own under these
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Everything that some client's line splitter takes for the end of a line. The standard has CR and
+# LF; parsers built on a language's own splitlines() have the rest too, and to those a type with
+# U+2028 in it would inject a field.
+_LINE_BREAK = re.compile(r"[\x00\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+# A member name may be written with escapes (RFC 8259 section 8.3). Only escapes of the letters
+# that occur in "recipient_id" can hide a second one.
+_ESCAPED_NAME = re.compile(rb"\\u00(?:5[fF]|[67])")
+_NON_ASCII_BREAKS = (
+    (b"\xc2\x85", rb"\u0085"),
+    (b"\xe2\x80\xa8", rb"\u2028"),
+    (b"\xe2\x80\xa9", rb"\u2029"),
+)
+
+
+class _Envelope(msgspec.Struct):
+    """The members that aionotify itself reads; msgspec checks and skips all others."""
+
+    recipient_id: int | str | list[int | str]
+    event: str = None  # type: ignore[assignment]  # absent is None, an explicit null is refused
+    id: str = None  # type: ignore[assignment]
+
+
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One checked event.
+
+    Attributes:
+        recipients: user ids in the order given, each once; ``("*",)`` is everyone.
+        type: the SSE event type, or None for the default (``message``).
+        key: the idempotency key, or None.
+    """
+
+    recipients: tuple[str, ...]
+    type: str | None
+    key: str | None
+    _head: bytes
+    _own: dict[str, bytes] | None = None  # recipient -> its id in JSON, when there are several
+    _tail: bytes = b""
+
+    def data(self, recipient: str) -> bytes:
+        """The event as `recipient` may see it: one line of JSON in UTF-8.
+
+        An event for several recipients never tells one of them who the others are: its
+        `recipient_id` is narrowed to the receiver's own, spelt as the producer spelt it.
+        """
+        if self._own is None:
+            return self._head
+        return self._head + self._own[recipient] + self._tail
+
+    def shared(self) -> bool:
+        """Whether all recipients get the same bytes."""
+        return self._own is None
+
+
+def decode(message: bytes, max_bytes: int = 65536) -> Event:
+    """Decode and check one event as it was published.
+
+    Args:
+        message: a JSON object in UTF-8 (RFC 8259), without a byte order mark.
+        max_bytes: the longest message that is taken.
+
+    Raises:
+        InvalidEvent: it breaks the contract; `fields` says where and how.
+    """
+    if len(message) > max_bytes:
+        raise InvalidEvent({"body": f"is {len(message)} bytes long, at most {max_bytes} allowed"})
+    try:
+        if not message.isascii():
+            message.decode()  # msgspec does not look into strings that it skips
+        envelope = _decode_envelope(message)
+    except msgspec.ValidationError:
+        raise InvalidEvent(_explain(message)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidEvent({"body": _why_not_json(message, error)}) from None
+
+    raw = envelope.recipient_id
+    kind: str | None = envelope.event
+    key: str | None = envelope.id
+    fields: dict[str, str] = {}
+    if type(raw) is str and 0 < len(raw) <= MAX_RECIPIENT_CHARS and raw.isprintable():
+        recipients: tuple[str, ...] = (raw,)  # nearly every event; the rest is told apart below
+    else:
+        recipients = _recipients(raw, fields)
+    if kind is not None:
+        _check_type(kind, fields)
+    if key is not None and not 1 <= len(key) <= MAX_NAME_CHARS:
+        fields["id"] = f"must be 1 to {MAX_NAME_CHARS} characters, not {len(key)}"
+    # A second recipient_id would reach the receiver and name somebody else.
+    if (
+        message.count(b"recipient_id") > 1 or (b"\\u" in message and _ESCAPED_NAME.search(message))
+    ) and _names_recipient_twice(message):
+        fields["recipient_id"] = "is given more than once"
+    if fields:
+        raise InvalidEvent(fields)
+
+    line = _one_line(message)
+    if not isinstance(raw, list):
+        return Event(recipients, kind, key, line)
+    head, tail = _split_at_recipient(line)
+    own: dict[str, bytes] = {}
+    for value in raw:
+        own.setdefault(str(value), _encode(value))
+    return Event(recipients, kind, key, head, own, tail)
+
+
+def split_batch(body: bytes, limit: int = 1000) -> list[bytes]:
+    """The events of a request body: one object, an array of objects, or NDJSON.
+
+    Args:
+        body: UTF-8 JSON; the events in it are not checked here, only told apart.
+        limit: the most events that are taken.
+
+    Raises:
+        InvalidEvent: the body is none of the three, is empty, or holds too many.
+    """
+    text = body.strip()
+    if text.startswith(b"["):
+        try:
+            events = [bytes(raw) for raw in msgspec.json.decode(text, type=list[msgspec.Raw])]
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise InvalidEvent({"body": _why_not_json(text, error)}) from None
+    elif _is_one_value(text):
+        events = [text]
+    else:
+        events = [line for line in (raw.strip() for raw in text.split(b"\n")) if line]
+    if not events:
+        raise InvalidEvent({"body": "holds no event"})
+    if len(events) > limit:
+        raise InvalidEvent({"body": f"holds {len(events)} events, at most {limit} allowed"})
+    return events
+
+
+def _is_one_value(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return b"\n" not in text  # a single bad line is one bad event, with a better message
+    return True
+
+
+def frame(data: bytes, type: str | None = None, cursor: bytes | None = None) -> bytes:
+    """One SSE frame (HTML Standard section 9.2.5): LF only, always with `data:`.
+
+    Args:
+        data: one line of UTF-8.
+        type: the event type; checked by `decode`, never by this function.
+        cursor: what comes back as `Last-Event-ID`; None leaves the client's as it is.
+    """
+    if type is None:
+        if cursor is None:
+            return b"data: %b\n\n" % data
+        return b"id: %b\ndata: %b\n\n" % (cursor, data)
+    if cursor is None:
+        return b"event: %b\ndata: %b\n\n" % (type.encode(), data)
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor, type.encode(), data)
+
+
+def control_frame(type: str, cursor: bytes | None = None, **members: Any) -> bytes:
+    """A frame that aionotify itself has to say something with: ``aionotify.<type>``."""
+    return frame(_encode(members), f"aionotify.{type}", cursor)
+
+
+def chunk(frame: bytes) -> bytes:
+    """`frame` as one chunk of a chunked body (RFC 9112 section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(frame), frame)
+
+
+def check_recipient(value: object) -> str | None:
+    """Why `value` cannot be a user id, or None when it can. ``"*"`` is not looked at."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return f"must be a string or an integer, not {_json_type(value)}"
+    text = str(value)
+    if not 1 <= len(text) <= MAX_RECIPIENT_CHARS:
+        return f"must be 1 to {MAX_RECIPIENT_CHARS} characters, not {len(text)}"
+    if not text.isprintable() and _CONTROL.search(text):
+        return "must not contain control characters"
+    return None
+
+
+def _recipients(raw: int | str | list[int | str], fields: dict[str, str]) -> tuple[str, ...]:
+    if not isinstance(raw, list):
+        if (problem := check_recipient(raw)) is not None:
+            fields["recipient_id"] = problem
+        return (str(raw),)
+    if not 1 <= len(raw) <= MAX_RECIPIENTS:
+        fields["recipient_id"] = f"must hold 1 to {MAX_RECIPIENTS} recipients, not {len(raw)}"
+        return ()
+    for index, value in enumerate(raw):
+        problem = check_recipient(value)
+        if value == EVERYONE:
+            problem = 'must not be "*" inside a list: everyone is everyone'
+        if problem is not None:
+            fields[f"recipient_id[{index}]"] = problem
+            break
+    return tuple(dict.fromkeys(map(str, raw)))
+
+
+def _check_type(value: str, fields: dict[str, str]) -> None:
+    if not 1 <= len(value) <= MAX_NAME_CHARS:
+        fields["event"] = f"must be 1 to {MAX_NAME_CHARS} characters, not {len(value)}"
+    elif not value.isprintable() and _LINE_BREAK.search(value):
+        fields["event"] = "must not contain a line break or NUL"
+    elif value in RESERVED_TYPES:
+        fields["event"] = f'must not be "{value}": EventSource has its own event of that name'
+
+
+def _explain(message: bytes) -> dict[str, str]:
+    """What is wrong with the shape of a message that is JSON but not an event."""
+    try:
+        value = msgspec.json.decode(message)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return {"body": _why_not_json(message, error)}
+    if not isinstance(value, dict):
+        return {"body": f"must be a JSON object, not {_json_type(value)}"}
+    fields: dict[str, str] = {}
+    recipient = value.get("recipient_id", msgspec.UNSET)
+    if recipient is msgspec.UNSET:
+        fields["recipient_id"] = "is missing"
+    elif isinstance(recipient, list):
+        for index, item in enumerate(recipient):
+            if (problem := check_recipient(item)) is not None:
+                fields[f"recipient_id[{index}]"] = problem
+                break
+    elif isinstance(recipient, dict | None | float | bool):
+        kind = _json_type(recipient)
+        fields["recipient_id"] = f"must be a string, an integer or a list of them, not {kind}"
+    elif (problem := check_recipient(recipient)) is not None:
+        fields["recipient_id"] = problem
+    for name in ("event", "id"):
+        if name in value and not isinstance(value[name], str):
+            fields[name] = f"must be a string, not {_json_type(value[name])}"
+    return fields or {"body": "does not have the shape of an event"}
+
+
+def _why_not_json(message: bytes, error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"is not UTF-8 (byte {error.start})"
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    if not message.strip():
+        return "is empty"
+    if message.startswith(b"\xef\xbb\xbf"):
+        return "begins with a byte order mark"
+    reason = str(error)
+    if "truncated" in reason and rb"\u" in message and _is_json(message):
+        # The grammar of RFC 8259 has lone surrogates, UTF-8 does not: section 8.2 leaves it open.
+        return "has half of a surrogate pair in a string"
+    return f"is not JSON: {reason.removeprefix('JSON is malformed: ')}"
+
+
+def _is_json(message: bytes) -> bool:
+    try:
+        json.loads(message, parse_int=len, parse_float=len)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _names_recipient_twice(message: bytes) -> bool:
+    # len() in place of int() and float(): their values do not matter here, and int() of 5,000
+    # digits raises.
+    pairs = json.loads(message, object_pairs_hook=list, parse_int=len, parse_float=len)
+    return [name for name, _ in pairs].count("recipient_id") > 1
+
+
+def _one_line(message: bytes) -> bytes:
+    """The same JSON without anything that a client may take for the end of a line.
+
+    CR and LF stand only between tokens in valid JSON; the other three only inside strings, where
+    an escape means the same.
+    """
+    line = message.strip()
+    if b"\n" in line or b"\r" in line:
+        line = line.replace(b"\r", b" ").replace(b"\n", b" ")
+    if not line.isascii():
+        for raw, escaped in _NON_ASCII_BREAKS:
+            line = line.replace(raw, escaped)
+    return line
+
+
+def _split_at_recipient(line: bytes) -> tuple[bytes, bytes]:
+    """The JSON before and after the value of `recipient_id`."""
+    before: list[bytes] = []
+    after: list[bytes] = []
+    target = before
+    for name, value in _members(line):
+        if name == "recipient_id":
+            before.append(b'"recipient_id":')
+            target = after
+        else:
+            target.append(_encode(name) + b":" + value)
+    return b"{" + b",".join(before), b"".join(b"," + member for member in after) + b"}"
+
+
+def _members(line: bytes) -> Iterator[tuple[str, bytes]]:
+    for name, value in _decode_members(line).items():
+        yield name, bytes(value)
+
+
+def _json_type(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+        case _:
+            return "an object"

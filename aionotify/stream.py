@@ -1,0 +1,345 @@
+"""The life of one stream: opened, catching up, live, behind, ended.
+
+A stream is an aiohttp-sse response whose frames are written straight to the transport. It has no
+queue, timer or task of its own: the request's handler runs the catch-up and is parked while the
+stream is live, the hub pushes live events, the pulse beats.
+
+    open ──> CATCH-UP ──> LIVE ──> ended: gone, stalled, or whatever `close` was told
+                 ^          │
+                 └──────────┘  socket full, an event missed, subscription rebuilt
+
+Catch-up and live join without a buffer: pages are read until the stream's position equals the
+newest that the hub knows of, and then the stream is live in that same step of the event loop.
+"""
+
+import asyncio
+import random
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import aiohttp_sse
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from aionotify import cursor
+from aionotify.cursor import Cursor, Page
+from aionotify.errors import BrokerError
+from aionotify.events import chunk, control_frame, frame
+from aionotify.hub import Hub, Recipient
+from aionotify.pulse import Pulse
+
+HEADERS: Final = {
+    # no-cache, which aiohttp-sse sets, lets a cache keep what it has to ask about again;
+    # no-transform keeps compressing proxies from collecting events until a block is full.
+    "Cache-Control": "no-store, no-transform",
+    "X-Accel-Buffering": "no",  # nginx
+    "X-Content-Type-Options": "nosniff",
+}
+_HEARTBEAT: Final = b":\n"  # a comment, and no blank line: some parsers dispatch at every one
+_WRITE_AT: Final = 16384  # bytes queued in one loop step that are written before more are queued
+_RETRY_AFTER_ERROR: Final = (0.2, 1.0)  # seconds; random, so that not all streams ask at once
+_EXPIRED: Final = frozenset({"token_expired", "token_refused", "revoked"})
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close() sends RST
+
+
+class Inbox(Protocol):
+    """Where durable events are kept."""
+
+    async def read(self, recipient_id: str, after: int | None) -> Page:
+        """The page after a position; None asks for no entries, only for `newest`.
+
+        Raises:
+            BrokerError: it cannot be read now.
+        """
+
+
+async def present(hub: Hub, recipient: Recipient, inbox: Inbox) -> Cursor:
+    """The position after which there is all that is published from now on.
+
+    Known without a question as soon as one stream of the user is live.
+    """
+    while (at := hub.position(recipient)) is None:
+        for each in (hub.everyone, recipient):
+            if each.newest is None:
+                await each.heard()
+                hub.learn(each, await inbox.read(each.id, None))
+    return at
+
+
+@dataclass(slots=True, frozen=True)
+class StreamSettings:
+    """What all streams of a node have in common.
+
+    Attributes:
+        send_timeout: seconds that a client may take nothing before it is cut off.
+        retry: milliseconds a client waits before it connects again.
+        buffer: bytes that may wait in this process for one client.
+    """
+
+    send_timeout: float = 30
+    retry: int = 3000
+    buffer: int = 65536
+    headers: Mapping[str, str] = field(default_factory=lambda: HEADERS)
+
+
+class NotificationStream(aiohttp_sse.EventSourceResponse):
+    """One open stream of one user.
+
+    Attributes:
+        live: whether the hub may push durable events.
+        ended: why it did, or None while it is open.
+        events: how many events were written to it.
+    """
+
+    slice: int
+    recipient: Recipient
+
+    def __init__(self, settings: StreamSettings, hub: Hub, recipient: Recipient) -> None:
+        super().__init__(send_timeout=settings.send_timeout)
+        # Connection is forbidden in HTTP/2 (RFC 9113 section 8.2.2), and Safari rejects a
+        # response that a proxy passed on with it.
+        del self.headers["Connection"]
+        self.headers.update(settings.headers)
+        self.recipient = recipient
+        self.live = False
+        self.ended: str | None = None
+        self.events = 0
+        self._settings = settings
+        self._hub = hub
+        self._at = Cursor(0, 0)
+        self._queue: list[bytes] = []
+        self._queued = 0
+        self._sent = 0
+        self._taken = 0
+        self._stalled_at: float | None = None
+        self._interrupted = False
+        self._chunked = True
+        self._writer: AbstractStreamWriter
+        self._transport: asyncio.Transport
+        self._task: asyncio.Task[Any] | None = None
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send the headers. As in aiohttp-sse, but for its ping task: the pulse does that work
+        for all streams, and a future in its place keeps `wait` and `is_connected` what they are.
+        """
+        if self.prepared:
+            return await super().prepare(request)
+        self._set_tcp_user_timeout(request)
+        self._chunked = request.version >= (1, 1)
+        if self._chunked:
+            self.enable_chunked_encoding()
+        else:
+            self.force_close()  # nothing else tells an HTTP/1.0 client where the stream ends
+        writer = await super(aiohttp_sse.EventSourceResponse, self).prepare(request)
+        assert writer is not None
+        assert isinstance(request.transport, asyncio.Transport)
+        self._writer, self._transport = writer, request.transport
+        # The protocol is paused as soon as the socket is full, so drain() waits for just that.
+        self._transport.set_write_buffer_limits(high=0)
+        self._ping_task = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
+        return writer
+
+    # --- the handler's side ---------------------------------------------------------------------
+
+    async def run(self, inbox: Inbox, pulse: Pulse, start: Cursor) -> None:
+        """Serve the prepared stream until it ends; `ended` then says why.
+
+        Args:
+            start: the position after which the client wants everything.
+
+        Raises:
+            asyncio.CancelledError: somebody else cancelled the handler: the client is gone.
+        """
+        self._task = asyncio.current_task()
+        self._at = start
+        self._hub.attach(self)
+        pulse.add(self)
+        try:
+            self._write(b"retry: %d\n" % self._settings.retry)
+            self._write(self._control("open", reason="connected"))
+            while self.ended is None:
+                await self._catch_up(inbox)
+                await self._ping_task  # type: ignore[misc]  # parked: the hub pushes
+        except asyncio.CancelledError:
+            if self._task is None or not self._interrupted or self._task.uncancel():
+                self.ended = self.ended or "gone"
+                raise
+        except ConnectionError:
+            self.ended = self.ended or "gone"
+        finally:
+            self.live = False
+            self._task = None
+            self._hub.detach(self)
+            pulse.discard(self)
+            self._hub.stats.closed[self.ended or "failed"] += 1
+            if self._transport.get_write_buffer_size():
+                self._reset()
+
+    async def _catch_up(self, inbox: Inbox) -> None:
+        """Read both inboxes until nothing is missing that the hub knows of; then be live."""
+        everyone, own = self._hub.everyone, self.recipient
+        while self._at != (everyone.newest, own.newest):
+            if self._transport.is_closing():
+                raise ConnectionResetError("client is gone")
+            await self._writer.drain()
+            if self._at.everyone != everyone.newest:
+                await self._read(inbox, everyone)
+            if self._at.own != own.newest:
+                await self._read(inbox, own)
+        self.live = True
+
+    async def _read(self, inbox: Inbox, recipient: Recipient) -> None:
+        """Write the next page of one of the two inboxes."""
+        await recipient.heard()
+        is_own = recipient is self.recipient
+        after = self._at.own if is_own else self._at.everyone
+        known = recipient.newest
+        if known is not None and known < after:
+            # The client comes from a node that has heard more than this one. Bring the hub up
+            # to date first, for the streams that are live here.
+            self._hub.learn(recipient, await self._page(inbox, recipient.id, known))
+            if recipient.newest is None or recipient.newest >= after:
+                return
+        page = await self._page(inbox, recipient.id, after)
+        self._hub.learn(recipient, page)
+        if page.gap is not None:
+            first = page.entries[0].previous if page.entries else page.newest
+            self._move(is_own, first)
+            self._hub.stats.gaps[page.gap] += 1
+            self._write(self._control("gap", reason=page.gap))
+        frames = []
+        for entry in page.entries:
+            self._move(is_own, entry.position)
+            event = entry.event
+            frames.append(frame(event.data(recipient.id), event.type, self._cursor()))
+        if frames:
+            self.events += len(frames)
+            self._hub.stats.delivered_catch_up += len(frames)
+            self._write(b"".join(frames))
+        if page.complete:
+            # In an empty inbox one moment is as good as another: take the one the hub has.
+            empty = recipient.newest is not None and recipient.newest & 1
+            self._move(is_own, recipient.newest if empty else page.newest)  # type: ignore[arg-type]
+
+    async def _page(self, inbox: Inbox, recipient_id: str, after: int) -> Page:
+        while True:
+            try:
+                return await inbox.read(recipient_id, after)
+            except BrokerError:  # the listener says why, once; here there is only waiting
+                await asyncio.sleep(random.uniform(*_RETRY_AFTER_ERROR))
+
+    def _move(self, is_own: bool, position: int) -> None:
+        self._at = self._at._replace(**{"own" if is_own else "everyone": position})
+
+    # --- the hub's side: plain functions --------------------------------------------------------
+
+    def push(self, chunk: bytes) -> bool:
+        """Queue one frame, already a chunk; False when the client's socket is full."""
+        if self._queued > _WRITE_AT:
+            self.flush()
+        waiting = self._transport.get_write_buffer_size()
+        if waiting and waiting + self._queued + len(chunk) > self._settings.buffer:
+            return False
+        if not self._queued:
+            self._hub.unflushed(self)
+        self._queue.append(chunk)
+        self._queued += len(chunk)
+        self.events += 1
+        return True
+
+    def flush(self) -> None:
+        """Write all that is queued, in one system call."""
+        queue = self._queue
+        if not queue:
+            return
+        data = queue[0] if len(queue) == 1 else b"".join(queue)
+        queue.clear()
+        self._queued = 0
+        self._send(data if self._chunked else _unchunk(data))
+
+    def fall_behind(self, at: Cursor) -> None:
+        """Stop being live: the handler goes on from the inbox, after `at`."""
+        self.live = False
+        self._at = at
+        parked = self._ping_task
+        self._ping_task = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
+        if parked is not None and not parked.done():
+            parked.set_result(None)
+
+    def close(self, reason: str) -> None:
+        """End the stream, and tell the client why if that is of use to it."""
+        if self.ended is not None:
+            return
+        if self.live:
+            self._at = self._hub.position(self.recipient) or self._at
+        self.ended = reason
+        self.flush()
+        if reason == "drain":
+            # Half to one and a half times the usual: the clients of a node that leaves must not
+            # all arrive at the next one in the same moment.
+            retry = int(self._settings.retry * random.uniform(0.5, 1.5))
+            self._write(b"retry: %d\n%b" % (retry, self._control("drain", reason="drain")))
+        elif reason in _EXPIRED:
+            self._write(self._control("expired", reason=reason))
+        if self._task is not None:
+            self._interrupted = True
+            self._task.cancel()
+
+    def beat(self) -> None:
+        """Write a heartbeat; cut off a client that takes nothing, end for one that is gone."""
+        if self._transport.is_closing():
+            self.close("gone")
+            return
+        waiting = self._transport.get_write_buffer_size()
+        if not waiting:
+            self._stalled_at = None
+            self._write(_HEARTBEAT)
+            return
+        taken, now = self._sent - waiting, asyncio.get_running_loop().time()
+        if self._stalled_at is None or taken != self._taken:
+            self._stalled_at, self._taken = now, taken
+        elif now - self._stalled_at >= self._settings.send_timeout:
+            self._reset()
+            self.close("stalled")
+
+    # --- bytes ----------------------------------------------------------------------------------
+
+    def _control(self, type: str, **members: str) -> bytes:
+        return control_frame(type, self._cursor(), **members)
+
+    def _cursor(self) -> bytes:
+        at = self._at
+        return cursor.everyone_part(at.everyone) + self.recipient.own_part(at.own)
+
+    def _write(self, data: bytes) -> None:
+        self.flush()
+        self._send(chunk(data) if self._chunked else data)
+
+    def _send(self, data: bytes) -> None:
+        # asyncio logs a warning for every write to a lost connection
+        if not self._transport.is_closing():
+            self._sent += len(data)
+            self._transport.write(data)
+
+    def _reset(self) -> None:
+        """Close with RST: after a polite close the kernel would keep what the client never took,
+        up to some megabytes, until it gives up on it.
+        """
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.abort()
+
+
+def _unchunk(data: bytes) -> bytes:
+    """The frames in a run of chunks, for a client of HTTP/1.0."""
+    frames = []
+    while data:
+        size, _, rest = data.partition(b"\r\n")
+        end = int(size, 16)
+        frames.append(rest[:end])
+        data = rest[end + 2 :]
+    return b"".join(frames)

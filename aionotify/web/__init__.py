@@ -1,0 +1,1 @@
+"""The HTTP edge: thin handlers. What they need is handed to them in `Services`."""

@@ -1,0 +1,97 @@
+"""GET /notify: the stream itself, and POST /notify/ticket for those who cannot send a header."""
+
+import asyncio
+import logging
+import time
+from functools import partial
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from aionotify import cursor
+from aionotify.auth import revalidate
+from aionotify.auth.middleware import IDENTITY
+from aionotify.cursor import Cursor
+from aionotify.errors import BrokerError
+from aionotify.hub import Recipient
+from aionotify.stream import HEADERS, NotificationStream, present
+from aionotify.web.cors import cors_headers
+from aionotify.web.errors import json_response
+from aionotify.web.services import SERVICES, Services
+
+_SETTLE: Final = 1.0  # seconds that the first byte may wait for Redis to say where "now" is
+_NOWHERE: Final = Cursor(0, 0)  # of a cursor that cannot be understood: told as a gap
+_log = logging.getLogger("aionotify.stream")
+
+
+async def notify(request: web.Request) -> web.StreamResponse:
+    """Stream the user's events until either side ends it."""
+    services = request.config_dict[SERVICES]
+    identity = request[IDENTITY]
+    address = services.limits.enter(request)
+    try:
+        recipient = services.hub.enter(identity.user_id)
+        try:
+            how, start = await _start(request, services, recipient)
+            services.stats.resumes[how] += 1
+            stream = NotificationStream(services.stream, services.hub, recipient)
+            stream.headers.update(cors_headers(request, services.config.cors.origins))
+            await stream.prepare(request)
+            ask = partial(revalidate, services.authenticator, request)
+            services.watch.add(stream, identity, ask)
+            await _run(stream, services, start, how)
+        finally:
+            services.hub.leave(recipient)
+    finally:
+        services.limits.leave(address)
+    return stream
+
+
+async def notify_head(request: web.Request) -> web.Response:
+    """The headers that GET would have; no stream, and no slot taken."""
+    return web.Response(headers={**HEADERS, hdrs.CONTENT_TYPE: "text/event-stream"})
+
+
+async def ticket(request: web.Request) -> web.Response:
+    """A ticket for whoever holds the token in this request."""
+    services = request.config_dict[SERVICES]
+    issued = await services.authenticator.issue(request)
+    return json_response({"ticket": issued.ticket, "expires_in": issued.expires_in}, 201)
+
+
+async def _start(
+    request: web.Request, services: Services, recipient: Recipient
+) -> tuple[str, Cursor]:
+    """How the stream begins, and after which position."""
+    # The header wins: EventSource repeats its URL, with whatever cursor once was in it.
+    given = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
+    if given:
+        start = cursor.parse(given, recipient.id)
+        return ("cursor", start) if start is not None else ("unknown_cursor", _NOWHERE)
+    # Once the client has seen the status, all that is published later must reach it. So where
+    # "now" is has to be known before: nearly always it is, or Redis says so in a millisecond.
+    if services.hub.everyone.subscribed:
+        try:
+            async with asyncio.timeout(_SETTLE):
+                return "fresh", await present(services.hub, recipient, services.inbox)
+        except (BrokerError, TimeoutError):
+            pass
+    now = cursor.moment(time.time())
+    return "fresh", Cursor(now, now)
+
+
+async def _run(stream: NotificationStream, services: Services, start: Cursor, how: str) -> None:
+    opened_at = time.monotonic()
+    user = stream.recipient.id
+    _log.info("stream opened", extra={"fields": {"user": user, "start": how}})
+    try:
+        async with stream:
+            await stream.run(services.inbox, services.pulse, start)
+    finally:
+        fields = {
+            "user": user,
+            "reason": stream.ended,
+            "seconds": round(time.monotonic() - opened_at, 3),
+            "events": stream.events,
+        }
+        _log.info("stream closed", extra={"fields": fields})

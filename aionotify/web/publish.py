@@ -1,0 +1,112 @@
+"""POST /publish: durable events over HTTP."""
+
+import asyncio
+from typing import Final
+
+from aiohttp import web
+
+from aionotify.auth.credentials import bearer_token
+from aionotify.auth.publishers import Publisher as KeyHolder
+from aionotify.broker.publisher import PartlyPublished, Published
+from aionotify.errors import BrokerError, Forbidden, InvalidEvent, InvalidToken
+from aionotify.events import Event, decode, split_batch
+from aionotify.web.errors import error_response, json_response
+from aionotify.web.services import SERVICES, Services
+
+MAX_EVENTS: Final = 1000
+_BODY_EVENTS: Final = 16  # full-sized events that a body may hold; a thousand usual ones are less
+_BODY_SECONDS: Final = 30
+
+
+def key_holder(request: web.Request) -> KeyHolder:
+    """Whose publisher key the request carries as its bearer token.
+
+    Raises:
+        Forbidden: there are no keys, so nobody may.
+        CredentialsMissing, InvalidScheme, InvalidToken: as the names say.
+    """
+    keys = request.config_dict[SERVICES].publisher_keys
+    if not keys:
+        raise Forbidden("publishing over HTTP is off: admin.publish_keys is empty")
+    holder = keys.match(bearer_token(request))
+    if holder is None:
+        raise InvalidToken("this is no publisher key")
+    return holder
+
+
+async def publish(request: web.Request) -> web.Response:
+    """202 once every event is stored, 503 when that cannot be said of all of them."""
+    services = request.config_dict[SERVICES]
+    holder = key_holder(request)
+    body = await _body(request, services.config.events.max_bytes * _BODY_EVENTS)
+    raw = split_batch(body, MAX_EVENTS)
+    alone = len(raw) == 1 and not body.lstrip().startswith(b"[")
+    events = _checked(raw, services.config.events.max_bytes, alone)
+    for event in events:
+        for recipient in event.recipients:
+            if not holder.may(recipient):
+                raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
+    results = await services.publisher.publish_checked(events)
+    _count(services, results)
+    answers = [_answer(result) for result in results]
+    if any(isinstance(result, BrokerError) for result in results):
+        return _unavailable(answers)
+    return json_response(answers[0] if alone else answers, 202)
+
+
+def _checked(raw: list[bytes], max_bytes: int, alone: bool) -> list[Event]:
+    """All events, or what is wrong with any: a batch with a bad event is not half published."""
+    events = []
+    fields: dict[str, str] = {}
+    for index, message in enumerate(raw):
+        try:
+            events.append(decode(message, max_bytes))
+        except InvalidEvent as error:
+            place = "" if alone else f"[{index}]."
+            fields.update({f"{place}{name}": text for name, text in error.fields.items()})
+    if fields:
+        raise InvalidEvent(fields)
+    return events
+
+
+async def _body(request: web.Request, limit: int) -> bytes:
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for part in request.content.iter_any():
+                size += len(part)
+                if size > limit:
+                    raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=size)
+                parts.append(part)
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    return b"".join(parts)
+
+
+def _answer(result: Published | BrokerError) -> dict[str, object]:
+    if isinstance(result, PartlyPublished):
+        return {"recipients": {id: _answer(each) for id, each in result.recipients.items()}}
+    if isinstance(result, BrokerError):
+        return {"error": {"code": "redis_unavailable", "message": str(result)}}
+    answer: dict[str, object] = {"id": result.id, "online": result.online}
+    if result.recipients:
+        answer["recipients"] = {id: _answer(each) for id, each in result.recipients.items()}
+    return answer
+
+
+def _unavailable(answers: list[dict[str, object]]) -> web.Response:
+    return error_response(
+        503,
+        "redis_unavailable",
+        "not every event could be stored; publish again, with the same `id` for each",
+        headers={"Retry-After": "1"},
+        results=answers,
+    )
+
+
+def _count(services: Services, results: list[Published | BrokerError]) -> None:
+    for result in results:
+        if isinstance(result, BrokerError):
+            services.stats.published["failed"] += 1
+        else:
+            services.stats.published["repeated" if result.repeated else "stored"] += 1

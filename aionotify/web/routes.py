@@ -1,0 +1,60 @@
+"""Which path is answered by whom."""
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from aionotify.auth.middleware import authentication
+from aionotify.web import health, metrics, notify, publish, users
+from aionotify.web.cors import cors_headers, preflight_headers
+from aionotify.web.middlewares import answering, around
+from aionotify.web.services import Services
+
+
+def public_routes(services: Services) -> list[web.RouteDef]:
+    """What users' browsers ask for, and load balancers."""
+    signed_in = authentication(services.authenticator)
+    return [
+        *_resource(
+            services,
+            "/notify",
+            {
+                "GET": around(notify.notify, signed_in),
+                "HEAD": around(notify.notify_head, signed_in),
+            },
+        ),
+        *_resource(services, "/notify/ticket", {"POST": notify.ticket}),
+        *_resource(services, "/healthz", {"GET": health.healthz}),
+        *_resource(services, "/readyz", {"GET": health.readyz}),
+    ]
+
+
+def admin_routes(services: Services) -> list[web.RouteDef]:
+    """What the application's own services ask for; on an address of its own if configured."""
+    return [
+        *_resource(services, "/publish", {"POST": publish.publish}),
+        *_resource(services, "/presence", {"GET": users.presence}),
+        *_resource(services, "/streams/{user_id}", {"DELETE": users.close_streams}),
+        *_resource(services, "/metrics", {"GET": metrics.metrics}),
+    ]
+
+
+def _resource(services: Services, path: str, handlers: dict[str, Handler]) -> list[web.RouteDef]:
+    answer = answering(services)
+    methods = ", ".join(handlers)
+
+    async def preflight(request: web.Request) -> web.Response:
+        if not cors_headers(request, services.config.cors.origins).get(
+            hdrs.ACCESS_CONTROL_ALLOW_ORIGIN
+        ):
+            raise web.HTTPForbidden(reason="Origin not allowed")
+        return web.Response(status=204, headers=preflight_headers(methods))
+
+    async def refuse(request: web.Request) -> web.Response:
+        raise web.HTTPMethodNotAllowed(request.method, handlers)
+
+    routes = []
+    for method, handler in {**handlers, "OPTIONS": preflight, "*": refuse}.items():
+        # aiohttp would have GET's handler answer HEAD as well, and open a stream for it.
+        own_head = {"allow_head": False} if method == "GET" and "HEAD" in handlers else {}
+        routes.append(web.route(method, path, around(handler, answer), **own_head))
+    return routes

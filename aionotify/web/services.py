@@ -1,0 +1,44 @@
+"""What handlers work with; `app.py` puts it together, one for each instance."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from aionotify.auth.publishers import PublisherKeys
+from aionotify.auth.stats import AuthStats
+from aionotify.auth.ticket_authenticator import TicketAuthenticator
+from aionotify.broker.directory import Directory
+from aionotify.broker.inbox import Inbox
+from aionotify.broker.listener import Listener
+from aionotify.broker.publisher import Publisher
+from aionotify.config import Config
+from aionotify.hub import Hub
+from aionotify.pulse import Pulse
+from aionotify.stats import Stats
+from aionotify.stream import StreamSettings
+from aionotify.watch import Watch
+from aionotify.web.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one instance that answer requests."""
+
+    config: Config
+    hub: Hub
+    listener: Listener
+    inbox: Inbox
+    pulse: Pulse
+    watch: Watch
+    authenticator: TicketAuthenticator
+    publisher: Publisher
+    publisher_keys: PublisherKeys
+    directory: Directory
+    limits: Limits
+    stream: StreamSettings
+    stats: Stats
+    auth_stats: AuthStats
+
+
+SERVICES: Final = web.AppKey("aionotify.services", Services)
