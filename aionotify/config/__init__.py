@@ -5,14 +5,14 @@ together in code is taken at its word. Knows nothing of who uses it.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, cast
 
 from marshmallow import ValidationError
 
-from aionotify.config.schema import Setting, flatten, schema_of, settings_of
+from aionotify.config.schema import Setting, flatten, schema_of, settings_of, suggestion
 from aionotify.config.sections import (
     AdminConfig,
     AuthConfig,
@@ -47,6 +47,7 @@ __all__ = (
     "Setting",
     "StreamConfig",
     "load_config",
+    "suggestion",
     "variable",
 )
 
@@ -72,6 +73,11 @@ class Config:
         Raises ConfigError with all problems at once.
         """
         return _check(mapping)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong between these settings, by name."""
+        if self.server.workers > 1 and self.redis.url.startswith("embedded:"):
+            yield "server.workers", "expected 1 with embedded://, which belongs to one process"
 
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType({s.path: s for s in settings_of(Config)})

@@ -28,6 +28,18 @@ class Setting:
     default: Any
     does: str
 
+    @property
+    def default_text(self) -> str:
+        """The default as config.yaml has it."""
+        match self.default:
+            case None:
+                return "null"
+            case ():
+                return "[]"
+            case float():
+                return f"{self.default:.10g}"
+        return str(self.default)
+
 
 def setting(kind: Kind, default: T, does: str) -> T:
     """Make the dataclass field of a setting; `does` says in one line what it does."""

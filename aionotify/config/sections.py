@@ -76,10 +76,10 @@ class ServerConfig:
     port: int = setting(Integer(0, 65535), 8001, "Port to listen on; 0 takes any free one")
     workers: int = setting(Integer(1, 256), 1, "Processes that share the port")
     max_streams: int = setting(
-        Integer(0, 10_000_000), 0, "Open streams per process; 0 is what the open-file limit leaves"
+        Integer(0, 10_000_000), 0, "Open streams per process; 0 is what open files allow"
     )
     max_streams_per_user: int = setting(
-        Integer(1, 100_000), 20, "Open streams per user and process"
+        Integer(0, 1_000_000), 20, "Open streams per user and process; 0 is no limit"
     )
     max_streams_per_address: int = setting(
         Integer(0, 1_000_000), 0, "Open streams per client address and process; 0 is no limit"
@@ -93,7 +93,7 @@ class ServerConfig:
         ListOf(Network()), (), "Networks whose X-Forwarded-For is believed"
     )
     drain: float = setting(
-        Number(0, 3600), 10.0, "Seconds over which open streams are ended when the process stops"
+        Number(0, 3600), 10.0, "Seconds over which streams are ended when the process stops"
     )
 
 
@@ -188,7 +188,7 @@ class AuthConfig:
     )
     ticket_ttl: int = setting(Integer(1, 3600, "seconds"), 30, "Seconds for which a ticket is good")
     revalidate: float = setting(
-        Number(1, _DAY), 300.0, "Seconds after which an open stream's token is asked about again"
+        Number(1, _DAY), 300.0, "Seconds after which a stream's token is asked about again"
     )
     main_host: MainHostConfig = field(default_factory=MainHostConfig)
     jwt: JWTConfig = field(default_factory=JWTConfig)
@@ -229,7 +229,7 @@ class RedisConfig:
     data_dir: str | None = setting(
         Path("the path of a directory", nullable=True),
         None,
-        "Where embedded:// keeps its data; null is a temporary directory",
+        "Where embedded:// keeps data; null: a temporary directory",
     )
 
 
@@ -274,9 +274,7 @@ class StreamConfig:
 class CorsConfig:
     """Pages of other origins."""
 
-    origins: tuple[str, ...] = setting(
-        ListOf(Origin()), (), "Origins whose pages may open streams, https://app.example.com"
-    )
+    origins: tuple[str, ...] = setting(ListOf(Origin()), (), "Origins whose pages may open streams")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

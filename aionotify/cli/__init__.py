@@ -1,0 +1,160 @@
+"""The command line: which command, with which configuration, and how it ends.
+
+A command's room is imported when it runs, so that ``--help`` is quick and nothing needs the
+extras of another command. Expected errors are one block on standard error, without a traceback.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+from aionotify.config import SETTINGS, Config, Setting, load_config, suggestion
+from aionotify.errors import AionotifyError, ConfigError
+
+OK, FAILED, USAGE = 0, 1, 2  # exit codes; argparse, too, ends with 2
+
+_WORKER = "AIONOTIFY_WORKER"  # set by aionotify.workers for a process that it starts
+
+_EPILOG = """\
+The configuration file is FILE, or else the one that $AIONOTIFY_CONFIG names, or else
+./config.yaml if there is one. A variable AIONOTIFY_SECTION__KEY counts more than the file, and a
+flag --section.key more than both. Every setting is explained in docs/configuration.rst.
+"""
+
+Command = Callable[[argparse.Namespace, Config], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 failed, 2 usage or configuration."""
+    if _WORKER in os.environ:
+        from aionotify import workers
+
+        return workers.main()
+    args = _parse(sys.argv[1:] if argv is None else argv)
+    run: Command = args.run
+    try:
+        return run(args, _config(args))
+    except ConfigError as error:
+        return _complain(error, USAGE)
+    except AionotifyError as error:
+        return _complain(error, FAILED)
+    except KeyboardInterrupt:
+        return FAILED
+    except BrokenPipeError:
+        # Whoever read our output has enough; the interpreter must not try to flush it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _parser(argv[0] if argv else None)
+    args, rest = parser.parse_known_args(argv)
+    if rest:
+        # Its value is not repeated: it may be the key of a setting that is misspelt.
+        flag = rest[0].partition("=")[0]
+        hint = suggestion(flag.removeprefix("--"), list(SETTINGS)) if "." in flag else ""
+        parser.error(f"unknown argument {flag}{hint}")
+    return args
+
+
+def _complain(error: AionotifyError, code: int) -> int:
+    print(f"aionotify: {error}", file=sys.stderr)
+    return code
+
+
+def _config(args: argparse.Namespace) -> Config:
+    path = args.config or os.environ.get("AIONOTIFY_CONFIG")
+    if path is None and os.path.exists("config.yaml"):
+        path = "config.yaml"
+    overrides = {name: text for name, text in vars(args).items() if name in SETTINGS}
+    return load_config(path, overrides=overrides)
+
+
+def _serve(args: argparse.Namespace, config: Config) -> int:
+    from aionotify import logs, server
+
+    logs.configure(config.log)
+    return server.run(config)
+
+
+_COMMANDS = {
+    "serve": "run the server",
+    "demo": "try it: a server, two users, and a page to see it all",
+    "publish": "publish an event, or many from standard input",
+    "listen": "print the notifications of the user whose token it is given",
+    "check": "test the configuration, Redis and the main host, and say what to do",
+}
+_MODULES = {
+    "demo": "aionotify.demo",
+    "publish": "aionotify.cli.publish",
+    "listen": "aionotify.cli.listen",
+    "check": "aionotify.cli.check",
+}
+"""Where a command's ``add_arguments(parser)`` and ``run(args, config)`` are."""
+
+
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    """Return the parser; only `command` gets its arguments, as they cost an import."""
+    parser = argparse.ArgumentParser(
+        prog="aionotify",
+        description="Push notifications to signed-in users over Server-Sent Events.",
+        epilog="aionotify serve --help lists every setting.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, does in _COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=does,
+            description=f"{does[0].upper()}{does[1:]}.",
+            epilog=_EPILOG,
+            allow_abbrev=False,
+            formatter_class=_Help,
+        )
+        if name == command:
+            _add_arguments(sub, name)
+    return parser
+
+
+def _add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
+    parser.add_argument("--config", metavar="FILE", help="configuration file, in YAML")
+    if command == "serve":
+        parser.usage = "aionotify serve [--config FILE] [--SECTION.KEY VALUE ...]"
+        parser.set_defaults(run=_serve)
+    else:
+        module = importlib.import_module(_MODULES[command])
+        module.add_arguments(parser)
+        parser.set_defaults(run=module.run)
+    _add_settings(parser, shown=command == "serve")
+
+
+def _add_settings(parser: argparse.ArgumentParser, shown: bool) -> None:
+    for section, settings in groupby(SETTINGS.values(), lambda item: item.path.rpartition(".")[0]):
+        group = parser.add_argument_group(section)
+        for item in settings:
+            group.add_argument(
+                f"--{item.path}",
+                metavar="VALUE",
+                default=argparse.SUPPRESS,
+                help=_explained(item) if shown else argparse.SUPPRESS,
+            )
+
+
+def _explained(item: Setting) -> str:
+    return f"{item.does} (default {item.default_text})".replace("%", "%%")
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=38)
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
+        from aionotify import __version__
+
+        parser.exit(OK, f"aionotify {__version__}\n")

@@ -1,0 +1,254 @@
+"""``aionotify check``: is what the configuration names there, and what is to be done if not.
+
+Looks, and changes nothing but for one message on a channel of its own.
+"""
+
+import argparse
+import asyncio
+import base64
+import dataclasses
+import resource
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Literal
+
+import msgspec
+from redis.asyncio import Redis
+
+from aionotify.auth.jwt import JWTAuthenticator
+from aionotify.auth.main_host_client import Accepted, MainHostClient
+from aionotify.broker.connect import Endpoint, translated
+from aionotify.config import AuthConfig, Config, RedisConfig
+from aionotify.errors import AionotifyError, AuthError, BrokerUnavailable, ConfigError, InvalidToken
+
+_OLDEST = (6, 2)  # Redis; Valkey counts on from 7.2
+_PATIENCE = 3.0  # seconds for our own message to come back
+_RESERVE = 100  # open files that are not streams: Redis, the main host, logs
+_PROXY = 55.0  # seconds; after 60 without a byte nginx and most load balancers cut
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check has found; `advice` says what to do when it is not ``ok``."""
+
+    check: str
+    status: Literal["ok", "warning", "failed"]
+    found: str
+    advice: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of output."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace, config: Config) -> int:
+    """Check everything, print the findings, and return 1 if any check failed."""
+    findings = asyncio.run(check(config))
+    if args.json:
+        print(msgspec.json.encode(findings).decode())
+    elif sys.stdout.isatty():
+        _print_table(findings)
+    else:
+        for each in findings:
+            print(f"{each.status:8} {each.check}: {each.found}")
+            if each.advice:
+                print(f"{'':8} -> {each.advice}")
+    return int(any(each.status == "failed" for each in findings))
+
+
+async def check(config: Config) -> list[Finding]:
+    """Return what every check has found, in a fixed order."""
+    redis, auth = await asyncio.gather(
+        _collected(_redis(config.redis)), _collected(_auth(config.auth))
+    )
+    return [*_settings(config), *_open_files(config), *redis, *auth]
+
+
+async def _collected(findings: AsyncIterator[Finding]) -> list[Finding]:
+    return [each async for each in findings]
+
+
+def _settings(config: Config) -> Iterator[Finding]:
+    yield Finding("configuration", "ok", "every setting is understood")
+    if config.stream.heartbeat > _PROXY:
+        yield Finding(
+            "heartbeat",
+            "warning",
+            f"every {config.stream.heartbeat:g} s",
+            "proxies cut what is silent for 30 to 100 s; set stream.heartbeat to 15",
+        )
+    if config.admin.publish_keys and config.admin.port is None:
+        yield Finding(
+            "publishing",
+            "warning",
+            "/publish is on the same address as /notify",
+            "set admin.port, or let the proxy in front pass on only /notify",
+        )
+
+
+def _open_files(config: Config) -> Iterator[Finding]:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        yield Finding("open files", "ok", "no limit")
+        return
+    wanted = config.server.max_streams or 10_000
+    room = hard - _RESERVE
+    yield Finding(
+        "open files",
+        "ok" if room >= wanted else "failed" if config.server.max_streams else "warning",
+        f"{hard} at most, room for {max(room, 0)} streams per process",
+        "" if room >= wanted else f"raise it to {wanted + _RESERVE}: LimitNOFILE= or ulimit -n",
+    )
+
+
+async def _redis(config: RedisConfig) -> AsyncIterator[Finding]:
+    try:
+        endpoint = Endpoint(config)
+        await endpoint.start()
+    except AionotifyError as error:
+        yield Finding("redis", "failed", str(error), "set redis.url to a Redis that can be used")
+        return
+    try:
+        with translated():
+            client, started = endpoint.client(), time.perf_counter()
+            await client.ping()
+            took = 1000 * (time.perf_counter() - started)
+            yield Finding("redis", "ok", f"{endpoint.description} answers in {took:.1f} ms")
+            for each in _server(await client.info()):
+                yield each
+            await client.eval("return 1", 0)
+            yield await _round_trip(client, config.prefix)
+    except AionotifyError as error:
+        yield Finding("redis", "failed", f"{endpoint.description}: {error}", _advice(error))
+    finally:
+        await endpoint.close()
+
+
+def _advice(error: AionotifyError) -> str:
+    if isinstance(error, BrokerUnavailable):
+        return "start it, or set redis.url to where it is; a firewall may be in between"
+    return "give the user in redis.url the password and the rights (ACL) for all we need"
+
+
+def _server(info: dict[str, Any]) -> Iterator[Finding]:
+    """Judge what INFO says of the server."""
+    name = info.get("server_name", "redis")
+    text = str(info.get(f"{name}_version", info.get("redis_version", "0")))
+    version = tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())
+    yield Finding(
+        "redis version",
+        "ok" if version >= _OLDEST else "failed",
+        f"{name} {text}",
+        "" if version >= _OLDEST else f"upgrade to Redis {_OLDEST[0]}.{_OLDEST[1]} or newer",
+    )
+    if info.get("role") == "slave":
+        yield Finding(
+            "redis role",
+            "failed",
+            "a replica, which stores nothing",
+            "set redis.url to the primary, or to the sentinels that know it",
+        )
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    evicts = bool(info.get("maxmemory")) and policy != "noeviction"
+    yield Finding(
+        "redis memory",
+        "warning" if evicts else "ok",
+        f"maxmemory-policy {policy}, maxmemory {info.get('maxmemory_human', '0B')}",
+        "when memory is short it drops events that are still to be delivered;"
+        " set maxmemory-policy noeviction"
+        if evicts
+        else "",
+    )
+    durable = bool(info.get("aof_enabled"))
+    yield Finding(
+        "redis persistence",
+        "ok" if durable else "warning",
+        "append-only file" if durable else "no append-only file",
+        "" if durable else "a restart loses recent events; set appendonly yes",
+    )
+
+
+async def _round_trip(client: Redis, prefix: str) -> Finding:
+    """Send a message to ourselves, as every delivery does."""
+    channel = f"{prefix}:check:{secrets.token_hex(8)}"
+    async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+        await pubsub.subscribe(channel)
+        started = time.perf_counter()
+        await client.publish(channel, b"")
+        while (waited := time.perf_counter() - started) < _PATIENCE:
+            if await pubsub.get_message(timeout=_PATIENCE - waited):
+                took = 1000 * (time.perf_counter() - started)
+                return Finding("redis pub/sub", "ok", f"a message comes back in {took:.1f} ms")
+    return Finding(
+        "redis pub/sub",
+        "failed",
+        f"no message came back within {_PATIENCE:g} s",
+        "a proxy before Redis that does not pass pub/sub on? connect to Redis itself",
+    )
+
+
+async def _auth(config: AuthConfig) -> AsyncIterator[Finding]:
+    yield await (_jwt(config) if config.method == "jwt" else _main_host(config))
+
+
+async def _jwt(config: AuthConfig) -> Finding:
+    """Show a made-up token; refusing it takes the keys."""
+    try:
+        authenticator = JWTAuthenticator(config.jwt)
+    except ConfigError as error:
+        problem = "; ".join(f"{path}: {text}" for path, text in error.problems.items())
+        return Finding("jwt", "failed", problem, "give the key that the issuer's tokens need")
+    header = {"alg": config.jwt.algorithms[0], "kid": secrets.token_hex(8)}
+    try:
+        await authenticator.identify(".".join([_base64(header), _base64({}), "c2ln"]))
+    except InvalidToken:
+        return Finding("jwt", "ok", "the key is there, and a made-up token is refused")
+    except AuthError as error:
+        found = f"{config.jwt.jwks_url}: {error}"
+        return Finding("jwt", "failed", found, "it has to answer with a JSON Web Key Set")
+    finally:
+        await authenticator.close()
+    return Finding("jwt", "failed", "a made-up token is accepted", "trust no key that does so")
+
+
+def _base64(part: dict[str, str]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(part)).rstrip(b"=").decode()
+
+
+async def _main_host(config: AuthConfig) -> Finding:
+    """Ask whose a made-up token is; nobody's is the right answer."""
+    url = config.main_host.url.rstrip("/") + config.main_host.path
+    client, started = MainHostClient(config.main_host), time.perf_counter()
+    try:
+        answer = await client.ask(secrets.token_urlsafe(24))
+    finally:
+        await client.close()
+    took = 1000 * (time.perf_counter() - started)
+    if isinstance(answer, Accepted):
+        found = f"{url} accepts a token that we have made up"
+        return Finding("main host", "failed", found, "it has to answer 401 or 403 to it")
+    if answer.error is InvalidToken:
+        return Finding("main host", "ok", f"{url} refuses a made-up token in {took:.1f} ms")
+    return Finding(
+        "main host",
+        "failed",
+        f"{url}: {answer.message}",
+        "start it, set auth.main_host.url and path; it has to answer 401 or 403 to a bad token",
+    )
+
+
+def _print_table(findings: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    colors = {"ok": "green", "warning": "yellow", "failed": "red"}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for each in findings:
+        color = colors[each.status]
+        table.add_row(f"[{color}]{each.status}[/]", each.check, each.found)
+        if each.advice:
+            table.add_row("", "", f"[{color}]->[/] {each.advice}")
+    Console().print(table)

@@ -1,0 +1,106 @@
+"""``aionotify publish``: one event from the command line, or many from standard input."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from aionotify.broker.connect import Endpoint, translated
+from aionotify.broker.publisher import Published, Publisher
+from aionotify.config import Config
+from aionotify.errors import AionotifyError, ConfigError
+from aionotify.events import decode, split_batch
+
+_BATCH = 500  # events that are under way at the same time
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what makes up an event."""
+    parser.add_argument(
+        "recipient",
+        metavar="RECIPIENT",
+        nargs="?",
+        help="a user id, or * for everyone; without it events are read from standard input,"
+        " one object, an array, or an object a line",
+    )
+    parser.add_argument("data", metavar="DATA", nargs="?", type=_json, help="its data, in JSON")
+    parser.add_argument("--event", metavar="TYPE", help="its type")
+    parser.add_argument("--id", metavar="KEY", help="idempotency key: it is delivered only once")
+    parser.add_argument(
+        "--ephemeral", action="store_true", help="only for those connected now, and not kept"
+    )
+    parser.set_defaults(refuse=parser.error)
+
+
+def run(args: argparse.Namespace, config: Config) -> int:
+    """Publish, and print what became of each event as one JSON object a line; 1 if any failed."""
+    if config.redis.url.startswith("embedded:"):
+        problem = "embedded:// belongs to the process of the server; expected another address"
+        raise ConfigError({"redis.url": problem})
+    return asyncio.run(_publish(_events(args), config, ephemeral=args.ephemeral))
+
+
+def _events(args: argparse.Namespace) -> list[bytes]:
+    given = {"event": args.event, "id": args.id, "data": args.data}
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.recipient is not None:
+        return [msgspec.json.encode({"recipient_id": args.recipient} | given)]
+    if given:
+        args.refuse("without RECIPIENT the whole event comes from standard input")
+    return split_batch(sys.stdin.buffer.read(), limit=sys.maxsize)
+
+
+async def _publish(events: Sequence[bytes], config: Config, *, ephemeral: bool) -> int:
+    endpoint = Endpoint(config.redis)
+    publisher = Publisher(
+        endpoint.client(),
+        prefix=config.redis.prefix,
+        inbox=config.inbox,
+        max_bytes=config.events.max_bytes,
+    )
+    failed = 0
+    try:
+        for start in range(0, len(events), _BATCH):
+            batch = events[start : start + _BATCH]
+            if ephemeral:
+                outcomes = [await _publish_ephemeral(endpoint, config, each) for each in batch]
+            else:
+                outcomes = [_told(result) for result in await publisher.publish_many(batch)]
+            for number, outcome in enumerate(outcomes, start + 1):
+                if isinstance(outcome, AionotifyError):
+                    failed += 1
+                    print(f"aionotify: event {number}: {outcome}", file=sys.stderr)
+                else:
+                    print(msgspec.json.encode(outcome).decode(), flush=True)
+    finally:
+        await publisher.close()
+        await endpoint.close()
+    return int(failed > 0)
+
+
+async def _publish_ephemeral(
+    endpoint: Endpoint, config: Config, event: bytes
+) -> dict[str, Any] | AionotifyError:
+    try:
+        decode(event, config.events.max_bytes)
+        with translated():
+            nodes = await endpoint.client().publish(config.redis.channel, event)
+    except AionotifyError as error:
+        return error
+    return {"nodes": nodes}
+
+
+def _told(result: Published | AionotifyError) -> dict[str, Any] | AionotifyError:
+    if isinstance(result, AionotifyError):
+        return result
+    return {"id": result.id, "online": result.online, "repeated": result.repeated}
+
+
+def _json(text: str) -> msgspec.Raw:
+    try:
+        return msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        raise argparse.ArgumentTypeError("is not JSON; a text needs quotes of its own") from None

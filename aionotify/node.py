@@ -1,0 +1,185 @@
+"""One node: the application on an event loop, from its first connection to an orderly end.
+
+Knows when the application starts, drains and stops, not what it does.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from aionotify import app as application
+from aionotify import systemd
+from aionotify.config import Config
+from aionotify.listening import BACKLOG, address_of, tune
+
+logger = logging.getLogger(__name__)
+
+# aiohttp drops all of them, with no more than a warning, when one is misspelt.
+RUNNER_OPTIONS: dict[str, Any] = {
+    "handler_cancellation": True,  # a parked stream has to notice that its client is gone
+    "access_log": None,  # a line costs more than a delivery, and would have query strings in it
+    "shutdown_timeout": 1.0,  # seconds, up to twice; drain has ended the streams by then
+    "keepalive_timeout": 75.0,  # seconds; a proxy (nginx: 60) has to be the first to close
+    "lingering_time": 2.0,  # seconds in which the rest of a refused body is read
+}
+
+_GRACE = 1.0  # seconds that draining may take beyond what it was given
+_CLEANUP = 5.0  # seconds for what the application closes at the end
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The sockets of one node. No `admin` sockets: everything is served on the public ones."""
+
+    public: Sequence[socket.socket]
+    admin: Sequence[socket.socket] = ()
+
+
+def serve(
+    config: Config,
+    listeners: Listeners,
+    tell: Callable[[str], None],
+    leash: socket.socket | None = None,
+) -> int:
+    """Serve until SIGTERM, SIGINT or the end of `leash`, and return the exit code.
+
+    0 after an orderly end, which takes ``server.drain`` seconds and a little; 1 when a second
+    signal has cut it short. `tell` is called with the states of sd_notify(3).
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(config, listeners, tell, leash))
+
+
+async def _serve(
+    config: Config,
+    listeners: Listeners,
+    tell: Callable[[str], None],
+    leash: socket.socket | None,
+) -> int:
+    stop = _stop_on_signal()
+    if leash is not None:
+        _stop_at_end_of(leash, stop)
+    try:
+        async with _running(config, listeners) as app, watched(tell):
+            addresses = [address_of(sock) for sock in listeners.public]
+            logger.info("listening", extra={"fields": _described(listeners)})
+            tell(f"READY=1\nSTATUS=Serving on {' '.join(addresses)}")
+            await stop.wait()
+            tell("STOPPING=1\nSTATUS=Ending the open streams")
+            logger.info("draining", extra={"fields": {"seconds": config.server.drain}})
+            await _drain(app, config.server.drain)
+    except asyncio.CancelledError:
+        logger.warning("ended by a second signal")
+        return 1
+    logger.info("ended")
+    return 0
+
+
+def _stop_on_signal() -> asyncio.Event:
+    """Return the event that the first SIGTERM or SIGINT sets; a second one cancels the caller."""
+    loop, task, stop = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+    signals = iter((stop.set,))
+
+    def on_signal() -> None:
+        next(signals, task.cancel if task else stop.set)()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return stop
+
+
+def _stop_at_end_of(leash: socket.socket, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def on_end() -> None:
+        loop.remove_reader(leash)
+        stop.set()
+
+    loop.add_reader(leash, on_end)
+
+
+@contextlib.asynccontextmanager
+async def _running(config: Config, listeners: Listeners) -> AsyncIterator[web.Application]:
+    """Run the application on `listeners`; at the end, close what it has open."""
+    app = application.create_app(config)
+    async with contextlib.AsyncExitStack() as undo:
+        await _start(undo, app, listeners.public)
+        if listeners.admin:
+            await _start(undo, application.create_admin_app(app), listeners.admin)
+        yield app
+
+
+async def _start(
+    undo: contextlib.AsyncExitStack, app: web.Application, sockets: Sequence[socket.socket]
+) -> None:
+    runner = web.AppRunner(app, **RUNNER_OPTIONS)
+    undo.push_async_callback(_clean_up, runner)
+    await runner.setup()
+    for sock in sockets:
+        tune(sock)
+        await web.SockSite(runner, sock, backlog=BACKLOG).start()
+
+
+async def _clean_up(runner: web.AppRunner) -> None:
+    try:
+        async with asyncio.timeout(_CLEANUP):
+            await runner.cleanup()
+    except TimeoutError:
+        logger.warning("not everything was closed in time", extra={"fields": {"seconds": _CLEANUP}})
+
+
+async def _drain(app: web.Application, seconds: float) -> None:
+    """End every stream within `seconds`, or at once when that is cancelled."""
+    try:
+        async with asyncio.timeout(seconds + _GRACE):
+            await application.drain(app, seconds)
+    except TimeoutError:
+        logger.warning("not every stream ended in time", extra={"fields": {"seconds": seconds}})
+    except asyncio.CancelledError:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE):
+                await application.drain(app, 0)
+        raise
+
+
+@contextlib.asynccontextmanager
+async def watched(tell: Callable[[str], None]) -> AsyncIterator[None]:
+    """Tell the service manager that this event loop turns, for as long as it wants to know."""
+    interval = systemd.watchdog_interval()
+    if interval is None:
+        yield
+        return
+    task = asyncio.create_task(_report_life(tell, interval / 3), name="watchdog")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _report_life(tell: Callable[[str], None], interval: float) -> None:
+    while True:
+        tell("WATCHDOG=1")
+        await asyncio.sleep(interval)
+
+
+def _described(listeners: Listeners) -> dict[str, object]:
+    fields: dict[str, object] = {"address": " ".join(map(address_of, listeners.public))}
+    if listeners.admin:
+        fields["admin"] = " ".join(map(address_of, listeners.admin))
+    return fields | {"loop": type(asyncio.get_running_loop()).__module__.partition(".")[0]}
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,47 @@
+"""From a configuration to a running server: limits, sockets, and one process or several."""
+
+import contextlib
+import resource
+
+from aionotify import node, systemd, workers
+from aionotify.config import Config
+from aionotify.listening import listen
+from aionotify.node import Listeners
+
+
+def run(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT, and return the exit code.
+
+    0 after an orderly end within ``server.drain`` seconds and a little, 1 when a second signal
+    cut it short or a worker failed. Setting up logging is the caller's.
+
+    Raises CannotListen, and what the application raises at its start.
+    """
+    _raise_file_limit()
+    listeners = _listeners(config)
+    if len(listeners) > 1:
+        return workers.supervise(config, listeners)
+    return node.serve(config, listeners[0], systemd.notify)
+
+
+def _listeners(config: Config) -> list[Listeners]:
+    """Return what each worker listens on: what systemd has opened for us, or our own."""
+    server, admin = config.server, config.admin
+    passed = systemd.take_sockets()
+    passed_admin = passed.pop("admin", [])
+    public = [sock for sockets in passed.values() for sock in sockets]
+    publics = (
+        [public] * server.workers if public else listen(server.host, server.port, server.workers)
+    )
+    if passed_admin or admin.port is None:
+        admins = [passed_admin] * server.workers
+    else:
+        admins = listen(admin.host, admin.port, server.workers)
+    return [Listeners(*pair) for pair in zip(publics, admins, strict=True)]
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files, so as many streams, as we may: the soft limit is often 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS calls unlimited what it does not allow
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

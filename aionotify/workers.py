@@ -1,0 +1,199 @@
+"""Several nodes on one port: a parent that owns the sockets, and a process for each node.
+
+The parent keeps every listening socket open, so connections wait while a node that died is
+replaced. Each node hangs on a socket pair, its leash: configuration comes in over it, the states
+of sd_notify(3) go out, and its end means stop. So nodes also end when their parent is killed, and
+a service manager that signals the whole group does not look like a second signal.
+
+Knows processes, not what they do.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from aionotify import logs, node, systemd
+from aionotify.config import Config
+from aionotify.node import Listeners
+
+logger = logging.getLogger(__name__)
+
+VARIABLE = "AIONOTIFY_WORKER"
+"""Tells a process that it is a node: the descriptors of its leash and of its sockets."""
+
+_FIRST_DELAY, _LAST_DELAY = 0.5, 30.0  # seconds before a node that died is replaced
+_STEADY = 60.0  # seconds after which one that dies is no longer the same trouble
+_GRACE = 15.0  # seconds beyond server.drain after which a node is stuck
+
+_OURS = ("NOTIFY_SOCKET", "WATCHDOG_PID")  # what the service manager says to the parent alone
+
+
+class _Inherited(msgspec.Struct):
+    leash: int
+    public: list[int]
+    admin: list[int]
+
+
+def supervise(config: Config, listeners: Sequence[Listeners]) -> int:
+    """Run a node on each of `listeners` until SIGTERM or SIGINT, and return the exit code.
+
+    0 when every node came to an orderly end, 1 when one did not, never got ready, or a second
+    signal has killed them.
+    """
+    return asyncio.run(_Parent(config).run(listeners))
+
+
+def main() -> int:
+    """Be the node that the parent has started; return the exit code."""
+    inherited = msgspec.json.decode(os.environ.pop(VARIABLE), type=_Inherited)
+    leash = socket.socket(fileno=inherited.leash)
+    with leash.makefile("rb") as received:
+        config = msgspec.json.decode(received.readline(), type=Config)
+    logs.configure(config.log)
+
+    def tell(state: str) -> None:
+        # The parent reads lines, and cares for the first word only.
+        with contextlib.suppress(OSError):
+            leash.send(state.partition("\n")[0].encode() + b"\n")
+
+    public, admin = (
+        [socket.socket(fileno=fd) for fd in fds] for fds in (inherited.public, inherited.admin)
+    )
+    return node.serve(config, Listeners(public, admin), tell, leash)
+
+
+class _Parent:
+    """Starts nodes, replaces those that die, and ends with them."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._stopping = asyncio.Event()
+        self._failed = False
+        self._waiting_for = config.server.workers
+        self._processes: set[asyncio.subprocess.Process] = set()
+        self._leashes: set[asyncio.StreamWriter] = set()
+        self._patience = systemd.watchdog_interval()
+
+    async def run(self, listeners: Sequence[Listeners]) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        async with node.watched(systemd.notify), asyncio.TaskGroup() as group:
+            for index, own in enumerate(listeners):
+                group.create_task(self._keep(own), name=f"worker {index}")
+        return int(self._failed)
+
+    def _on_signal(self) -> None:
+        if self._stopping.is_set():
+            self._kill()
+        else:
+            systemd.notify("STOPPING=1\nSTATUS=Ending the open streams")
+            self._stop()
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        for leash in self._leashes:
+            leash.write_eof()
+        patience = self._config.server.drain + _GRACE
+        asyncio.get_running_loop().call_later(patience, self._kill)
+
+    def _kill(self) -> None:
+        self._failed = True
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
+    async def _keep(self, listeners: Listeners) -> None:
+        """Run nodes on `listeners`, one after the other, until we stop."""
+        delay, was_ready = _FIRST_DELAY, False
+        while True:
+            started = time.monotonic()
+            code, ready = await self._run_node(listeners)
+            if self._stopping.is_set():
+                self._failed |= code != 0
+                return
+            was_ready |= ready
+            if not was_ready:
+                # What keeps a node from starting at all does not go away by trying again.
+                logger.error("a worker did not start", extra={"fields": {"code": code}})
+                self._failed = True
+                self._stop()
+                return
+            if time.monotonic() - started > _STEADY:
+                delay = _FIRST_DELAY
+            fields = {"code": code, "replaced_after": delay}
+            logger.error("a worker ended by itself", extra={"fields": fields})
+            if await self._stopped_within(delay):
+                return
+            delay = min(2 * delay, _LAST_DELAY)
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        return self._stopping.is_set()
+
+    async def _run_node(self, listeners: Listeners) -> tuple[int, bool]:
+        """Run one node to its end; return its exit code and whether it ever was ready."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            reader, leash = await asyncio.open_connection(sock=ours)
+            process = await _spawn(listeners, theirs)
+        self._processes.add(process)
+        self._leashes.add(leash)
+        leash.write(msgspec.json.encode(self._config) + b"\n")
+        if self._stopping.is_set():
+            leash.write_eof()
+        try:
+            ready = await self._hear(reader)
+        except TimeoutError:
+            logger.error("a worker hangs", extra={"fields": {"pid": process.pid}})
+            process.kill()
+            ready = True
+        finally:
+            code = await process.wait()
+            self._processes.discard(process)
+            self._leashes.discard(leash)
+            leash.close()
+        return code, ready
+
+    async def _hear(self, reader: asyncio.StreamReader) -> bool:
+        """Listen to a node until it ends; raise TimeoutError when it is silent for too long."""
+        ready = False
+        while True:
+            async with asyncio.timeout(self._patience if ready else None):
+                line = await reader.readline()
+            if not line:
+                return ready
+            if line == b"READY=1\n":
+                ready = True
+                self._one_is_ready()
+
+    def _one_is_ready(self) -> None:
+        self._waiting_for -= 1
+        if self._waiting_for == 0:
+            systemd.notify(f"READY=1\nSTATUS=Serving with {self._config.server.workers} workers")
+
+
+async def _spawn(listeners: Listeners, leash: socket.socket) -> asyncio.subprocess.Process:
+    public, admin = ([sock.fileno() for sock in s] for s in (listeners.public, listeners.admin))
+    inherited = msgspec.json.encode(_Inherited(leash.fileno(), public, admin)).decode()
+    environ = {name: value for name, value in os.environ.items() if name not in _OURS}
+    command = (
+        [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "aionotify"]
+    )
+    return await asyncio.create_subprocess_exec(
+        *command,
+        env=environ | {VARIABLE: inherited},
+        stdin=asyncio.subprocess.DEVNULL,
+        pass_fds=[leash.fileno(), *public, *admin],
+        start_new_session=True,  # Ctrl-C is for the parent alone
+    )
