@@ -82,7 +82,8 @@ class Jwks:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError) as error:
             self._failing = True
             self._stats.jwks_failed += 1
-            self._outage.failed(type(error).__name__)
+            name = type(error).__name__
+            self._outage.failed(f"{name}: {error}" if isinstance(error, ValueError) else name)
         else:
             self._ring, self._failing = keys, False
             self._fetched = self._clock()

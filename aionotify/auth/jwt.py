@@ -135,9 +135,12 @@ def _header(token: str) -> _Header:
 
 
 def _key_source(config: JWTConfig, stats: AuthStats) -> KeySource:
-    if not config.algorithms or "none" in config.algorithms:
+    names = config.algorithms
+    if not names or "none" in names:
         raise ConfigError({"auth.jwt.algorithms": "expected algorithms that sign"})
     if config.jwks_url is not None:
+        if any(name.startswith("HS") for name in names):
+            raise ConfigError({"auth.jwt.algorithms": "expected public-key ones with jwks_url"})
         return Jwks(config.jwks_url, config.algorithms, stats=stats)
     return StaticKey(config)
 

@@ -1,0 +1,45 @@
+"""A main host, and authenticators that ask it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from aionotify.auth.main_host import MainHostAuthenticator
+from aionotify.config import MainHostConfig
+from tests.auth.helpers import Clock
+from tests.auth.stub_main_host import StubMainHost
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def main_host() -> AsyncIterator[StubMainHost]:
+    host = StubMainHost()
+    await host.start()
+    yield host
+    await host.stop()
+
+
+@pytest.fixture
+async def asking(
+    main_host: StubMainHost, clock: Clock
+) -> AsyncIterator[Callable[..., MainHostAuthenticator]]:
+    """Makes authenticators that ask `main_host` and go by `clock`; takes settings."""
+    made: list[MainHostAuthenticator] = []
+
+    def make(**settings: Any) -> MainHostAuthenticator:
+        config = replace(MainHostConfig(url=main_host.url, timeout=2.0), **settings)
+        made.append(MainHostAuthenticator(config, clock=clock))
+        return made[-1]
+
+    yield make
+    for authenticator in made:
+        await authenticator.close()
+    left = [task for task in asyncio.all_tasks() if task.get_name().startswith("aionotify")]
+    assert not left, "a task outlived its authenticator"
