@@ -61,7 +61,12 @@ class Instance:
             ),
             listener=listener,
             inbox=Inbox(
-                client, names, retention=config.inbox.retention, max_bytes=max_bytes, stats=stats
+                client,
+                names,
+                retention=config.inbox.retention,
+                max_bytes=max_bytes,
+                page_bytes=config.stream.buffer // 2,  # a stream reads two inboxes
+                stats=stats,
             ),
             pulse=Pulse(config.stream.heartbeat),
             watch=Watch(config.auth.revalidate),

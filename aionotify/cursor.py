@@ -46,15 +46,20 @@ class Page(NamedTuple):
 
     Attributes:
         entries: the next events, in order; possibly none.
+        upto: how far this page reaches, past whatever in it was no event.
         newest: the position of the last event in the inbox, or an odd one when it is empty.
-        complete: whether `entries` reach up to `newest`.
         gap: why events after the position asked for are gone, or None when none are.
     """
 
     entries: list[Entry]
+    upto: int
     newest: int
-    complete: bool
     gap: str | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing more to read."""
+        return self.upto >= self.newest
 
 
 def moment(seconds: float) -> int:

@@ -57,16 +57,28 @@ class Recipient:
         streams: the open ones.
         newest: position of the last durable event known, or None when that has to be read first.
         subscribed: whether the live events are being heard.
+        confirmations: how often they began to be.
         mark: the end of a cursor at `newest`.
     """
 
-    __slots__ = ("_newest", "_tag", "_waiters", "entered", "id", "mark", "streams", "subscribed")
+    __slots__ = (
+        "_newest",
+        "_tag",
+        "_waiters",
+        "confirmations",
+        "entered",
+        "id",
+        "mark",
+        "streams",
+        "subscribed",
+    )
 
     def __init__(self, id: str) -> None:
         self.id = id
         self.entered = 0
         self.streams: set[HubStream] = set()
         self.subscribed = False
+        self.confirmations = 0
         self._waiters: list[asyncio.Future[None]] = []
         self._tag = cursor.tag(id)
         self.newest = None
@@ -96,6 +108,7 @@ class Recipient:
 
     def confirm(self) -> None:
         self.subscribed = True
+        self.confirmations += 1
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():

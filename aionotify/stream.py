@@ -13,6 +13,7 @@ newest that the hub knows of, and then the stream is live in that same step of t
 """
 
 import asyncio
+import math
 import random
 import socket
 import struct
@@ -48,11 +49,10 @@ _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close() send
 class Inbox(Protocol):
     """Where durable events are kept."""
 
-    async def read(self, recipient_id: str, after: int | None) -> Page:
+    def read(self, recipient_id: str, after: int | None) -> asyncio.Future[Page]:
         """The page after a position; None asks for no entries, only for `newest`.
 
-        Raises:
-            BrokerError: it cannot be read now.
+        The future raises BrokerError when it cannot be read now.
         """
 
 
@@ -185,54 +185,80 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
             if self._transport.is_closing():
                 raise ConnectionResetError("client is gone")
             await self._writer.drain()
-            if self._at.everyone != everyone.newest:
-                await self._read(inbox, everyone)
-            if self._at.own != own.newest:
-                await self._read(inbox, own)
-        self.live = True
-
-    async def _read(self, inbox: Inbox, recipient: Recipient) -> None:
-        """Write the next page of one of the two inboxes."""
-        await recipient.heard()
-        is_own = recipient is self.recipient
-        after = self._at.own if is_own else self._at.everyone
-        known = recipient.newest
-        if known is not None and known < after:
-            # The client comes from a node that has heard more than this one. Bring the hub up
-            # to date first, for the streams that are live here.
-            self._hub.learn(recipient, await self._page(inbox, recipient.id, known))
-            if recipient.newest is None or recipient.newest >= after:
-                return
-        page = await self._page(inbox, recipient.id, after)
-        self._hub.learn(recipient, page)
-        if page.gap is not None:
-            first = page.entries[0].previous if page.entries else page.newest
-            self._move(is_own, first)
-            self._hub.stats.gaps[page.gap] += 1
-            self._write(self._control("gap", reason=page.gap))
-        frames = []
-        for entry in page.entries:
-            self._move(is_own, entry.position)
-            event = entry.event
-            frames.append(frame(event.data(recipient.id), event.type, self._cursor()))
-        if frames:
-            self.events += len(frames)
-            self._hub.stats.delivered_catch_up += len(frames)
-            self._write(b"".join(frames))
-        if page.complete:
-            # In an empty inbox one moment is as good as another: take the one the hub has.
-            empty = recipient.newest is not None and recipient.newest & 1
-            self._move(is_own, recipient.newest if empty else page.newest)  # type: ignore[arg-type]
-
-    async def _page(self, inbox: Inbox, recipient_id: str, after: int) -> Page:
-        while True:
             try:
-                return await inbox.read(recipient_id, after)
+                pages = await self._read(inbox)
             except BrokerError:  # the listener says why, once; here there is only waiting
                 await asyncio.sleep(random.uniform(*_RETRY_AFTER_ERROR))
+            else:
+                self._write_pages(pages)
+        self.live = True
 
-    def _move(self, is_own: bool, position: int) -> None:
-        self._at = self._at._replace(**{"own" if is_own else "everyone": position})
+    async def _read(self, inbox: Inbox) -> list[tuple[Recipient, Page]]:
+        """The next page of each inbox in which there is something to read."""
+        everyone, own = self._hub.everyone, self.recipient
+        await everyone.heard()
+        await own.heard()
+        asked: list[tuple[Recipient, bool]] = []
+        answers: list[asyncio.Future[Page]] = []
+        for recipient, at in ((everyone, self._at.everyone), (own, self._at.own)):
+            known = recipient.newest
+            if known is not None and known < at:
+                # The client comes from a node that has heard more than this one. What lies
+                # between is read for the streams that are live here, and then for this one.
+                asked.append((recipient, False))
+                answers.append(inbox.read(recipient.id, known))
+            if known != at:
+                asked.append((recipient, True))
+                answers.append(inbox.read(recipient.id, at))
+        heard = everyone.confirmations, own.confirmations
+        pages = await asyncio.gather(*answers)
+        if heard != (everyone.confirmations, own.confirmations):
+            return []  # subscribed anew meanwhile: these answers may be from before that
+        for (recipient, _), page in zip(asked, pages, strict=True):
+            self._hub.learn(recipient, page)
+        return [
+            (recipient, page)
+            for (recipient, for_us), page in zip(asked, pages, strict=True)
+            if for_us
+        ]
+
+    def _write_pages(self, pages: list[tuple[Recipient, Page]]) -> None:
+        """Write what was read, events of both inboxes in the order in which they were published.
+
+        Where one page ends before its inbox does, what the other has beyond that is left for the
+        next reading.
+        """
+        end = min((page.upto for _, page in pages if not page.complete), default=math.inf)
+        frames = []
+        if gaps := [page.gap for _, page in pages if page.gap is not None]:
+            for recipient, page in pages:
+                if page.gap is not None:
+                    self._hub.stats.gaps[page.gap] += 1
+                    self._move(recipient, page.entries[0].previous if page.entries else page.upto)
+            frames.append(self._control("gap", reason=gaps[-1]))
+        found = [(entry, recipient) for recipient, page in pages for entry in page.entries]
+        for entry, recipient in sorted(found, key=lambda each: each[0].position):
+            if entry.position > end:
+                break
+            self._move(recipient, entry.position)
+            event = entry.event
+            frames.append(frame(event.data(recipient.id), event.type, self._cursor()))
+            self.events += 1
+            self._hub.stats.delivered_catch_up += 1
+        for recipient, page in pages:
+            if page.upto <= end:
+                # In an empty inbox one moment is as good as another: take the one the hub has.
+                known = recipient.newest
+                empty = page.complete and known is not None and known & 1
+                self._move(recipient, known if empty and known else page.upto)
+        if frames:
+            self._write(b"".join(frames))
+
+    def _move(self, recipient: Recipient, position: int) -> None:
+        if recipient is self.recipient:
+            self._at = Cursor(self._at.everyone, position)
+        else:
+            self._at = Cursor(position, self._at.own)
 
     # --- the hub's side: plain functions --------------------------------------------------------
 

@@ -29,7 +29,7 @@ local oldest_kept = now - retention * 1000000
 -- the retention: had there been an event since, the inbox would still be here.
 local previous = oldest_kept
 local last = redis.call('LINDEX', inbox, -1)
-if last then previous = tonumber(string.match(last, '^%d+')) end
+if last then previous = tonumber(string.match(last, '^%d+') or 0) end
 
 -- Positions grow even while the clock is set back, and are even: odd ones mark empty inboxes.
 local position = math.max(now, previous + 1)
@@ -39,7 +39,7 @@ local id = string.format('%.0f', position)
 local entry = id .. ' ' .. string.format('%.0f', previous) .. ' ' .. event
 redis.call('RPUSH', inbox, entry)
 redis.call('LTRIM', inbox, -max_events, -1)
-while tonumber(string.match(redis.call('LINDEX', inbox, 0), '^%d+')) < oldest_kept do
+while tonumber(string.match(redis.call('LINDEX', inbox, 0), '^%d+') or 0) < oldest_kept do
   redis.call('LPOP', inbox)
 end
 redis.call('EXPIRE', inbox, math.ceil(retention))

@@ -16,7 +16,6 @@ from aionotify.sampling import Sampled
 from aionotify.stats import Stats
 
 _PAGE_EVENTS: Final = 100
-_PAGE_BYTES: Final = 65536  # what a stream writes before it waits for its client
 
 
 def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
@@ -43,6 +42,7 @@ class Inbox:
     Args:
         retention: seconds for which events are kept.
         max_bytes: the longest event.
+        page_bytes: how much is read at a time, though never less than one event.
     """
 
     def __init__(
@@ -52,30 +52,32 @@ class Inbox:
         *,
         retention: float,
         max_bytes: int,
+        page_bytes: int,
         stats: Stats,
     ) -> None:
         self._names = names
         self._retention = retention
         self._max_bytes = max_bytes
+        self._page_bytes = page_bytes
         self._stats = stats
         self._script = Script(client, "read.lua")
         self._asked: dict[tuple[str, int | None], asyncio.Future[Page]] = {}
         self._log = Sampled(logging.getLogger("aionotify.inbox"))
 
-    async def read(self, recipient_id: str, after: int | None) -> Page:
+    def read(self, recipient_id: str, after: int | None) -> asyncio.Future[Page]:
         """The page after a position; None asks for no entries, only for the newest position.
 
-        Streams that ask the same at the same time (all of them, after a lost connection, about
-        everyone's inbox) share one answer.
+        Questions travel together, and streams that ask the same (all of them, after a lost
+        connection, about everyone's inbox) share one answer; but only until it has been asked,
+        so that an answer is never older than the question.
 
-        Raises:
-            BrokerUnavailable, BrokerRefused: it cannot be read now.
+        The future raises BrokerUnavailable or BrokerRefused when it cannot be read now.
         """
         question = recipient_id, after
         answer = self._asked.get(question)
         if answer is None:
             answer = self._asked[question] = self._ask(question)
-        return await asyncio.shield(answer)
+        return asyncio.shield(answer)  # whoever stops waiting does so for himself alone
 
     async def close(self) -> None:
         await self._script.close()
@@ -85,7 +87,6 @@ class Inbox:
         page: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
 
         def answered(reply: asyncio.Future[Any]) -> None:
-            del self._asked[question]
             if reply.cancelled():
                 page.cancel()
             elif (error := reply.exception()) is not None:
@@ -96,12 +97,14 @@ class Inbox:
 
         self._script.call(
             (self._names.inbox(recipient_id),),
-            ("" if after is None else after, _PAGE_EVENTS, _PAGE_BYTES, self._retention),
+            ("" if after is None else after, _PAGE_EVENTS, self._page_bytes, self._retention),
+            sent=lambda: self._asked.pop(question),
         ).add_done_callback(answered)
         return page
 
     def _page(self, reply: list[Any], recipient_id: str) -> Page:
         newest, complete, gap, *raw = reply
+        upto = int(newest)
         entries = []
         for item in raw:
             try:
@@ -111,4 +114,6 @@ class Inbox:
                 self._log.warning(
                     "skipped an invalid event", {"from": "inbox", "reason": str(error)}
                 )
-        return Page(entries, int(newest), bool(complete), gap.decode() or None)
+        if not complete:
+            upto = int(raw[-1].split(b" ", 1)[0])
+        return Page(entries, upto, int(newest), gap.decode() or None)

@@ -22,7 +22,7 @@ local nothing_yet = now - 1 + now % 2
 
 local function number(position) return string.format('%.0f', position) end
 local function position_at(index)
-  return tonumber(string.match(redis.call('LINDEX', inbox, index), '^%d+'))
+  return tonumber(string.match(redis.call('LINDEX', inbox, index), '^%d+') or 0)
 end
 
 local length = redis.call('LLEN', inbox)
@@ -55,7 +55,7 @@ else
   end
   first = low
   if first == 0 then
-    local before = tonumber(string.match(redis.call('LINDEX', inbox, 0), '^%d+ (%d+)'))
+    local before = tonumber(string.match(redis.call('LINDEX', inbox, 0), '^%d+ (%d+)') or 0)
     if after < before then gap = 'trimmed' end
   elseif after % 2 == 0 and position_at(first - 1) ~= after then
     gap = 'lost'

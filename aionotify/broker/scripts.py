@@ -25,6 +25,7 @@ class _Call(NamedTuple):
     keys: tuple[str, ...]
     args: tuple[str | bytes | int | float, ...]
     reply: asyncio.Future[Any]
+    sent: Callable[[], object]
 
 
 class Script:
@@ -45,15 +46,18 @@ class Script:
         self._task: asyncio.Task[None] | None = None
 
     def call(
-        self, keys: tuple[str, ...], args: tuple[str | bytes | int | float, ...]
+        self,
+        keys: tuple[str, ...],
+        args: tuple[str | bytes | int | float, ...],
+        sent: Callable[[], object] = lambda: None,
     ) -> asyncio.Future[Any]:
-        """The script's reply, in time.
+        """The script's reply, in time. `sent` is called when the call goes off.
 
         The future raises BrokerUnavailable when Redis does not answer (a call that writes may
         have been carried out all the same) and BrokerRefused when it will not.
         """
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Call(keys, args, reply))
+        self._waiting.append(_Call(keys, args, reply, sent))
         if self._task is None:
             self._task = asyncio.create_task(self._work(), name=f"aionotify {self._name}")
         return reply
@@ -73,6 +77,8 @@ class Script:
             self._task = None
 
     async def _run(self, batch: list[_Call]) -> None:
+        for call in batch:
+            call.sent()
         batch = [call for call in batch if not call.reply.done()]  # the caller may have left
         try:
             replies = await self._execute(batch)
@@ -100,12 +106,12 @@ class Script:
 
     async def _execute(self, batch: list[_Call]) -> list[Any]:
         if len(batch) == 1:
-            keys, args, _ = batch[0]
+            keys, args = batch[0][:2]
             try:
                 return [await self._client().evalsha(self._sha, len(keys), *keys, *args)]
             except NoScriptError as error:
                 return [error]
         async with self._client().pipeline(transaction=False) as pipeline:
-            for keys, args, _ in batch:
+            for keys, args, *_ in batch:
                 pipeline.evalsha(self._sha, len(keys), *keys, *args)
             return list(await pipeline.execute(raise_on_error=False))

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from typing import cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from aionotify.broker.connect import translate
+from aionotify.broker.connect import translated
 from aionotify.broker.names import Names
 
 
