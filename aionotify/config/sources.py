@@ -83,8 +83,9 @@ class Sources:
                 else:
                     self._put_file(of, Path(environ[name]), name)
             else:
-                close = get_close_matches(name, map(variable, self._settings), 1)
-                self.problems[name] = f"unknown; did you mean {close[0]}?" if close else "unknown"
+                close = get_close_matches(path, self._settings, 1)
+                hint = f"; did you mean {variable(close[0])}?" if close else ""
+                self.problems[name] = f"unknown{hint}"
 
     def read_overrides(self, overrides: Mapping[str, str]) -> None:
         """Take `overrides`: texts by dotted name, as flags give them."""
