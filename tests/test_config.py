@@ -298,7 +298,8 @@ def jwt(**settings: object) -> dict[str, Any]:
         (
             jwt(key="k", key_file="/k", algorithms=["RS256"]),
             {
-                "auth.jwt": "expected exactly one of key, key_file and jwks_url, got key and key_file"
+                "auth.jwt": "expected exactly one of key, key_file and jwks_url,"
+                " got key and key_file"
             },
         ),
         (
