@@ -51,11 +51,17 @@ class Instance:
         names = Names(config.redis.prefix, config.redis.channel)
         client, max_bytes = self._endpoint.client, config.events.max_bytes
         listener = Listener(self._endpoint, names, max_bytes=max_bytes, stats=stats)
+        tickets = TicketAuthenticator(
+            authenticator or _authenticator(config, auth_stats),
+            Tickets(RedisTickets(client, names), config.auth.ticket_ttl),
+            stats=auth_stats,
+        )
         self.services = Services(
             config=config,
             hub=Hub(
                 listener,
                 stats=stats,
+                forget=tickets.forget,
                 max_streams=config.server.max_streams or _streams_that_fit(),
                 max_streams_per_user=config.server.max_streams_per_user,
             ),
@@ -70,11 +76,7 @@ class Instance:
             ),
             pulse=Pulse(config.stream.heartbeat),
             watch=Watch(config.auth.revalidate),
-            authenticator=TicketAuthenticator(
-                authenticator or _authenticator(config, auth_stats),
-                Tickets(RedisTickets(client, names), config.auth.ticket_ttl),
-                stats=auth_stats,
-            ),
+            authenticator=tickets,
             publisher=Publisher(
                 client, prefix=config.redis.prefix, inbox=config.inbox, max_bytes=max_bytes
             ),

@@ -12,6 +12,7 @@ then, as after every other doubt, the streams concerned fall back to reading the
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from typing import Protocol
 
 from aionotify import cursor
@@ -120,6 +121,7 @@ class Hub:
 
     Args:
         interest: told of the first and the last stream of each user.
+        forget: told of a user who was revoked, before the streams are closed.
         max_streams: streams in all; 0 = no limit.
         max_streams_per_user: streams of one user; 0 = no limit.
     """
@@ -129,6 +131,7 @@ class Hub:
         interest: Interest,
         *,
         stats: Stats | None = None,
+        forget: Callable[[str], object] = lambda user_id: None,
         max_streams: int = 0,
         max_streams_per_user: int = 0,
     ) -> None:
@@ -136,6 +139,7 @@ class Hub:
         self.everyone = Recipient(EVERYONE)
         self.closed = False
         self._interest = interest
+        self._forget = forget
         self._max_streams = max_streams
         self._max_streams_per_user = max_streams_per_user
         self._recipients: dict[str, Recipient] = {}
@@ -209,15 +213,12 @@ class Hub:
             return None
         return Cursor(self.everyone.newest, recipient.newest)
 
-    def close_user(self, user_id: str, reason: str) -> int:
-        """End all streams of a user; returns how many there were."""
+    def revoked(self, user_id: str) -> None:
+        """End all streams of a user who may no longer listen."""
+        self._forget(user_id)
         recipient = self._recipients.get(user_id)
-        if recipient is None:
-            return 0
-        streams = list(recipient.streams)
-        for stream in streams:
-            stream.close(reason)
-        return len(streams)
+        for stream in list(recipient.streams) if recipient is not None else ():
+            stream.close("revoked")
 
     # --- what is heard of subscriptions -------------------------------------------------------
 

@@ -41,6 +41,8 @@ HEADERS: Final = {
 }
 _HEARTBEAT: Final = b":\n"  # a comment, and no blank line: some parsers dispatch at every one
 _WRITE_AT: Final = 16384  # bytes queued in one loop step that are written before more are queued
+_UNSENT: Final = 16384  # bytes in the kernel that have not been sent yet
+_TCP: Final = (socket.AF_INET, socket.AF_INET6)
 _RETRY_AFTER_ERROR: Final = (0.2, 1.0)  # seconds; random, so that not all streams ask at once
 _EXPIRED: Final = frozenset({"token_expired", "token_refused", "revoked"})
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close() sends RST
@@ -137,6 +139,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         assert writer is not None
         assert isinstance(request.transport, asyncio.Transport)
         self._writer, self._transport = writer, request.transport
+        _bound_kernel_buffer(request.transport)
         # The protocol is paused as soon as the socket is full, so drain() waits for just that.
         self._transport.set_write_buffer_limits(high=0)
         self._ping_task = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
@@ -355,9 +358,19 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         up to some megabytes, until it gives up on it.
         """
         sock = self._transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        if sock is not None and sock.family in _TCP:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()
+
+
+def _bound_kernel_buffer(transport: asyncio.Transport) -> None:
+    """Have the socket say that it is full long before the kernel has taken megabytes.
+
+    A server of ours does this where it listens; an application that we are part of does not.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in _TCP and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
 
 def _unchunk(data: bytes) -> bytes:

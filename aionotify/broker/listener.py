@@ -47,7 +47,7 @@ class Sink(Protocol):
     def durable(self, recipient_id: str, position: int, previous: int, event: Event) -> None: ...
     def confirmed(self, recipient_id: str) -> None: ...
     def lost(self) -> None: ...
-    def close_user(self, user_id: str, reason: str) -> int: ...
+    def revoked(self, user_id: str) -> None: ...
 
 
 class SilentConnection(Exception):
@@ -281,7 +281,7 @@ class Listener:
             self._unheard = 0
             self.lag = time.monotonic() - self._probed_at
         if control.revoke is not None:
-            self._sink.close_user(control.revoke, "revoked")
+            self._sink.revoked(control.revoke)
 
 
 def _batches(channels: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
