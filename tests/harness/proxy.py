@@ -69,15 +69,19 @@ class TcpProxy:
         handler = asyncio.current_task()
         assert handler is not None
         self._handlers.add(handler)
+        self._writers.add(writer)
         self.accepted += 1
         try:
             answers, target = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
             writer.close()
         else:
-            self._writers |= {writer, target}
+            self._writers.add(target)
+            if writer.is_closing():  # cut meanwhile
+                target.close()
             await asyncio.gather(self._up(reader, target), self._down(answers, writer))
-            self._writers -= {writer, target}
+            self._writers.discard(target)
+        self._writers.discard(writer)
         self._handlers.discard(handler)
 
     async def _up(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from aionotify.broker.embedded import server_binary
 from tests.harness.ports import free_port
@@ -89,10 +91,14 @@ class RedisServer:
         """Let it go on after `pause`."""
         self._signal(signal.SIGCONT)
 
-    def cli(self, *words: str | bytes | float) -> Any:
-        """Run one command and return its reply, text decoded."""
+    def cli(self, *words: str | bytes | float, timeout: float = 5) -> Any:
+        """Run one command and return its reply, text decoded; raises redis-py's errors."""
         with redis.Redis(
-            port=self.port, protocol=2, decode_responses=True, socket_timeout=5
+            port=self.port,
+            protocol=2,
+            decode_responses=True,
+            socket_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
         ) as client:
             return client.execute_command(*words)
 

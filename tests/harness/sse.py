@@ -118,7 +118,7 @@ class SSEClient:
         self._changed = asyncio.Condition()
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._transport: asyncio.Transport | None = None
+        self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -173,28 +173,24 @@ class SSEClient:
     def stall(self) -> None:
         """Stop reading; what comes fills the socket, and then the server's."""
         self._flowing.clear()
-        if self._transport is not None:
-            self._transport.pause_reading()
+        self._transport.pause_reading()
 
     def flow(self) -> None:
         """Read on after `stall`."""
         self._flowing.set()
-        if self._transport is not None:
-            self._transport.resume_reading()
+        self._transport.resume_reading()
 
     def reset(self) -> None:
         """Vanish: the server gets a RST."""
-        if self._transport is not None:
-            sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self._transport.abort()
+        sock = self._transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
 
     async def close(self) -> None:
         """Leave as a browser does that closes the tab."""
         task, self._task = self._task, None
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.close()
+        if self._writer is not None:
+            self._writer.close()
         self._flowing.set()
         if task is not None:
             await task
@@ -205,6 +201,12 @@ class SSEClient:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
+
+    @property
+    def _transport(self) -> asyncio.Transport:
+        if self._writer is None:
+            raise RuntimeError("not connected")
+        return cast("asyncio.Transport", self._writer.transport)
 
     async def _open(self) -> asyncio.StreamReader:
         self.status, self.headers, self.raw, self.end = 0, {}, bytearray(), None
@@ -220,14 +222,13 @@ class SSEClient:
         except BaseException:
             sock.close()
             raise
-        reader, writer = await asyncio.open_connection(sock=sock, limit=16384)
-        self._transport = cast("asyncio.Transport", writer.transport)
+        reader, self._writer = await asyncio.open_connection(sock=sock, limit=16384)
         headers = dict(self._headers)
         if self.last_event_id:
             headers["Last-Event-ID"] = self.last_event_id
         lines = [f"GET {self._target} HTTP/{self._version}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        writer.write("\r\n".join([*lines, "", ""]).encode())
+        self._writer.write("\r\n".join([*lines, "", ""]).encode())
         return reader
 
     async def _read_head(self, reader: asyncio.StreamReader) -> None:

@@ -3,14 +3,22 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
+@overload
 async def eventually(
-    predicate: Callable[[], T | Awaitable[T]], timeout: float = 10, interval: float = 0.02
-) -> T:
+    predicate: Callable[[], Awaitable[T]], timeout: float = 10, interval: float = 0.02
+) -> T: ...
+@overload
+async def eventually(
+    predicate: Callable[[], T], timeout: float = 10, interval: float = 0.02
+) -> T: ...
+async def eventually(
+    predicate: Callable[[], Any], timeout: float = 10, interval: float = 0.02
+) -> Any:
     """Return what `predicate`, plain or async, returns once that is true.
 
     An AssertionError from `predicate` counts as "not yet", so it may consist of asserts (and
