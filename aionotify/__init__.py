@@ -7,6 +7,7 @@ from aionotify.app import create_app, drain, setup
 from aionotify.auth import Authenticator, Identity
 from aionotify.auth.middleware import IDENTITY
 from aionotify.broker.publisher import PartlyPublished, Published, Publisher
+from aionotify.client import Client, EventTooLong, ServerSentEvent, StreamRefused
 from aionotify.config import Config, load_config
 from aionotify.errors import (
     AionotifyError,
@@ -35,9 +36,11 @@ __all__ = (
     "BrokerError",
     "BrokerRefused",
     "BrokerUnavailable",
+    "Client",
     "Config",
     "ConfigError",
     "CredentialsMissing",
+    "EventTooLong",
     "Identity",
     "InvalidEvent",
     "InvalidScheme",
@@ -45,6 +48,8 @@ __all__ = (
     "PartlyPublished",
     "Published",
     "Publisher",
+    "ServerSentEvent",
+    "StreamRefused",
     "create_app",
     "drain",
     "load_config",
