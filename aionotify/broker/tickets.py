@@ -18,18 +18,14 @@ class RedisTickets:
 
     async def put(self, name: str, record: bytes, ttl: float) -> None:
         """Keep `record` for `ttl` seconds; raise BrokerUnavailable or BrokerRefused."""
-        try:
+        with translated():
             await self._client().set(self._names.ticket(name), record, px=int(ttl * 1000))
-        except (RedisError, OSError, TimeoutError) as error:
-            raise translate(error) from error
 
     async def take(self, name: str) -> bytes | None:
         """Return and remove a record; raise BrokerUnavailable or BrokerRefused.
 
         GETDEL is atomic, so of two nodes that are shown the same ticket one gets it.
         """
-        try:
+        with translated():
             record = await self._client().getdel(self._names.ticket(name))
-        except (RedisError, OSError, TimeoutError) as error:
-            raise translate(error) from error
         return cast("bytes | None", record)

@@ -19,22 +19,23 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def main_host() -> AsyncIterator[StubMainHost]:
-    host = StubMainHost()
-    await host.start()
-    yield host
-    await host.stop()
+async def host() -> AsyncIterator[StubMainHost]:
+    """The main host."""
+    stub = StubMainHost()
+    await stub.start()
+    yield stub
+    await stub.stop()
 
 
 @pytest.fixture
 async def asking(
-    main_host: StubMainHost, clock: Clock
+    host: StubMainHost, clock: Clock
 ) -> AsyncIterator[Callable[..., MainHostAuthenticator]]:
-    """Makes authenticators that ask `main_host` and go by `clock`; takes settings."""
+    """Makes authenticators that ask `host` and go by `clock`; takes settings."""
     made: list[MainHostAuthenticator] = []
 
     def make(**settings: Any) -> MainHostAuthenticator:
-        config = replace(MainHostConfig(url=main_host.url, timeout=2.0), **settings)
+        config = replace(MainHostConfig(url=host.url, timeout=2.0), **settings)
         made.append(MainHostAuthenticator(config, clock=clock))
         return made[-1]
 

@@ -28,47 +28,47 @@ def publish(host: StubMainHost, *keys: Key, more: list[Any] | None = None) -> No
 
 
 @pytest.fixture
-async def jwks(main_host: StubMainHost, clock: Clock) -> AsyncIterator[Jwks]:
-    publish(main_host, OLD)
-    keys = Jwks(f"{main_host.url}/jwks.json", ("ES256", "RS256"), stats=AuthStats(), clock=clock)
+async def jwks(host: StubMainHost, clock: Clock) -> AsyncIterator[Jwks]:
+    publish(host, OLD)
+    keys = Jwks(f"{host.url}/jwks.json", ("ES256", "RS256"), stats=AuthStats(), clock=clock)
     yield keys
     await keys.close()
 
 
 async def test_the_keys_are_fetched_once_when_the_first_token_comes(
-    jwks: Jwks, main_host: StubMainHost
+    jwks: Jwks, host: StubMainHost
 ) -> None:
-    assert not main_host.asked
+    assert not host.asked
     found = await asyncio.gather(*(jwks.find("ES256", "old") for _ in range(100)))
     assert {key.kid for key in found if key} == {"old"}
-    assert [request.path for request in main_host.asked] == ["/jwks.json"]
+    assert [request.path for request in host.asked] == ["/jwks.json"]
 
 
 async def test_a_new_key_is_fetched_when_a_token_names_it(
-    jwks: Jwks, main_host: StubMainHost, clock: Clock
+    jwks: Jwks, host: StubMainHost, clock: Clock
 ) -> None:
     await jwks.find("ES256", "old")
-    publish(main_host, OLD, NEW)
+    publish(host, OLD, NEW)
     clock.advance(PAUSE)
     assert await jwks.find("ES256", "new") is not None
     assert await jwks.find("ES256", "old") is not None
-    assert len(main_host.asked) == 2
+    assert len(host.asked) == 2
 
 
 async def test_tokens_with_made_up_key_ids_do_not_make_it_ask_often(
-    jwks: Jwks, main_host: StubMainHost, clock: Clock
+    jwks: Jwks, host: StubMainHost, clock: Clock
 ) -> None:
     for number in range(100):
         assert await jwks.find("ES256", f"made-up-{number}") is None
         clock.advance(PAUSE / 50)
-    assert len(main_host.asked) <= 3
+    assert len(host.asked) <= 3
 
 
 async def test_a_key_that_was_withdrawn_is_forgotten_within_the_hour(
-    jwks: Jwks, main_host: StubMainHost, clock: Clock
+    jwks: Jwks, host: StubMainHost, clock: Clock
 ) -> None:
     await jwks.find("ES256", "old")
-    publish(main_host, NEW)
+    publish(host, NEW)
     clock.advance(MAX_AGE - 1)
     assert await jwks.find("ES256", "old") is not None
     clock.advance(1)
@@ -76,27 +76,27 @@ async def test_a_key_that_was_withdrawn_is_forgotten_within_the_hour(
 
 
 async def test_while_the_address_fails_the_keys_it_gave_go_on_working(
-    jwks: Jwks, main_host: StubMainHost, clock: Clock
+    jwks: Jwks, host: StubMainHost, clock: Clock
 ) -> None:
     await jwks.find("ES256", "old")
-    main_host.says("", status=503)
+    host.says("", status=503)
     clock.advance(MAX_AGE)
     for _ in range(10):
         assert await jwks.find("ES256", "old") is not None
-    assert len(main_host.asked) == 2
+    assert len(host.asked) == 2
     with pytest.raises(AuthUnavailable):  # it may be in the set that cannot be had
         await jwks.find("ES256", "new")
 
 
 async def test_without_any_keys_it_asks_again_soon(
-    jwks: Jwks, main_host: StubMainHost, clock: Clock
+    jwks: Jwks, host: StubMainHost, clock: Clock
 ) -> None:
-    main_host.says("", status=503)
+    host.says("", status=503)
     for _ in range(10):
         with pytest.raises(AuthUnavailable):
             await jwks.find("ES256", "old")
-    assert len(main_host.asked) == 1
-    publish(main_host, OLD)
+    assert len(host.asked) == 1
+    publish(host, OLD)
     clock.advance(FIRST_PAUSE)
     assert await jwks.find("ES256", "old") is not None
 
@@ -119,83 +119,83 @@ async def test_without_any_keys_it_asks_again_soon(
 )
 async def test_what_is_no_key_set_changes_nothing(
     jwks: Jwks,
-    main_host: StubMainHost,
+    host: StubMainHost,
     clock: Clock,
     body: str,
     status: int,
     headers: dict[str, str],
 ) -> None:
     await jwks.find("ES256", "old")
-    main_host.says(body, status, headers)
+    host.says(body, status, headers)
     clock.advance(MAX_AGE)
     assert await jwks.find("ES256", "old") is not None
-    assert {request.path for request in main_host.asked} == {"/jwks.json"}
+    assert {request.path for request in host.asked} == {"/jwks.json"}
 
 
 async def test_a_slow_address_is_not_waited_for_long(
-    jwks: Jwks, main_host: StubMainHost, monkeypatch: pytest.MonkeyPatch
+    jwks: Jwks, host: StubMainHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aionotify.auth.jwks.TIMEOUT", 0.05)
-    main_host.open.clear()
+    host.open.clear()
     with pytest.raises(AuthUnavailable):
         await jwks.find("ES256", "old")
 
 
 async def test_keys_that_are_not_understood_do_not_spoil_the_others(
-    jwks: Jwks, main_host: StubMainHost
+    jwks: Jwks, host: StubMainHost
 ) -> None:
     odd = [{"kty": "AKP", "alg": "ML-DSA-44", "pub": "x"}, {"kty": "RSA", "n": 1, "e": "AQAB"}, 7]
-    publish(main_host, NEW, rsa(), more=odd)
+    publish(host, NEW, rsa(), more=odd)
     assert await jwks.find("ES256", "new") is not None
     assert await jwks.find("RS256", "rsa") is not None
 
 
 async def test_a_key_is_found_only_for_algorithms_of_its_kind(
-    jwks: Jwks, main_host: StubMainHost
+    jwks: Jwks, host: StubMainHost
 ) -> None:
-    publish(main_host, OLD, rsa())
+    publish(host, OLD, rsa())
     assert await jwks.find("RS256", "old") is None
     assert await jwks.find("ES256", "rsa") is None
     assert await jwks.find("HS256", "old") is None
 
 
 async def test_a_token_without_a_key_id_is_checked_with_the_only_key_of_its_kind(
-    jwks: Jwks, main_host: StubMainHost, clock: Clock
+    jwks: Jwks, host: StubMainHost, clock: Clock
 ) -> None:
-    publish(main_host, OLD, rsa())
+    publish(host, OLD, rsa())
     assert await jwks.find("ES256", None) is not None
-    publish(main_host, OLD, NEW)
+    publish(host, OLD, NEW)
     clock.advance(MAX_AGE)
     assert await jwks.find("ES256", None) is None
 
 
-async def test_closing_ends_a_fetch_under_way(jwks: Jwks, main_host: StubMainHost) -> None:
-    main_host.open.clear()
+async def test_closing_ends_a_fetch_under_way(jwks: Jwks, host: StubMainHost) -> None:
+    host.open.clear()
     waiting = asyncio.create_task(jwks.find("ES256", "old"))
-    await until(lambda: main_host.asked)
+    await until(lambda: host.asked)
     await jwks.close()
     with pytest.raises(AuthUnavailable, match="stopping"):
         await waiting
 
 
 async def test_an_outage_is_logged_once(
-    jwks: Jwks, main_host: StubMainHost, clock: Clock, caplog: pytest.LogCaptureFixture
+    jwks: Jwks, host: StubMainHost, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "aionotify.auth")
-    main_host.says("", status=503)
+    host.says("", status=503)
     for _ in range(5):
         with pytest.raises(AuthUnavailable):
             await jwks.find("ES256", "old")
         clock.advance(FIRST_PAUSE)
-    publish(main_host, OLD)
+    publish(host, OLD)
     await jwks.find("ES256", "old")
     said = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert said == [("WARNING", "jwks address is failing"), ("INFO", "jwks address answers again")]
 
 
-async def test_a_token_is_accepted_with_a_key_from_the_address(main_host: StubMainHost) -> None:
-    publish(main_host, OLD, NEW)
-    config = JWTConfig(jwks_url=main_host.url, algorithms=("ES256",))
+async def test_a_token_is_accepted_with_a_key_from_the_address(host: StubMainHost) -> None:
+    publish(host, OLD, NEW)
+    config = JWTConfig(jwks_url=host.url, algorithms=("ES256",))
     authenticator = JWTAuthenticator(config)
     identity = await authenticator.identify(sign(NEW, "ES256", kid="new"))
     assert identity.user_id == "alice"

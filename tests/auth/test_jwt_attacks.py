@@ -62,27 +62,27 @@ async def test_a_key_of_another_curve_is_not_used() -> None:
 
 
 @pytest.mark.parametrize("member", ["jwk", "jku", "x5u", "x5c"])
-async def test_a_token_does_not_bring_its_own_key(member: str, main_host: StubMainHost) -> None:
+async def test_a_token_does_not_bring_its_own_key(member: str, host: StubMainHost) -> None:
     """Neither is the key in the header used nor the address in the header asked."""
     own = ECKey.generate_key("P-256", {"kid": "own"})
-    main_host.says(json.dumps({"keys": [own.as_dict(private=False)]}))
+    host.says(json.dumps({"keys": [own.as_dict(private=False)]}))
     value: object = {
         "jwk": own.as_dict(private=False),
-        "jku": main_host.url,
-        "x5u": main_host.url,
+        "jku": host.url,
+        "x5u": host.url,
         "x5c": [b64(own.as_der())],
     }[member]
     for header in ({member: value}, {member: value, "kid": "own"}):
         await refused(sign(own, "ES256", None, **header))
-    assert not main_host.asked
+    assert not host.asked
 
 
 async def test_an_address_in_the_header_of_a_good_token_is_not_asked(
-    main_host: StubMainHost,
+    host: StubMainHost,
 ) -> None:
-    token = sign(ec(), "ES256", jku=main_host.url, x5u=main_host.url)
+    token = sign(ec(), "ES256", jku=host.url, x5u=host.url)
     await JWTAuthenticator(CONFIG).identify(token)
-    assert not main_host.asked
+    assert not host.asked
 
 
 @pytest.mark.parametrize("crit", [["exp"], ["b64"], ["made-up"], [], "exp", 1])

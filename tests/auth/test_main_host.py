@@ -25,8 +25,8 @@ Asking = Callable[..., MainHostAuthenticator]
 
 
 @pytest.fixture(autouse=True)
-def users(main_host: StubMainHost) -> None:
-    main_host.users = {"alice-token": "alice", "other-alice-token": "alice", "bob-token": 42}
+def users(host: StubMainHost) -> None:
+    host.users = {"alice-token": "alice", "other-alice-token": "alice", "bob-token": 42}
 
 
 async def test_the_owner_of_a_token_is_who_the_main_host_names(asking: Asking) -> None:
@@ -36,7 +36,7 @@ async def test_the_owner_of_a_token_is_who_the_main_host_names(asking: Asking) -
 
 
 async def test_it_sends_the_token_and_nothing_else_of_the_client_s(
-    asking: Asking, main_host: StubMainHost
+    asking: Asking, host: StubMainHost
 ) -> None:
     request = make_request(
         ("Authorization", "bEARER  alice-token"),
@@ -47,7 +47,7 @@ async def test_it_sends_the_token_and_nothing_else_of_the_client_s(
         path="/notify?last_event_id=1",
     )
     await asking().authenticate(request)
-    (asked,) = main_host.asked
+    (asked,) = host.asked
     assert (asked.method, asked.path_qs) == ("GET", PATH)
     assert asked.headers[hdrs.AUTHORIZATION] == "Bearer alice-token"
     assert {name.lower() for name in asked.headers} == {
@@ -60,24 +60,24 @@ async def test_it_sends_the_token_and_nothing_else_of_the_client_s(
     assert asked.headers["User-Agent"] == "aionotify"
 
 
-async def test_a_path_in_the_address_of_the_main_host_is_kept(main_host: StubMainHost) -> None:
-    config = MainHostConfig(url=f"{main_host.url}/app/", path="/who/?full=0")
+async def test_a_path_in_the_address_of_the_main_host_is_kept(host: StubMainHost) -> None:
+    config = MainHostConfig(url=f"{host.url}/app/", path="/who/?full=0")
     authenticator = MainHostAuthenticator(config)
     await authenticator.authenticate(bearer("alice-token"))
-    assert main_host.asked[0].path_qs == "/app/who/?full=0"
+    assert host.asked[0].path_qs == "/app/who/?full=0"
     await authenticator.close()
 
 
 async def test_a_request_without_a_token_costs_the_main_host_nothing(
-    asking: Asking, main_host: StubMainHost
+    asking: Asking, host: StubMainHost
 ) -> None:
     with pytest.raises(CredentialsMissing):
         await asking().authenticate(make_request())
-    assert not main_host.asked
+    assert not host.asked
 
 
 async def test_one_connection_serves_one_question_after_another(
-    asking: Asking, main_host: StubMainHost
+    asking: Asking, host: StubMainHost
 ) -> None:
     """Accepted and refused ones: a flood of bad tokens must not cost a handshake each."""
     authenticator = asking()
@@ -86,68 +86,68 @@ async def test_one_connection_serves_one_question_after_another(
         with pytest.raises(InvalidToken):
             await authenticator.authenticate(bearer(f"wrong-{number}"))
     await authenticator.authenticate(bearer("bob-token"))
-    assert len({request.transport for request in main_host.asked}) == 1
+    assert len({request.transport for request in host.asked}) == 1
 
 
 async def test_an_answer_is_good_for_cache_ttl(
-    asking: Asking, main_host: StubMainHost, clock: Clock
+    asking: Asking, host: StubMainHost, clock: Clock
 ) -> None:
     authenticator = asking(cache_ttl=30)
     for _ in range(3):
         await authenticator.authenticate(bearer("alice-token"))
-    assert len(main_host.asked) == 1
+    assert len(host.asked) == 1
     clock.advance(29.9)
     await authenticator.authenticate(bearer("alice-token"))
-    assert len(main_host.asked) == 1
+    assert len(host.asked) == 1
     clock.advance(0.2)
     await authenticator.authenticate(bearer("alice-token"))
-    assert len(main_host.asked) == 2
+    assert len(host.asked) == 2
 
 
 async def test_with_a_cache_ttl_of_zero_every_request_is_asked_about(
-    asking: Asking, main_host: StubMainHost
+    asking: Asking, host: StubMainHost
 ) -> None:
     authenticator = asking(cache_ttl=0)
     for _ in range(3):
         await authenticator.authenticate(bearer("alice-token"))
-    assert len(main_host.asked) == 3
+    assert len(host.asked) == 3
 
 
 async def test_an_answer_is_not_good_beyond_the_expiry_it_gave(
-    asking: Asking, main_host: StubMainHost, clock: Clock
+    asking: Asking, host: StubMainHost, clock: Clock
 ) -> None:
-    main_host.expires_in = 10
+    host.expires_in = 10
     authenticator = asking(cache_ttl=30, stale_if_error=300)
     identity = await authenticator.authenticate(bearer("alice-token"))
     assert identity.expires_at is not None
     clock.advance(10)
-    main_host.says("", status=500)
+    host.says("", status=500)
     with pytest.raises(AuthFailed):  # neither from the cache nor stale
         await authenticator.authenticate(bearer("alice-token"))
 
 
 async def test_a_refusal_is_repeated_from_memory_for_refusal_ttl(
-    asking: Asking, main_host: StubMainHost, clock: Clock
+    asking: Asking, host: StubMainHost, clock: Clock
 ) -> None:
     """Some clients repeat a bad token every second, for ever."""
     authenticator = asking(refusal_ttl=5)
     for _ in range(50):
         with pytest.raises(InvalidToken):
             await authenticator.authenticate(bearer("wrong"))
-    assert len(main_host.asked) == 1
+    assert len(host.asked) == 1
     clock.advance(5)
-    main_host.users["wrong"] = "carol"
+    host.users["wrong"] = "carol"
     assert (await authenticator.authenticate(bearer("wrong"))).user_id == "carol"
 
 
-async def test_a_403_is_a_refusal_too(asking: Asking, main_host: StubMainHost) -> None:
-    main_host.says("no", status=403)
+async def test_a_403_is_a_refusal_too(asking: Asking, host: StubMainHost) -> None:
+    host.says("no", status=403)
     with pytest.raises(InvalidToken):
         await asking().authenticate(bearer("alice-token"))
 
 
 async def test_a_flood_of_bad_tokens_pushes_out_none_of_the_good(
-    asking: Asking, main_host: StubMainHost, monkeypatch: pytest.MonkeyPatch
+    asking: Asking, host: StubMainHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aionotify.auth.main_host.MAX_KNOWN", 10)
     monkeypatch.setattr("aionotify.auth.main_host.MAX_REFUSED", 10)
@@ -156,84 +156,82 @@ async def test_a_flood_of_bad_tokens_pushes_out_none_of_the_good(
     for number in range(30):
         with pytest.raises(InvalidToken):
             await authenticator.authenticate(bearer(f"wrong-{number}"))
-    asked = len(main_host.asked)
+    asked = len(host.asked)
     await authenticator.authenticate(bearer("alice-token"))
-    assert len(main_host.asked) == asked
+    assert len(host.asked) == asked
 
 
 async def test_of_more_tokens_than_fit_the_longest_unused_is_asked_about_again(
-    asking: Asking, main_host: StubMainHost, monkeypatch: pytest.MonkeyPatch
+    asking: Asking, host: StubMainHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aionotify.auth.main_host.MAX_KNOWN", 2)
     authenticator = asking()
     for token in ("alice-token", "bob-token", "alice-token", "other-alice-token", "alice-token"):
         await authenticator.authenticate(bearer(token))
-    assert len(main_host.asked) == 3
+    assert len(host.asked) == 3
     await authenticator.authenticate(bearer("bob-token"))
-    assert len(main_host.asked) == 4
+    assert len(host.asked) == 4
 
 
 async def test_many_streams_of_one_token_make_one_question(
-    asking: Asking, main_host: StubMainHost
+    asking: Asking, host: StubMainHost
 ) -> None:
     authenticator, request = asking(), bearer("alice-token")
     identities = await asyncio.gather(*(authenticator.authenticate(request) for _ in range(5000)))
-    assert len(main_host.asked) == 1
+    assert len(host.asked) == 1
     assert set(identities) == {Identity("alice")}
 
 
 async def test_many_users_are_asked_about_once_each_and_never_too_many_at_once(
-    asking: Asking, main_host: StubMainHost
+    asking: Asking, host: StubMainHost
 ) -> None:
-    main_host.users = {f"token-{number}": number for number in range(1000)}
+    host.users = {f"token-{number}": number for number in range(1000)}
     authenticator = asking(max_concurrency=20)
-    identities = await asyncio.gather(*(authenticator.identify(token) for token in main_host.users))
-    assert len(main_host.asked) == 1000
-    assert main_host.most_at_once <= 20
+    identities = await asyncio.gather(*(authenticator.identify(token) for token in host.users))
+    assert len(host.asked) == 1000
+    assert host.most_at_once <= 20
     assert [identity.user_id for identity in identities] == [str(n) for n in range(1000)]
 
 
 async def test_one_who_leaves_does_not_take_the_question_with_them(
-    asking: Asking, main_host: StubMainHost
+    asking: Asking, host: StubMainHost
 ) -> None:
     authenticator = asking()
-    main_host.open.clear()
+    host.open.clear()
     first, second = (
         asyncio.create_task(authenticator.authenticate(bearer("alice-token"))) for _ in range(2)
     )
-    await until(lambda: main_host.asked)
+    await until(lambda: host.asked)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
-    main_host.open.set()
+    host.open.set()
     assert await second == Identity("alice")
-    assert len(main_host.asked) == 1
+    assert len(host.asked) == 1
 
 
 async def test_an_answer_that_nobody_waits_for_any_more_is_remembered(
-    asking: Asking, main_host: StubMainHost
+    asking: Asking, host: StubMainHost
 ) -> None:
     authenticator = asking()
-    main_host.open.clear()
+    host.open.clear()
     only = asyncio.create_task(authenticator.authenticate(bearer("alice-token")))
-    await until(lambda: main_host.asked)
+    await until(lambda: host.asked)
     only.cancel()
-    main_host.open.set()
+    host.open.set()
     await until(lambda: authenticator.stats.main_host_accepted)
     await authenticator.authenticate(bearer("alice-token"))
-    assert len(main_host.asked) == 1
+    assert len(host.asked) == 1
 
 
-async def test_closing_ends_the_questions_under_way(
-    asking: Asking, main_host: StubMainHost
-) -> None:
+async def test_closing_ends_the_questions_under_way(asking: Asking, host: StubMainHost) -> None:
     authenticator = asking(max_concurrency=1)
-    main_host.open.clear()
+    host.open.clear()
     waiting = [
         asyncio.create_task(authenticator.authenticate(bearer(token)))
         for token in ("alice-token", "bob-token", "alice-token")
     ]
-    await until(lambda: main_host.asked)
+    await until(lambda: host.asked)
     await authenticator.close()
     for task in waiting:
         with pytest.raises(AuthUnavailable, match="stopping"):
@@ -243,55 +241,53 @@ async def test_closing_ends_the_questions_under_way(
 
 
 async def test_a_question_does_not_wait_for_its_turn_for_ever(
-    asking: Asking, main_host: StubMainHost, monkeypatch: pytest.MonkeyPatch
+    asking: Asking, host: StubMainHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aionotify.auth.main_host.PATIENCE", 0.02)
     authenticator = asking(max_concurrency=1)
-    main_host.open.clear()
+    host.open.clear()
     first = asyncio.create_task(authenticator.authenticate(bearer("alice-token")))
-    await until(lambda: main_host.asked)
+    await until(lambda: host.asked)
     with pytest.raises(AuthUnavailable, match="overloaded") as raised:
         await authenticator.authenticate(bearer("bob-token"))
     assert raised.value.retry_after is not None
-    main_host.open.set()
+    host.open.set()
     assert await first == Identity("alice")
     assert authenticator.stats.main_host_spared == 1
 
 
 async def test_not_more_than_so_many_questions_wait(
-    asking: Asking, main_host: StubMainHost, monkeypatch: pytest.MonkeyPatch
+    asking: Asking, host: StubMainHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aionotify.auth.main_host.MAX_WAITING", 2)
     authenticator = asking(max_concurrency=1)
-    main_host.open.clear()
+    host.open.clear()
     waiting = [
         asyncio.create_task(authenticator.authenticate(bearer(token)))
         for token in ("alice-token", "bob-token")
     ]
-    await until(lambda: main_host.asked)
+    await until(lambda: host.asked)
     with pytest.raises(AuthUnavailable, match="overloaded"):
         await authenticator.authenticate(bearer("other-alice-token"))
-    main_host.open.set()
+    host.open.set()
     await asyncio.gather(*waiting)
 
 
 async def test_a_slow_main_host_is_unavailable_and_no_refusal(
-    asking: Asking, main_host: StubMainHost
+    asking: Asking, host: StubMainHost
 ) -> None:
     authenticator = asking(timeout=0.05)
-    main_host.open.clear()
+    host.open.clear()
     with pytest.raises(AuthUnavailable, match="in time") as raised:
         await authenticator.authenticate(bearer("alice-token"))
     assert raised.value.retry_after is not None
-    main_host.open.set()
+    host.open.set()
     assert await authenticator.authenticate(bearer("alice-token")) == Identity("alice")
 
 
-async def test_a_main_host_that_is_down_is_unavailable(
-    asking: Asking, main_host: StubMainHost
-) -> None:
+async def test_a_main_host_that_is_down_is_unavailable(asking: Asking, host: StubMainHost) -> None:
     authenticator = asking()
-    await main_host.stop()
+    await host.stop()
     with pytest.raises(AuthUnavailable, match="reached") as raised:
         await authenticator.authenticate(bearer("alice-token"))
     assert raised.value.retry_after is not None
@@ -299,23 +295,23 @@ async def test_a_main_host_that_is_down_is_unavailable(
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_an_error_of_the_main_host_s_own_is_no_refusal(
-    asking: Asking, main_host: StubMainHost, status: int
+    asking: Asking, host: StubMainHost, status: int
 ) -> None:
     authenticator = asking()
-    main_host.says("", status=status)
+    host.says("", status=status)
     with pytest.raises(AuthFailed) as raised:
         await authenticator.authenticate(bearer("alice-token"))
     assert raised.value.retry_after is not None
-    main_host.answer = main_host.honest
+    host.answer = host.honest
     assert await authenticator.authenticate(bearer("alice-token")) == Identity("alice")
 
 
 async def test_who_was_known_within_stale_if_error_gets_in_while_the_main_host_is_down(
-    asking: Asking, main_host: StubMainHost, clock: Clock
+    asking: Asking, host: StubMainHost, clock: Clock
 ) -> None:
     authenticator = asking(cache_ttl=30, stale_if_error=300)
     await authenticator.authenticate(bearer("alice-token"))
-    await main_host.stop()
+    await host.stop()
     clock.advance(299)
     assert await authenticator.authenticate(bearer("alice-token")) == Identity("alice")
     assert authenticator.stats.stale_accepted == 1
@@ -327,94 +323,94 @@ async def test_who_was_known_within_stale_if_error_gets_in_while_the_main_host_i
 
 
 async def test_a_refusal_ends_what_was_known(
-    asking: Asking, main_host: StubMainHost, clock: Clock
+    asking: Asking, host: StubMainHost, clock: Clock
 ) -> None:
     """A revoked token must not come back to life when the main host fails."""
     authenticator = asking(cache_ttl=30, refusal_ttl=5, stale_if_error=300)
     await authenticator.authenticate(bearer("alice-token"))
-    del main_host.users["alice-token"]
+    del host.users["alice-token"]
     clock.advance(31)
     with pytest.raises(InvalidToken):
         await authenticator.authenticate(bearer("alice-token"))
-    main_host.says("", status=500)
+    host.says("", status=500)
     clock.advance(6)
     with pytest.raises(AuthFailed):
         await authenticator.authenticate(bearer("alice-token"))
 
 
 async def test_a_main_host_that_keeps_failing_is_left_alone(
-    asking: Asking, main_host: StubMainHost, clock: Clock
+    asking: Asking, host: StubMainHost, clock: Clock
 ) -> None:
     authenticator = asking()
-    main_host.says("", status=503)
+    host.says("", status=503)
     for number in range(50):
         with pytest.raises((AuthFailed, AuthUnavailable)):
             await authenticator.authenticate(bearer(f"token-{number}"))
-    assert len(main_host.asked) == THRESHOLD
+    assert len(host.asked) == THRESHOLD
     assert authenticator.stats.breaker_open == 1
     assert authenticator.stats.main_host_spared == 50 - THRESHOLD
 
 
 async def test_after_a_pause_one_question_finds_out_that_it_is_back(
-    asking: Asking, main_host: StubMainHost, clock: Clock
+    asking: Asking, host: StubMainHost, clock: Clock
 ) -> None:
     authenticator = asking()
-    main_host.says("", status=503)
+    host.says("", status=503)
     for number in range(THRESHOLD):
         with pytest.raises(AuthFailed):
             await authenticator.authenticate(bearer(f"token-{number}"))
-    main_host.answer = main_host.honest
-    main_host.open.clear()
+    host.answer = host.honest
+    host.open.clear()
     clock.advance(10)
     probe = asyncio.create_task(authenticator.authenticate(bearer("alice-token")))
-    await until(lambda: len(main_host.asked) == THRESHOLD + 1)
+    await until(lambda: len(host.asked) == THRESHOLD + 1)
     with pytest.raises(AuthUnavailable, match="down"):
         await authenticator.authenticate(bearer("bob-token"))
-    main_host.open.set()
+    host.open.set()
     assert await probe == Identity("alice")
     assert await authenticator.authenticate(bearer("bob-token")) == Identity("42")
     assert authenticator.stats.breaker_open == 0
 
 
 async def test_those_who_wait_for_their_turn_are_let_go_when_it_turns_out_to_be_down(
-    asking: Asking, main_host: StubMainHost
+    asking: Asking, host: StubMainHost
 ) -> None:
     """Five timeouts tell (and what was let through meanwhile); nobody else's is waited for."""
     authenticator = asking(timeout=0.05, max_concurrency=THRESHOLD)
-    main_host.open.clear()
+    host.open.clear()
     outcomes = await asyncio.gather(
         *(authenticator.authenticate(bearer(f"token-{number}")) for number in range(100)),
         return_exceptions=True,
     )
     assert {type(outcome) for outcome in outcomes} == {AuthUnavailable}
-    assert len(main_host.asked) < 2 * THRESHOLD
+    assert len(host.asked) < 2 * THRESHOLD
 
 
 async def test_bad_tokens_do_not_make_the_main_host_look_down(
-    asking: Asking, main_host: StubMainHost
+    asking: Asking, host: StubMainHost
 ) -> None:
     """Whether refused or answered with 400: it is up, and the next user must get in."""
     authenticator = asking()
     for status in (401, 400, 404, 302):
-        main_host.says("", status=status)
+        host.says("", status=status)
         for number in range(THRESHOLD):
             with pytest.raises((InvalidToken, AuthFailed)):
                 await authenticator.authenticate(bearer(f"wrong-{status}-{number}"))
-    main_host.answer = main_host.honest
+    host.answer = host.honest
     assert await authenticator.authenticate(bearer("alice-token")) == Identity("alice")
 
 
 async def test_a_flapping_main_host_lets_everybody_in_who_tries_again(
-    asking: Asking, main_host: StubMainHost, clock: Clock
+    asking: Asking, host: StubMainHost, clock: Clock
 ) -> None:
-    main_host.users = {f"token-{number}": number for number in range(40)}
+    host.users = {f"token-{number}": number for number in range(40)}
     authenticator = asking()
-    waiting = set(main_host.users)
+    waiting = set(host.users)
     for turn in range(100):
         if turn % 3:
-            main_host.answer = main_host.honest
+            host.answer = host.honest
         else:
-            main_host.says("", status=503)
+            host.says("", status=503)
         for token in sorted(waiting)[:4]:
             try:
                 await authenticator.authenticate(bearer(token))
@@ -426,15 +422,15 @@ async def test_a_flapping_main_host_lets_everybody_in_who_tries_again(
 
 
 async def test_an_outage_is_logged_once_and_its_end_too(
-    asking: Asking, main_host: StubMainHost, clock: Clock, caplog: pytest.LogCaptureFixture
+    asking: Asking, host: StubMainHost, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "aionotify.auth")
     authenticator = asking()
-    main_host.says("", status=503)
+    host.says("", status=503)
     for number in range(20):
         with pytest.raises((AuthFailed, AuthUnavailable)):
             await authenticator.authenticate(bearer(f"token-{number}"))
-    main_host.answer = main_host.honest
+    host.answer = host.honest
     clock.advance(10)
     await authenticator.authenticate(bearer("alice-token"))
     await authenticator.authenticate(bearer("bob-token"))
@@ -443,12 +439,12 @@ async def test_an_outage_is_logged_once_and_its_end_too(
 
 
 async def test_revalidation_does_not_believe_the_memory(
-    asking: Asking, main_host: StubMainHost, clock: Clock
+    asking: Asking, host: StubMainHost, clock: Clock
 ) -> None:
     authenticator = asking(cache_ttl=3600)
     request = bearer("alice-token")
     await authenticator.authenticate(request)
-    del main_host.users["alice-token"]
+    del host.users["alice-token"]
     clock.advance(SHARED)
     with pytest.raises(InvalidToken):
         await revalidate(authenticator, request)
@@ -457,7 +453,7 @@ async def test_revalidation_does_not_believe_the_memory(
 
 
 async def test_many_streams_of_one_token_are_revalidated_with_one_question(
-    asking: Asking, main_host: StubMainHost, clock: Clock
+    asking: Asking, host: StubMainHost, clock: Clock
 ) -> None:
     authenticator, request = asking(cache_ttl=30), bearer("alice-token")
     await authenticator.authenticate(request)
@@ -465,11 +461,11 @@ async def test_many_streams_of_one_token_are_revalidated_with_one_question(
     await asyncio.gather(*(revalidate(authenticator, request) for _ in range(1000)))
     clock.advance(SHARED / 2)
     await revalidate(authenticator, request)
-    assert len(main_host.asked) == 2
+    assert len(host.asked) == 2
 
 
 async def test_revalidation_refreshes_what_is_known(
-    asking: Asking, main_host: StubMainHost, clock: Clock
+    asking: Asking, host: StubMainHost, clock: Clock
 ) -> None:
     authenticator = asking(cache_ttl=30, stale_if_error=300)
     await authenticator.authenticate(bearer("alice-token"))
@@ -477,31 +473,31 @@ async def test_revalidation_refreshes_what_is_known(
     await revalidate(authenticator, bearer("alice-token"))
     clock.advance(29)
     await authenticator.authenticate(bearer("alice-token"))
-    assert len(main_host.asked) == 2
-    await main_host.stop()
+    assert len(host.asked) == 2
+    await host.stop()
     clock.advance(250)
     assert await authenticator.authenticate(bearer("alice-token")) == Identity("alice")
 
 
 async def test_revalidation_tells_an_outage_from_a_refusal(
-    asking: Asking, main_host: StubMainHost, clock: Clock
+    asking: Asking, host: StubMainHost, clock: Clock
 ) -> None:
     authenticator = asking()
     await authenticator.authenticate(bearer("alice-token"))
-    await main_host.stop()
+    await host.stop()
     clock.advance(300)
     with pytest.raises(AuthUnavailable):
         await revalidate(authenticator, bearer("alice-token"))
 
 
 async def test_a_user_who_is_forgotten_is_asked_about_again(
-    asking: Asking, main_host: StubMainHost
+    asking: Asking, host: StubMainHost
 ) -> None:
     """Closing somebody's streams would be in vain if the memory let them in again at once."""
     authenticator = asking(cache_ttl=3600)
     for token in ("alice-token", "other-alice-token", "bob-token"):
         await authenticator.authenticate(bearer(token))
-    main_host.users = {}
+    host.users = {}
     authenticator.forget("alice")
     for token in ("alice-token", "other-alice-token"):
         with pytest.raises(InvalidToken):
@@ -510,7 +506,7 @@ async def test_a_user_who_is_forgotten_is_asked_about_again(
 
 
 async def test_every_outcome_is_counted_where_it_came_from(
-    asking: Asking, main_host: StubMainHost, clock: Clock
+    asking: Asking, host: StubMainHost, clock: Clock
 ) -> None:
     authenticator = asking(cache_ttl=30, refusal_ttl=5, stale_if_error=300)
     for token in ("alice-token", "alice-token", "wrong", "wrong"):
@@ -518,12 +514,12 @@ async def test_every_outcome_is_counted_where_it_came_from(
             await authenticator.authenticate(bearer(token))
         except InvalidToken:
             continue
-    main_host.says("", status=500)
+    host.says("", status=500)
     clock.advance(60)
     await authenticator.authenticate(bearer("alice-token"))
     stats = authenticator.stats
     assert (stats.cache_accepted, stats.cache_refused) == (1, 1)
     assert (stats.main_host_accepted, stats.main_host_refused, stats.main_host_failed) == (1, 1, 1)
     assert stats.stale_accepted == 1
-    assert stats.main_host_requests == len(main_host.asked) == 3
+    assert stats.main_host_requests == len(host.asked) == 3
     assert stats.main_host_seconds > 0

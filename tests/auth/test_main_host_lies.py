@@ -61,9 +61,9 @@ Asking = Callable[..., MainHostAuthenticator]
     ids=lambda body: repr(body)[:40],
 )
 async def test_an_answer_that_names_no_user_lets_nobody_in(
-    asking: Asking, main_host: StubMainHost, body: str | bytes
+    asking: Asking, host: StubMainHost, body: str | bytes
 ) -> None:
-    main_host.says(body)
+    host.says(body)
     with pytest.raises(AuthFailed) as raised:
         await asking().authenticate(bearer("token"))
     assert raised.value.retry_after is not None
@@ -71,55 +71,55 @@ async def test_an_answer_that_names_no_user_lets_nobody_in(
 
 @pytest.mark.parametrize("expires_in", [0, -1, -0.5])
 async def test_a_user_whose_token_ends_now_is_refused(
-    asking: Asking, main_host: StubMainHost, expires_in: float
+    asking: Asking, host: StubMainHost, expires_in: float
 ) -> None:
-    main_host.says(json.dumps({"user_id": "alice", "expires_in": expires_in}))
+    host.says(json.dumps({"user_id": "alice", "expires_in": expires_in}))
     with pytest.raises(InvalidToken):
         await asking().authenticate(bearer("token"))
 
 
 @pytest.mark.parametrize("expires_in", [1e300, 10**18])
 async def test_an_end_beyond_all_clocks_is_just_far_away(
-    asking: Asking, main_host: StubMainHost, expires_in: float
+    asking: Asking, host: StubMainHost, expires_in: float
 ) -> None:
-    main_host.says(json.dumps({"user_id": "alice", "expires_in": expires_in}))
+    host.says(json.dumps({"user_id": "alice", "expires_in": expires_in}))
     assert (await asking().authenticate(bearer("token"))).user_id == "alice"
 
 
 @pytest.mark.parametrize("status", [200, 201, 299])
 async def test_any_2xx_with_a_user_lets_them_in_whatever_its_content_type(
-    asking: Asking, main_host: StubMainHost, status: int
+    asking: Asking, host: StubMainHost, status: int
 ) -> None:
-    main_host.says('{"user_id": "alice", "more": 1}', status=status)
+    host.says('{"user_id": "alice", "more": 1}', status=status)
     assert await asking().authenticate(bearer("token")) == Identity("alice")
 
 
 @pytest.mark.parametrize("status", [204, 300, 304, 400, 404, 405, 418, 429])
 async def test_a_status_that_says_neither_yes_nor_no_lets_nobody_in(
-    asking: Asking, main_host: StubMainHost, status: int
+    asking: Asking, host: StubMainHost, status: int
 ) -> None:
-    main_host.says("" if status in (204, 304) else '{"user_id": "alice"}', status=status)
+    host.says("" if status in (204, 304) else '{"user_id": "alice"}', status=status)
     with pytest.raises(AuthFailed):
         await asking().authenticate(bearer("token"))
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed_and_the_token_goes_nowhere_else(
-    asking: Asking, main_host: StubMainHost, status: int
+    asking: Asking, host: StubMainHost, status: int
 ) -> None:
     elsewhere = StubMainHost()
     elsewhere.says('{"user_id": "mallory"}')
     await elsewhere.start()
     for location in (elsewhere.url, "/login"):
-        main_host.says("", status=status, headers={"Location": location})
+        host.says("", status=status, headers={"Location": location})
         with pytest.raises(AuthFailed):
             await asking().authenticate(bearer("token"))
     assert not elsewhere.asked
-    assert {request.path for request in main_host.asked} == {"/api/v1/is_user_auth/"}
+    assert {request.path for request in host.asked} == {"/api/v1/is_user_auth/"}
     await elsewhere.stop()
 
 
-async def test_ten_megabytes_are_not_read(asking: Asking, main_host: StubMainHost) -> None:
+async def test_ten_megabytes_are_not_read(asking: Asking, host: StubMainHost) -> None:
     sent = 0
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -132,36 +132,58 @@ async def test_ten_megabytes_are_not_read(asking: Asking, main_host: StubMainHos
         await response.write(b'{"user_id": "alice"}')
         return response
 
-    main_host.answer = answer
+    host.answer = answer
     with pytest.raises(AuthFailed, match="too long"):
         await asking().authenticate(bearer("token"))
     assert sent < 160 * MAX_BODY
 
 
-async def test_a_body_that_never_ends_costs_no_more_than_the_timeout(
-    asking: Asking, main_host: StubMainHost
+async def test_a_compressed_answer_is_not_unpacked(asking: Asking, host: StubMainHost) -> None:
+    """We asked for none, and it could be a thousand times larger than it looks."""
+    body = gzip.compress(b'{"user_id": "alice"}' + b" " * 10_000_000)
+    assert len(body) < MAX_BODY
+    host.says(body, headers={"Content-Encoding": "gzip"})
+    with pytest.raises(AuthFailed, match="JSON"):
+        await asking().authenticate(bearer("token"))
+    assert host.asked[0].headers["Accept-Encoding"] == "identity"
+
+
+async def test_a_proxy_in_the_environment_does_not_get_the_token(
+    asking: Asking, host: StubMainHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    main_host.answer = _endless(200)
+    elsewhere = StubMainHost()
+    await elsewhere.start()
+    monkeypatch.setenv("http_proxy", elsewhere.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    host.users = {"token": "alice"}
+    assert await asking().authenticate(bearer("token")) == Identity("alice")
+    assert not elsewhere.asked
+    await elsewhere.stop()
+
+
+async def test_a_body_that_never_ends_costs_no_more_than_the_timeout(
+    asking: Asking, host: StubMainHost
+) -> None:
+    host.answer = _endless(200)
     with pytest.raises(AuthUnavailable, match="in time"):
         await asking(timeout=0.1).authenticate(bearer("token"))
 
 
 async def test_a_refusal_counts_even_if_its_body_never_ends(
-    asking: Asking, main_host: StubMainHost
+    asking: Asking, host: StubMainHost
 ) -> None:
-    main_host.answer = _endless(401)
+    host.answer = _endless(401)
     with pytest.raises(InvalidToken):
         await asking(timeout=0.1).authenticate(bearer("token"))
 
 
-async def test_a_cookie_that_it_sets_does_not_come_back(
-    asking: Asking, main_host: StubMainHost
-) -> None:
-    main_host.says('{"user_id": "alice"}', headers={"Set-Cookie": "session=alice; Path=/"})
+async def test_a_cookie_that_it_sets_does_not_come_back(asking: Asking, host: StubMainHost) -> None:
+    host.says('{"user_id": "alice"}', headers={"Set-Cookie": "session=alice; Path=/"})
     authenticator = asking()
     for token in ("one", "two"):
         await authenticator.authenticate(bearer(token))
-    assert all("Cookie" not in request.headers for request in main_host.asked)
+    assert all("Cookie" not in request.headers for request in host.asked)
 
 
 @pytest.mark.parametrize(
