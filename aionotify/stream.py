@@ -19,7 +19,7 @@ import socket
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import aiohttp_sse
 from aiohttp import web
@@ -137,9 +137,9 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
             self.force_close()  # nothing else tells an HTTP/1.0 client where the stream ends
         writer = await super(aiohttp_sse.EventSourceResponse, self).prepare(request)
         assert writer is not None
-        assert isinstance(request.transport, asyncio.Transport)
-        self._writer, self._transport = writer, request.transport
-        _bound_kernel_buffer(request.transport)
+        # Not an assert: uvloop's transports are asyncio's in all but their base class.
+        self._writer, self._transport = writer, cast("asyncio.Transport", request.transport)
+        _bound_kernel_buffer(self._transport)
         # The protocol is paused as soon as the socket is full, so drain() waits for just that.
         self._transport.set_write_buffer_limits(high=0)
         self._ping_task = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
