@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
+from aionotify import logs
 from aionotify.config import SETTINGS, Config, Setting, load_config, suggestion
 from aionotify.errors import AionotifyError, ConfigError
 
@@ -36,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(sys.argv[1:] if argv is None else argv)
     run: Command = args.run
     try:
-        return run(args, _config(args))
+        config = _config(args)
+        logs.configure(config.log)
+        return run(args, config)
     except ConfigError as error:
         return _complain(error, USAGE)
     except AionotifyError as error:
@@ -74,9 +77,8 @@ def _config(args: argparse.Namespace) -> Config:
 
 
 def _serve(args: argparse.Namespace, config: Config) -> int:
-    from aionotify import logs, server
+    from aionotify import server
 
-    logs.configure(config.log)
     return server.run(config)
 
 
@@ -157,4 +159,5 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
         from aionotify import __version__
 
-        parser.exit(OK, f"aionotify {__version__}\n")
+        print(f"aionotify {__version__}")
+        parser.exit(OK)

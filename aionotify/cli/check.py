@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import base64
 import dataclasses
+import logging
 import resource
 import secrets
 import sys
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, config: Config) -> int:
     """Check everything, print the findings, and return 1 if any check failed."""
+    logging.getLogger("aionotify").setLevel(logging.CRITICAL)  # the findings say it all
     findings = asyncio.run(check(config))
     if args.json:
         print(msgspec.json.encode(findings).decode())
