@@ -12,6 +12,7 @@ from joserfc.jwk import Key, OctKey
 from aionotify.auth import AuthUnavailable, InvalidToken
 from aionotify.auth.jwks import FIRST_PAUSE, MAX_AGE, MAX_BYTES, PAUSE, Jwks
 from aionotify.auth.jwt import JWTAuthenticator
+from aionotify.auth.jwt_keys import public_keys
 from aionotify.auth.stats import AuthStats
 from aionotify.config import JWTConfig
 from aionotify.errors import ConfigError
@@ -148,6 +149,12 @@ async def test_keys_that_are_not_understood_do_not_spoil_the_others(
     publish(host, NEW, rsa(), more=odd)
     assert await jwks.find("ES256", "new") is not None
     assert await jwks.find("RS256", "rsa") is not None
+
+
+def test_a_symmetric_key_in_a_set_is_left_out() -> None:
+    """Whoever can read the set could sign with it."""
+    keys = [OctKey.import_key(SECRET).as_dict(), OLD.as_dict(private=False)]
+    assert [key.kid for key in public_keys({"keys": keys})] == ["old"]
 
 
 async def test_a_key_is_found_only_for_algorithms_of_its_kind(

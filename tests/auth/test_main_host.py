@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from aiohttp import hdrs
+from aiohttp import hdrs, web
 
 from aionotify.auth import (
     AuthFailed,
@@ -86,6 +86,29 @@ async def test_one_connection_serves_one_question_after_another(
         with pytest.raises(InvalidToken):
             await authenticator.authenticate(bearer(f"wrong-{number}"))
     await authenticator.authenticate(bearer("bob-token"))
+    assert len({request.transport for request in host.asked}) == 1
+
+
+async def test_a_refusal_that_comes_in_parts_does_not_cost_the_connection(
+    asking: Asking, host: StubMainHost
+) -> None:
+    more = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=401)
+        await response.prepare(request)
+        await response.write(b"you are")
+        await more.wait()
+        await response.write(b" unknown")
+        return response
+
+    host.answer = answer
+    authenticator = asking()
+    for token in ("one", "two"):
+        asyncio.get_running_loop().call_later(0.05, more.set)
+        with pytest.raises(InvalidToken):
+            await authenticator.authenticate(bearer(token))
+        more.clear()
     assert len({request.transport for request in host.asked}) == 1
 
 

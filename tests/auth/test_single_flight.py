@@ -78,6 +78,8 @@ async def test_a_failure_that_nobody_waits_for_is_not_reported_as_forgotten() ->
     waiting = asyncio.create_task(flights.run("key", call))
     await until(lambda: len(flights))
     waiting.cancel()
+    await asyncio.wait([waiting])
+    del waiting  # or its traceback keeps the call alive
     go_on.set()
     await until(lambda: not len(flights))
     gc.collect()
