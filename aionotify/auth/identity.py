@@ -3,6 +3,7 @@
 Values and protocols only: nothing here asks anybody anything.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -12,16 +13,26 @@ from aionotify.errors import AuthFailed
 
 MAX_USER_ID = 256  # characters, as long as a recipient_id may be
 
+# C0, DEL and C1; and lone surrogates, which JSON can carry and UTF-8 (our Redis keys) cannot.
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A user, as somebody we trust has named them.
 
-    `expires_at` is in unix seconds (``time.time()``); None when the end is not known.
+    `user_id` may be given as an integer; it is text afterwards, and always what `user_id_from`
+    accepts. `expires_at` is in unix seconds (``time.time()``); None when the end is not known.
+
+    Raises AuthFailed for what cannot be a user id.
     """
 
     user_id: str
     expires_at: float | None = None
+
+    def __post_init__(self) -> None:
+        # Whoever makes one, embedders too: 42 would be nobody's stream, and "*" everybody's.
+        object.__setattr__(self, "user_id", user_id_from(self.user_id))
 
 
 class Authenticator(Protocol):
@@ -73,11 +84,6 @@ def user_id_from(value: object) -> str:
         raise AuthFailed(f"the user id is not 1 to {MAX_USER_ID} characters long")
     if value == "*":
         raise AuthFailed('the user id is "*", which stands for everyone')
-    if any(_is_forbidden(char) for char in value):
+    if _FORBIDDEN.search(value):
         raise AuthFailed("the user id contains a control character")
     return value
-
-
-def _is_forbidden(char: str) -> bool:
-    # C0, DEL and C1; and lone surrogates, which JSON can carry and UTF-8 (our Redis keys) cannot.
-    return char < " " or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff"

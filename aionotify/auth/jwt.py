@@ -17,7 +17,7 @@ from joserfc.jwk import Key
 from joserfc.jws import JWSRegistry
 
 from aionotify.auth.bearer import BearerAuthenticator
-from aionotify.auth.identity import Identity, user_id_from
+from aionotify.auth.identity import Identity
 from aionotify.auth.jwks import Jwks
 from aionotify.auth.jwt_keys import KeySource, StaticKey
 from aionotify.auth.stats import AuthStats
@@ -104,7 +104,8 @@ class JWTAuthenticator(BearerAuthenticator):
         try:
             claims = jwt.decode(token, key, registry=self._registry).claims
             self._claims.validate(claims)
-            user_id = user_id_from(claims[self._config.user_claim])
+            expires_at = min(claims["exp"], _LAST_MOMENT) + self._claims.leeway
+            return Identity(claims[self._config.user_claim], expires_at)
         except ExpiredTokenError:
             raise InvalidToken("the token has expired") from None
         except AuthFailed as error:
@@ -113,7 +114,6 @@ class JWTAuthenticator(BearerAuthenticator):
             # Which check failed helps whoever runs this, and whoever forges tokens.
             _log.debug("token refused", extra={"fields": {"reason": type(error).__name__}})
             raise InvalidToken("the token is not valid") from None
-        return Identity(user_id, min(claims["exp"], _LAST_MOMENT) + self._claims.leeway)
 
 
 def _header(token: str) -> _Header:

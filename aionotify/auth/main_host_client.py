@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import hdrs
 
 from aionotify.auth.fetch import open_session, read_body
-from aionotify.auth.identity import Identity, user_id_from
+from aionotify.auth.identity import Identity
 from aionotify.config import MainHostConfig
 from aionotify.errors import AuthError, AuthFailed, AuthUnavailable, InvalidToken
 
@@ -96,14 +96,13 @@ def _parse(body: bytes) -> Accepted | Denied:
     answer = msgspec.json.decode(body)
     if not isinstance(answer, dict) or "user_id" not in answer:
         raise AuthFailed("the main host's answer has no user_id")
-    user_id = user_id_from(answer["user_id"])
     expires_in = answer.get("expires_in")
     if expires_in is None:
-        return Accepted(Identity(user_id))
+        return Accepted(Identity(answer["user_id"]))
     # Taking an end that we do not understand for "no end" would be the wrong way round.
     if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)):
         raise AuthFailed("the main host's expires_in is not a number")
     if expires_in <= 0:
         raise InvalidToken("the token has expired")
     lifetime = min(expires_in, _LONGEST_LIFETIME)
-    return Accepted(Identity(user_id, time.time() + lifetime), lifetime)
+    return Accepted(Identity(answer["user_id"], time.time() + lifetime), lifetime)

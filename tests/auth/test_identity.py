@@ -1,10 +1,12 @@
 """What may be a user id."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aionotify.auth import AuthFailed, user_id_from
+from aionotify.auth import AuthFailed, Identity, user_id_from
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,15 @@ def test_a_string_or_integer_names_a_user(value: object, user_id: str) -> None:
 def test_anything_else_names_nobody(value: object) -> None:
     with pytest.raises(AuthFailed):
         user_id_from(value)
+
+
+def test_an_identity_holds_nothing_else() -> None:
+    """An embedder's authenticator makes its own."""
+    number: Any = 42
+    assert Identity(number) == Identity("42")
+    for nobody in ("*", "", "a\nb", None):
+        with pytest.raises(AuthFailed):
+            Identity(nobody)  # type: ignore[arg-type]
 
 
 def test_an_integer_too_long_to_be_written_out_is_refused() -> None:
