@@ -45,8 +45,8 @@ class _Inherited(msgspec.Struct):
 def supervise(config: Config, listeners: Sequence[Listeners]) -> int:
     """Run a node on each of `listeners` until SIGTERM or SIGINT, and return the exit code.
 
-    0 when every node came to an orderly end, 1 when one did not, never got ready, or a second
-    signal has killed them.
+    0 when every node came to an orderly end, 1 when one did not or a second signal has killed
+    them, and that of a node which did not start.
     """
     return asyncio.run(_Parent(config).run(listeners))
 
@@ -76,7 +76,7 @@ class _Parent:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._stopping = asyncio.Event()
-        self._failed = False
+        self._code = 0
         self._waiting_for = config.server.workers
         self._processes: set[asyncio.subprocess.Process] = set()
         self._leashes: set[asyncio.StreamWriter] = set()
@@ -89,7 +89,7 @@ class _Parent:
         async with node.watched(systemd.notify), asyncio.TaskGroup() as group:
             for index, own in enumerate(listeners):
                 group.create_task(self._keep(own), name=f"worker {index}")
-        return int(self._failed)
+        return self._code
 
     def _on_signal(self) -> None:
         if self._stopping.is_set():
@@ -106,7 +106,7 @@ class _Parent:
         asyncio.get_running_loop().call_later(patience, self._kill)
 
     def _kill(self) -> None:
-        self._failed = True
+        self._code = 1
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -118,13 +118,13 @@ class _Parent:
             started = time.monotonic()
             code, ready = await self._run_node(listeners)
             if self._stopping.is_set():
-                self._failed |= code != 0
+                self._code = self._code or int(code != 0)
                 return
             was_ready |= ready
             if not was_ready:
                 # What keeps a node from starting at all does not go away by trying again.
                 logger.error("a worker did not start", extra={"fields": {"code": code}})
-                self._failed = True
+                self._code = self._code or max(code, 1)
                 self._stop()
                 return
             if time.monotonic() - started > _STEADY:

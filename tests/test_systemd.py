@@ -70,35 +70,31 @@ def test_the_watchdog_waits_only_for_whom_it_names(
 
 
 TAKE = """
-import os, sys
-if sys.argv[1] == "own":
-    os.environ["LISTEN_PID"] = str(os.getpid())
+import fcntl, os, sys
+whose, *fds = sys.argv[1:]
+above = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 100) for fd in fds]
+for fd, sock in enumerate(above, 3):
+    os.dup2(sock, fd)
+os.environ["LISTEN_PID"] = str(os.getpid() if whose == "own" else os.getppid())
 from aionotify import systemd
-found = systemd.take_sockets()
-for name, sockets in found.items():
+for name, sockets in systemd.take_sockets().items():
     for sock in sockets:
         print(name, sock.getsockname()[1], os.get_inheritable(sock.fileno()))
-print("LISTEN_FDS" in os.environ, "LISTEN_PID" in os.environ, "LISTEN_FDNAMES" in os.environ)
+print([name for name in os.environ if name.startswith("LISTEN_")])
 """
 
 
 def taken(sockets: list[socket.socket], whose: str, **environ: str) -> list[str]:
     """Start a process with `sockets` from descriptor 3 on, and return what it says it got."""
-
-    def place() -> None:
-        for fd, sock in enumerate(sockets, 3):
-            os.dup2(sock.fileno(), fd)  # as systemd does: inheritable, at a fixed number
-
-    result = subprocess.run(
-        [sys.executable, "-c", TAKE, whose],
+    fds = [sock.fileno() for sock in sockets]
+    return subprocess.run(
+        [sys.executable, "-c", TAKE, whose, *map(str, fds)],
         env={**os.environ, **environ},
-        preexec_fn=place,
-        close_fds=False,
+        pass_fds=fds,
         capture_output=True,
         text=True,
         check=True,
-    )
-    return result.stdout.splitlines()
+    ).stdout.splitlines()
 
 
 def test_sockets_are_taken_by_their_names_and_not_passed_on() -> None:
@@ -110,17 +106,17 @@ def test_sockets_are_taken_by_their_names_and_not_passed_on() -> None:
         assert lines == [
             f"aionotify.socket {web.getsockname()[1]} False",
             f"admin {admin.getsockname()[1]} False",
-            "False False False",
+            "[]",
         ]
 
 
 def test_sockets_need_no_names() -> None:
     with socket.create_server(("127.0.0.1", 0)) as web:
         lines = taken([web], "own", LISTEN_FDS="1")
-        assert lines == [f" {web.getsockname()[1]} False", "False False False"]
+        assert lines == [f" {web.getsockname()[1]} False", "[]"]
 
 
 def test_sockets_for_another_process_are_not_taken() -> None:
     """A shell in between inherits the variables, and its children would, too."""
     with socket.create_server(("127.0.0.1", 0)) as web:
-        assert taken([web], "other", LISTEN_FDS="1", LISTEN_PID="1") == ["False False False"]
+        assert taken([web], "other", LISTEN_FDS="1") == ["[]"]

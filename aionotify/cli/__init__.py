@@ -30,15 +30,15 @@ Command = Callable[[argparse.Namespace, Config], int]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 failed, 2 usage or configuration."""
-    if _WORKER in os.environ:
-        from aionotify import workers
-
-        return workers.main()
-    args = _parse(sys.argv[1:] if argv is None else argv)
-    run: Command = args.run
     try:
+        if _WORKER in os.environ:
+            from aionotify import workers
+
+            return workers.main()
+        args = _parse(sys.argv[1:] if argv is None else argv)
         config = _config(args)
         logs.configure(config.log)
+        run: Command = args.run
         return run(args, config)
     except ConfigError as error:
         return _complain(error, USAGE)
