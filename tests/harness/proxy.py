@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import ssl
 from contextlib import suppress
 from typing import Self
 
@@ -11,13 +12,15 @@ from tests.harness.ports import free_port
 class TcpProxy:
     """Passes bytes between its own `port` and port `target` of 127.0.0.1.
 
-    A fault concerns the connections there are and, until `restore`, new ones too.
+    With `tls`, its own side speaks TLS. A fault concerns the connections there are and, until
+    `restore`, new ones too.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
         self.port = free_port()
         self.accepted = 0  # connections so far
         self._target = target
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._flowing = asyncio.Event()
         self._left = math.inf  # bytes that may still come from the target
@@ -54,7 +57,9 @@ class TcpProxy:
         self._left = math.inf
         self._flowing.set()
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(
+                self._serve, "127.0.0.1", self.port, ssl=self._tls
+            )
 
     async def __aenter__(self) -> Self:
         await self.restore()

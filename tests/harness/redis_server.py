@@ -51,12 +51,9 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it and return when it answers."""
-        command = [str(server_binary())]
-        for name, value in self._options.items():
-            command += [f"--{name}", value]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         deadline = time.monotonic() + 10
         while True:
@@ -92,7 +89,7 @@ class RedisServer:
         self._signal(signal.SIGCONT)
 
     def cli(self, *words: str | bytes | float, timeout: float = 5) -> Any:
-        """Run one command and return its reply, text decoded; raises redis-py's errors."""
+        """Run one command; return its reply or raise its error, both as redis-py has them."""
         with redis.Redis(
             port=self.port,
             protocol=2,
@@ -102,12 +99,20 @@ class RedisServer:
         ) as client:
             return client.execute_command(*words)
 
+    def sentinel(self, directory: Path, service: str) -> "RedisServer":
+        """Return a Sentinel, not started, that watches this server as `service`."""
+        return _Sentinel(self, directory, service)
+
     def __enter__(self) -> Self:
         self.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
+
+    def _command(self) -> list[str]:
+        options = [word for name, value in self._options.items() for word in (f"--{name}", value)]
+        return [str(server_binary()), *options]
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
@@ -123,3 +128,17 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+
+class _Sentinel(RedisServer):
+    def __init__(self, master: RedisServer, directory: Path, service: str) -> None:
+        super().__init__(directory)
+        self._config = directory / "sentinel.conf"
+        self._config.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {directory}\n"
+            f"sentinel monitor {service} 127.0.0.1 {master.port} 1\n"
+            f"sentinel down-after-milliseconds {service} 500\n"
+        )
+
+    def _command(self) -> list[str]:
+        return [str(server_binary()), str(self._config), "--sentinel"]
