@@ -21,6 +21,9 @@ EVERYONE: Final = "*"
 MAX_RECIPIENTS: Final = 1000
 MAX_RECIPIENT_CHARS: Final = 256
 MAX_NAME_CHARS: Final = 128  # of `event` and of `id`
+# Parsers have limits of their own, and Python's moves with the stack it is called on: what one
+# node takes, the next one must take as well.
+MAX_DEPTH: Final = 500
 RESERVED_TYPES: Final = frozenset({"open", "error"})  # EventSource dispatches its own under these
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -31,6 +34,15 @@ _LINE_BREAK = re.compile(r"[\x00\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 # A member name may be written with escapes (RFC 8259 section 8.3). Only escapes of the letters
 # that occur in "recipient_id" can hide a second one.
 _ESCAPED_NAME = re.compile(rb"\\u00(?:5[fF]|[67])")
+_BRACKET_OR_STRING = re.compile(rb'[][{}]|"(?:[^"\\]|\\.)*"')
+_JSON_TYPES: Final = {
+    b"{": "an object",
+    b"[": "an array",
+    b'"': "a string",
+    b"t": "a boolean",
+    b"f": "a boolean",
+    b"n": "null",
+}
 _NON_ASCII_BREAKS = (
     (b"\xc2\x85", rb"\u0085"),
     (b"\xe2\x80\xa8", rb"\u2028"),
@@ -95,14 +107,17 @@ def decode(message: bytes, max_bytes: int = 65536) -> Event:
     if len(message) > max_bytes:
         raise InvalidEvent({"body": f"is {len(message)} bytes long, at most {max_bytes} allowed"})
     try:
-        if not message.isascii():
-            message.decode()  # msgspec does not look into strings that it skips
-        envelope = _decode_envelope(message)
+        return _decode(message)
     except msgspec.ValidationError:
         raise InvalidEvent(_explain(message)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEvent({"body": _why_not_json(message, error)}) from None
 
+
+def _decode(message: bytes) -> Event:
+    if not message.isascii():
+        message.decode()  # msgspec does not look into strings that it skips
+    envelope = _decode_envelope(message)
     raw = envelope.recipient_id
     kind: str | None = envelope.event
     key: str | None = envelope.id
@@ -115,8 +130,10 @@ def decode(message: bytes, max_bytes: int = 65536) -> Event:
         _check_type(kind, fields)
     if key is not None and not 1 <= len(key) <= MAX_NAME_CHARS:
         fields["id"] = f"must be 1 to {MAX_NAME_CHARS} characters, not {len(key)}"
+    if len(message) > 2 * MAX_DEPTH and _depth(message) > MAX_DEPTH:
+        fields["body"] = f"is nested more than {MAX_DEPTH} levels deep"
     # A second recipient_id would reach the receiver and name somebody else.
-    if (
+    elif (
         message.count(b"recipient_id") > 1 or (b"\\u" in message and _ESCAPED_NAME.search(message))
     ) and _names_recipient_twice(message):
         fields["recipient_id"] = "is given more than once"
@@ -129,7 +146,7 @@ def decode(message: bytes, max_bytes: int = 65536) -> Event:
     head, tail = _split_at_recipient(line)
     own: dict[str, bytes] = {}
     for value in raw:
-        own.setdefault(str(value), _encode(value))
+        own.setdefault(str(value), _encode_line(value))
     return Event(recipients, kind, key, head, own, tail)
 
 
@@ -144,7 +161,9 @@ def split_batch(body: bytes, limit: int = 1000) -> list[bytes]:
         InvalidEvent: the body is none of the three, is empty, or holds too many.
     """
     text = body.strip()
-    if text.startswith(b"["):
+    if not text:
+        events = []
+    elif text.startswith(b"["):
         try:
             events = [bytes(raw) for raw in msgspec.json.decode(text, type=list[msgspec.Raw])]
         except (msgspec.DecodeError, RecursionError) as error:
@@ -195,10 +214,8 @@ def chunk(frame: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(frame), frame)
 
 
-def check_recipient(value: object) -> str | None:
+def check_recipient(value: int | str) -> str | None:
     """Why `value` cannot be a user id, or None when it can. ``"*"`` is not looked at."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        return f"must be a string or an integer, not {_json_type(value)}"
     text = str(value)
     if not 1 <= len(text) <= MAX_RECIPIENT_CHARS:
         return f"must be 1 to {MAX_RECIPIENT_CHARS} characters, not {len(text)}"
@@ -237,29 +254,37 @@ def _check_type(value: str, fields: dict[str, str]) -> None:
 def _explain(message: bytes) -> dict[str, str]:
     """What is wrong with the shape of a message that is JSON but not an event."""
     try:
-        value = msgspec.json.decode(message)
+        members = dict(_members(message))
+    except msgspec.ValidationError:
+        return {"body": f"must be a JSON object, not {_json_type(message)}"}
     except (msgspec.DecodeError, RecursionError) as error:
         return {"body": _why_not_json(message, error)}
-    if not isinstance(value, dict):
-        return {"body": f"must be a JSON object, not {_json_type(value)}"}
     fields: dict[str, str] = {}
-    recipient = value.get("recipient_id", msgspec.UNSET)
-    if recipient is msgspec.UNSET:
+    recipient = members.get("recipient_id")
+    if recipient is None:
         fields["recipient_id"] = "is missing"
-    elif isinstance(recipient, list):
-        for index, item in enumerate(recipient):
-            if (problem := check_recipient(item)) is not None:
-                fields[f"recipient_id[{index}]"] = problem
+    elif _json_type(recipient) == "an array":
+        for index, item in enumerate(msgspec.json.decode(recipient, type=list[msgspec.Raw])):
+            if (kind := _wrong_recipient(bytes(item))) is not None:
+                fields[f"recipient_id[{index}]"] = f"must be a string or an integer, not {kind}"
                 break
-    elif isinstance(recipient, dict | None | float | bool):
-        kind = _json_type(recipient)
-        fields["recipient_id"] = f"must be a string, an integer or a list of them, not {kind}"
-    elif (problem := check_recipient(recipient)) is not None:
-        fields["recipient_id"] = problem
+    elif (kind := _wrong_recipient(recipient)) is not None:
+        text = f"must be a string, an integer or a list of them, not {kind}"
+        fields["recipient_id"] = text
     for name in ("event", "id"):
-        if name in value and not isinstance(value[name], str):
-            fields[name] = f"must be a string, not {_json_type(value[name])}"
+        if name in members and (kind := _json_type(members[name])) != "a string":
+            fields[name] = f"must be a string, not {kind}"
     return fields or {"body": "does not have the shape of an event"}
+
+
+def _wrong_recipient(value: bytes) -> str | None:
+    """What a JSON value is when its type makes it no user id, else None."""
+    try:
+        msgspec.json.decode(value, type=int | str)
+    except msgspec.ValidationError:
+        kind = _json_type(value)
+        return "such a number" if kind == "a number" else kind
+    return None
 
 
 def _why_not_json(message: bytes, error: Exception) -> str:
@@ -272,7 +297,7 @@ def _why_not_json(message: bytes, error: Exception) -> str:
     if message.startswith(b"\xef\xbb\xbf"):
         return "begins with a byte order mark"
     reason = str(error)
-    if "truncated" in reason and rb"\u" in message and _is_json(message):
+    if ("truncated" in reason or "surrogate" in reason) and _is_json(message):
         # The grammar of RFC 8259 has lone surrogates, UTF-8 does not: section 8.2 leaves it open.
         return "has half of a surrogate pair in a string"
     return f"is not JSON: {reason.removeprefix('JSON is malformed: ')}"
@@ -318,26 +343,30 @@ def _split_at_recipient(line: bytes) -> tuple[bytes, bytes]:
             before.append(b'"recipient_id":')
             target = after
         else:
-            target.append(_encode(name) + b":" + value)
+            target.append(_encode_line(name) + b":" + value)
     return b"{" + b",".join(before), b"".join(b"," + member for member in after) + b"}"
 
 
-def _members(line: bytes) -> Iterator[tuple[str, bytes]]:
-    for name, value in _decode_members(line).items():
+def _members(message: bytes) -> Iterator[tuple[str, bytes]]:
+    for name, value in _decode_members(message).items():
         yield name, bytes(value)
 
 
-def _json_type(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case list():
-            return "an array"
-        case _:
-            return "an object"
+def _encode_line(value: int | str) -> bytes:
+    return _one_line(_encode(value))
+
+
+def _json_type(value: bytes) -> str:
+    return _JSON_TYPES.get(value.lstrip()[:1], "a number")
+
+
+def _depth(message: bytes) -> int:
+    """How deep arrays and objects are nested, in valid JSON."""
+    depth = deepest = 0
+    for match in _BRACKET_OR_STRING.finditer(message):
+        if match[0] in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif match[0] in b"]}":
+            depth -= 1
+    return deepest
