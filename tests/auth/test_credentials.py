@@ -160,6 +160,20 @@ def test_a_header_counts_from_any_origin_because_no_browser_adds_it_by_itself() 
     assert bearer_token(request, "session", ALLOWED) == "a"
 
 
+@given(
+    st.text() | st.text(B64TOKEN + '=;, "').map("session={}".format),
+    st.text() | st.sampled_from([*ALLOWED, "https://push"]),
+)
+def test_any_cookie_and_origin_give_a_clean_token_or_a_refusal(cookie: str, origin: str) -> None:
+    request = make_request(("Cookie", cookie), ("Origin", origin), ("Host", "push"))
+    try:
+        token = bearer_token(request, "session", ALLOWED)
+    except (CredentialsMissing, InvalidScheme):
+        return
+    assert set(token) <= set(B64TOKEN + "=")
+    assert origin in ALLOWED or origin.lower().endswith("://push")
+
+
 def test_an_origin_of_star_in_the_configuration_opens_nothing_for_cookies() -> None:
     request = make_request(COOKIE, ("Origin", "https://evil.example"), ("Host", "push"))
     with pytest.raises(CredentialsMissing):
