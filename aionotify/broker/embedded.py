@@ -80,9 +80,10 @@ def server_binary() -> Path:
 class Embedded:
     """The bundled server from `start` to `stop`; started again whenever it dies in between.
 
-    `data_dir` keeps the data, append-only and synced every second; without it nothing outlives
-    the server. `tcp_port` opens that port on 127.0.0.1 as well, without a password: it is for a
-    look with ``redis-cli`` on one's own machine.
+    `data_dir` keeps the data, in an append-only file that is synced every second: a killed server
+    loses nothing, a power cut a second. Without it nothing outlives the server. `tcp_port` opens
+    that port on 127.0.0.1 as well, without a password: it is for a look with ``redis-cli`` on
+    one's own machine.
     """
 
     def __init__(
@@ -123,7 +124,9 @@ class Embedded:
             cleanup.push_async_callback(self._stop_server)
             self._server = self._launch(binary)
             await self._server.answering(self.socket)
-            supervisor = asyncio.create_task(self._supervise(binary), name="embedded-server")
+            supervisor = asyncio.create_task(
+                self._supervise(self._server, binary), name="embedded-server"
+            )
             cleanup.push_async_callback(_cancelled, supervisor)
             self._cleanup = cleanup.pop_all()
 
@@ -151,31 +154,26 @@ class Embedded:
         }
         return [word for name, value in options.items() for word in (f"--{name}", value)]
 
-    async def _supervise(self, binary: Path) -> None:
+    async def _supervise(self, server: "_Server", binary: Path) -> None:
         loop = asyncio.get_running_loop()
         delay = BACKOFF_MIN
-        while self._server is not None:
+        while True:
             born = loop.time()
-            await self._server.gone()
-            status = await self._server.stop()
+            await server.gone()
+            fields = {"status": await server.stop(), "reason": server.complaint}
+            logger.error("embedded server died", extra={"fields": fields})
             if loop.time() - born > STEADY:
                 delay = BACKOFF_MIN
-            logger.error(
-                "embedded server died",
-                extra={
-                    "fields": {
-                        "status": status,
-                        "reason": self._server.complaint,
-                        "restart_in": delay,
-                    }
-                },
-            )
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, BACKOFF_MAX)
-            try:
-                self._server = self._launch(binary)
-            except OSError as exc:  # no processes or descriptors left: the next round may have
-                logger.error("embedded server not started", extra={"fields": {"reason": str(exc)}})
+            while True:
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, BACKOFF_MAX)
+                try:
+                    self._server = server = self._launch(binary)
+                except OSError as exc:  # no process or descriptor to be had, for now
+                    fields = {"reason": exc.strerror}
+                    logger.error("embedded server not started", extra={"fields": fields})
+                else:
+                    break
 
     async def _stop_server(self) -> None:
         if self._server is not None:
