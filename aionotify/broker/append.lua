@@ -6,8 +6,8 @@
 --
 -- Returns {position, number of subscribers, 1 when the key had been used before}.
 --
--- Everything that Redis can refuse (read-only, out of memory, MISCONF) it refuses at the first
--- write of a script, so nothing is ever half done.
+-- What Redis can refuse (read-only, out of memory, too few replicas, MISCONF) it refuses at the
+-- first write of a script, so nothing is ever half done.
 
 local inbox, key = KEYS[1], KEYS[2]
 local channel, event, publish = ARGV[1], ARGV[2], ARGV[6]
@@ -26,10 +26,11 @@ local now = time[1] * 1000000 + time[2]
 local oldest_kept = now - retention * 1000000
 
 -- The first event of an inbox that has expired, or never was, follows on from any position within
--- the retention: had there been an event since, the inbox would still be here.
-local previous = oldest_kept
+-- the retention: had there been an event since, the inbox would still be here. An odd `previous`
+-- says so, for it is no event's position.
+local previous = oldest_kept + 1 - oldest_kept % 2
 local last = redis.call('LINDEX', inbox, -1)
-if last then previous = tonumber(string.match(last, '^%d+') or 0) end
+if last then previous = tonumber(string.match(last, '^%d+ ') or 0) end
 
 -- Positions grow even while the clock is set back, and are even: odd ones mark empty inboxes.
 local position = math.max(now, previous + 1)
@@ -38,11 +39,16 @@ position = position + position % 2
 local id = string.format('%.0f', position)
 local entry = id .. ' ' .. string.format('%.0f', previous) .. ' ' .. event
 redis.call('RPUSH', inbox, entry)
+local heard = redis.pcall(publish, channel, entry)
+if type(heard) == 'table' then -- an error: the producer may write the key, but not to the channel
+  redis.call('RPOP', inbox)
+  return heard
+end
 redis.call('LTRIM', inbox, -max_events, -1)
-while tonumber(string.match(redis.call('LINDEX', inbox, 0), '^%d+') or 0) < oldest_kept do
+while tonumber(string.match(redis.call('LINDEX', inbox, 0), '^%d+ ') or 0) < oldest_kept do
   redis.call('LPOP', inbox)
 end
 redis.call('EXPIRE', inbox, math.ceil(retention))
 if key then redis.call('SET', key, id, 'EX', math.ceil(remember)) end
 
-return {id, redis.call(publish, channel, entry), 0}
+return {id, heard, 0}

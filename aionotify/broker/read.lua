@@ -30,8 +30,8 @@ if length == 0 then
   local gap = ''
   if after then
     if after == 0 or after > now then gap = 'unknown'
-    elseif after % 2 == 0 then gap = 'lost'
-    elseif after < now - tonumber(ARGV[4]) * 1000000 then gap = 'trimmed' end
+    elseif after < now - tonumber(ARGV[4]) * 1000000 then gap = 'trimmed'
+    elseif after % 2 == 0 then gap = 'lost' end
   end
   return {number(nothing_yet), 1, gap}
 end
@@ -56,7 +56,8 @@ else
   first = low
   if first == 0 then
     local before = tonumber(string.match(redis.call('LINDEX', inbox, 0), '^%d+ (%d+)') or 0)
-    if after < before then gap = 'trimmed' end
+    if after < before then gap = 'trimmed'
+    elseif after % 2 == 0 and after ~= before then gap = 'lost' end
   elseif after % 2 == 0 and position_at(first - 1) ~= after then
     gap = 'lost'
   end

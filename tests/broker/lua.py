@@ -1,0 +1,103 @@
+"""append.lua and read.lua on a real Redis, at whatever time a test says it is."""
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import NamedTuple
+
+from redis import Redis
+
+from tests.harness import RedisServer
+
+NOW = 1_800_000_000_000_000  # microseconds since the epoch, and even
+SECOND = 1_000_000  # microseconds
+RETENTION = 3600  # seconds
+
+
+class Appended(NamedTuple):
+    position: int
+    subscribers: int
+    repeated: int
+
+
+class Read(NamedTuple):
+    """A page, its entries as `(position, previous, event)`."""
+
+    entries: list[tuple[int, int, str]]
+    newest: int
+    complete: int
+    gap: str
+
+    @property
+    def events(self) -> list[str]:
+        return [event for _, _, event in self.entries]
+
+
+def source(name: str, now: int | None = None) -> str:
+    """The text of a script; with `now` (microseconds), Redis' clock stands there."""
+    text = resources.files("aionotify.broker").joinpath(name).read_text()
+    if now is None:
+        return text
+    asks = "redis.call('TIME')"
+    assert text.count(asks) == 1
+    return text.replace(asks, f"{{'{now // SECOND}', '{now % SECOND}'}}")
+
+
+@dataclass
+class Scripts:
+    """Both scripts, for one recipient. `now` is in microseconds; None is the real time."""
+
+    server: RedisServer
+    now: int | None = NOW
+    channel: str = "p:{u}"
+
+    @property
+    def inbox(self) -> str:
+        return f"{self.channel}:inbox"
+
+    def append(
+        self,
+        event: str = "{}",
+        *,
+        key: str | None = None,
+        max_events: int = 100,
+        retention: float = RETENTION,
+        remember: float = 300,
+        by: Redis | None = None,
+    ) -> Appended:
+        """Append one event; `by` is the client that asks, if not just any."""
+        keys = [self.inbox] if key is None else [self.inbox, f"{self.channel}:id:{key}"]
+        args = [self.channel, event, max_events, retention, remember, "PUBLISH"]
+        run = self.server.cli if by is None else by.execute_command
+        reply = run("EVAL", source("append.lua", self.now), len(keys), *keys, *args)
+        return Appended(*map(int, reply))
+
+    def read(
+        self,
+        after: int | None,
+        *,
+        max_events: int = 100,
+        max_bytes: int = 65536,
+        retention: float = RETENTION,
+    ) -> Read:
+        text, start = source("read.lua", self.now), "" if after is None else after
+        newest, complete, gap, *raw = self.server.cli(
+            "EVAL", text, 1, self.inbox, start, max_events, max_bytes, retention
+        )
+        return Read([_entry(item) for item in raw], int(newest), complete, gap)
+
+    def stored(self) -> list[str]:
+        """The inbox, as it is in Redis."""
+        entries: list[str] = self.server.cli("LRANGE", self.inbox, 0, -1)
+        return entries
+
+    def pass_time(self, seconds: float) -> None:
+        """Move the clock; what would have expired meanwhile is still there."""
+        assert self.now is not None
+        self.now += round(seconds * SECOND)
+
+
+def _entry(text: str) -> tuple[int, int, str]:
+    position, previous, event = text.split(" ", 2)
+    if not position.isdigit():
+        return 0, 0, text
+    return int(position), int(previous), event

@@ -1,0 +1,237 @@
+"""append.lua: one event into one inbox and to all nodes, or nothing at all."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from tests.broker.lua import NOW, RETENTION, SECOND, Scripts
+from tests.harness import RedisServer
+
+
+@pytest.fixture
+def scripts(redis_server: RedisServer) -> Scripts:
+    return Scripts(redis_server)
+
+
+@pytest.fixture
+def hurt(own_redis: RedisServer) -> Scripts:
+    """Scripts on a Redis that a test may reconfigure."""
+    return Scripts(own_redis)
+
+
+@pytest.fixture
+def subscriber(redis_server: RedisServer) -> Iterator[redis.client.PubSub]:
+    with redis.Redis(port=redis_server.port, protocol=2, decode_responses=True) as client:
+        pubsub = client.pubsub()
+        pubsub.subscribe("p:{u}")
+        assert pubsub.get_message(timeout=5)["type"] == "subscribe"
+        yield pubsub
+        pubsub.close()
+
+
+# --- positions --------------------------------------------------------------------------------
+
+
+def test_a_position_is_the_time_in_microseconds(scripts: Scripts) -> None:
+    """And always even, so that an odd one can stand for an empty inbox."""
+    assert scripts.append().position == NOW
+    scripts.now = NOW + 11
+    assert scripts.append().position == NOW + 12
+
+
+def test_events_of_one_microsecond_have_positions_of_their_own(scripts: Scripts) -> None:
+    assert [scripts.append().position - NOW for _ in range(4)] == [0, 2, 4, 6]
+
+
+def test_each_entry_names_the_one_before_it(scripts: Scripts) -> None:
+    """So that whoever hears it knows whether anything is missing in between."""
+    scripts.append("first")
+    scripts.pass_time(1)
+    scripts.append("second")
+    first, second = scripts.stored()
+    assert second == f"{NOW + SECOND} {NOW} second"
+    assert first.startswith(f"{NOW} ")
+
+
+def test_the_first_entry_follows_on_from_anything_within_the_retention(scripts: Scripts) -> None:
+    """Its `previous` is odd, which no event's position is."""
+    scripts.append()
+    [entry] = scripts.stored()
+    previous = int(entry.split()[1])
+    assert previous & 1
+    assert 0 <= previous - (NOW - RETENTION * SECOND) <= 1
+
+
+def test_positions_grow_while_the_clock_is_set_back(scripts: Scripts) -> None:
+    """An hour back: the next positions are just after the last, and go with the clock later."""
+    scripts.append()
+    scripts.pass_time(-3600)
+    assert [scripts.append().position - NOW for _ in range(2)] == [2, 4]
+    scripts.pass_time(3601)
+    assert scripts.append().position == NOW + SECOND
+
+
+def test_redis_tells_the_time(redis_server: RedisServer) -> None:
+    """Not the producer, whose clock may be anything."""
+    scripts = Scripts(redis_server, now=None)
+    seconds, micros = map(int, redis_server.cli("TIME"))
+    before = seconds * SECOND + micros
+    position = scripts.append().position
+    seconds, micros = map(int, redis_server.cli("TIME"))
+    assert before <= position <= seconds * SECOND + micros + 1
+
+
+# --- what is kept -----------------------------------------------------------------------------
+
+
+def test_an_inbox_keeps_the_newest_so_many(scripts: Scripts) -> None:
+    for number in range(5):
+        scripts.append(str(number), max_events=3)
+    assert [entry.split()[2] for entry in scripts.stored()] == ["2", "3", "4"]
+
+
+def test_an_inbox_of_one_event_works(scripts: Scripts) -> None:
+    first = scripts.append("a", max_events=1)
+    second = scripts.append("b", max_events=1)
+    assert scripts.stored() == [f"{second.position} {first.position} b"]
+
+
+def test_what_is_older_than_the_retention_goes_with_the_next_event(scripts: Scripts) -> None:
+    """Exactly as old stays; a microsecond older goes."""
+    scripts.append("old")
+    scripts.append("kept")
+    scripts.now = NOW + 2 + RETENTION * SECOND
+    scripts.append("new")
+    assert [entry.split()[2] for entry in scripts.stored()] == ["kept", "new"]
+
+
+def test_every_event_older_than_the_retention_may_go_but_the_new_one(scripts: Scripts) -> None:
+    """Even if the inbox should have expired long ago; the chain of positions goes on."""
+    last = [scripts.append(str(number)) for number in range(3)][-1]
+    scripts.pass_time(10 * RETENTION)
+    new = scripts.append("new")
+    assert scripts.stored() == [f"{new.position} {last.position} new"]
+
+
+def test_every_key_goes_by_itself(scripts: Scripts) -> None:
+    """The inbox after the retention, the idempotency key after its own time."""
+    scripts.append(key="k", retention=100, remember=50)
+    assert scripts.server.cli("TTL", scripts.inbox) in (99, 100)
+    assert scripts.server.cli("TTL", "p:{u}:id:k") in (49, 50)
+
+
+def test_each_event_starts_the_retention_anew(scripts: Scripts) -> None:
+    scripts.append(retention=10)
+    scripts.append(retention=100)
+    assert scripts.server.cli("TTL", scripts.inbox) > 10
+
+
+def test_times_may_be_fractions_of_a_second(scripts: Scripts) -> None:
+    """Redis takes whole seconds: rounded up, for 0 would delete at once."""
+    scripts.append(key="k", retention=0.5, remember=0.5)
+    assert scripts.server.cli("TTL", scripts.inbox) in (0, 1)
+    assert scripts.server.cli("EXISTS", scripts.inbox, "p:{u}:id:k") == 2
+
+
+# --- the live message -------------------------------------------------------------------------
+
+
+def test_the_live_message_is_the_entry(scripts: Scripts, subscriber: redis.client.PubSub) -> None:
+    scripts.append('{"recipient_id":"u"}')
+    assert subscriber.get_message(timeout=5)["data"] == scripts.stored()[0]
+
+
+def test_it_says_how_many_listen(scripts: Scripts, subscriber: redis.client.PubSub) -> None:
+    assert scripts.append().subscribers == 1
+    assert Scripts(scripts.server, channel="p:{v}").append().subscribers == 0
+
+
+# --- idempotency ------------------------------------------------------------------------------
+
+
+def test_a_key_used_again_answers_the_first_position(
+    scripts: Scripts, subscriber: redis.client.PubSub
+) -> None:
+    """And stores and publishes nothing, but still says how many listen."""
+    first = scripts.append("a", key="k")
+    scripts.pass_time(1)
+    second = scripts.append("b", key="k")
+    assert second == (first.position, 1, 1)
+    assert len(scripts.stored()) == 1
+    assert subscriber.get_message(timeout=5)["data"].endswith(" a")
+    assert subscriber.get_message(timeout=0.05) is None
+
+
+def test_a_key_belongs_to_one_recipient(redis_server: RedisServer) -> None:
+    """The same key for somebody else is another event."""
+    one = Scripts(redis_server)
+    other = Scripts(redis_server, channel="p:{v}")
+    assert one.append(key="k").repeated == 0
+    assert other.append(key="k").repeated == 0
+
+
+def test_a_key_outlives_its_event(scripts: Scripts) -> None:
+    """An event trimmed away meanwhile is still not published twice."""
+    first = scripts.append("a", key="k", max_events=1)
+    scripts.append("b", max_events=1)
+    assert scripts.append("a", key="k", max_events=1) == (first.position, 0, 1)
+    assert [entry.split()[2] for entry in scripts.stored()] == ["b"]
+
+
+# --- all or nothing ---------------------------------------------------------------------------
+
+
+def test_out_of_memory_stores_nothing(hurt: Scripts) -> None:
+    hurt.server.cli("CONFIG", "SET", "maxmemory", "1")
+    with pytest.raises(redis.ResponseError, match="maxmemory"):
+        hurt.append(key="k")
+    hurt.server.cli("CONFIG", "SET", "maxmemory", "0")
+    assert hurt.server.cli("DBSIZE") == 0
+
+
+def test_too_few_replicas_stores_nothing(hurt: Scripts) -> None:
+    hurt.server.cli("CONFIG", "SET", "min-replicas-to-write", "1")
+    with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
+        hurt.append(key="k")
+    assert hurt.server.cli("DBSIZE") == 0
+
+
+def test_a_replica_stores_nothing(hurt: Scripts, redis_server: RedisServer) -> None:
+    hurt.server.cli("REPLICAOF", "127.0.0.1", str(redis_server.port))
+    with pytest.raises(redis.ReadOnlyError):
+        hurt.append(key="k")
+    hurt.server.cli("REPLICAOF", "NO", "ONE")
+    assert hurt.server.cli("EXISTS", hurt.inbox) == 0
+
+
+def test_a_producer_that_may_not_publish_stores_nothing(hurt: Scripts) -> None:
+    """Or its event would be kept, and told as refused, and heard by nobody until the next."""
+    hurt.append("before")
+    hurt.server.cli("ACL", "SETUSER", "p", "on", "nopass", "+@all", "~*", "resetchannels")
+    with (
+        redis.Redis(port=hurt.server.port, username="p", password="x") as producer,
+        pytest.raises(redis.ResponseError, match="No permissions"),
+    ):
+        hurt.append("refused", key="k", by=producer)
+    assert [entry.split()[2] for entry in hurt.stored()] == ["before"]
+    assert hurt.server.cli("EXISTS", "p:{u}:id:k") == 0
+
+
+def test_an_inbox_that_is_none_is_left_alone(scripts: Scripts) -> None:
+    scripts.server.cli("SET", scripts.inbox, "something else", "EX", 100)
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        scripts.append(key="k")
+    assert scripts.server.cli("DBSIZE") == 1
+
+
+@pytest.mark.parametrize("garbage", ["", "garbage", "12garbage", "9" * 400, " 1 2 {}"])
+def test_garbage_in_an_inbox_does_not_stop_it(scripts: Scripts, garbage: str) -> None:
+    """Whoever pushed it there: the next event is stored, and garbage that is first goes."""
+    scripts.server.cli("RPUSH", scripts.inbox, garbage)
+    first = scripts.append("a")
+    assert [entry.split()[2] for entry in scripts.stored()] == ["a"]
+    scripts.server.cli("RPUSH", scripts.inbox, garbage)
+    scripts.pass_time(1)
+    assert scripts.append("b").position == first.position + SECOND
+    assert len(scripts.stored()) == 3

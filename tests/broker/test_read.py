@@ -1,0 +1,216 @@
+"""read.lua: the next page of an inbox, and whether anything before it is gone."""
+
+import pytest
+
+from tests.broker.lua import NOW, RETENTION, SECOND, Scripts
+from tests.harness import RedisServer
+
+OLDEST = NOW - RETENTION * SECOND  # microseconds
+
+
+@pytest.fixture
+def scripts(redis_server: RedisServer) -> Scripts:
+    return Scripts(redis_server)
+
+
+@pytest.fixture
+def three(scripts: Scripts) -> Scripts:
+    """An inbox with the events 0, 1 and 2, a second apart, at NOW."""
+    for number in range(3):
+        scripts.now = NOW - (2 - number) * SECOND
+        scripts.append(str(number))
+    return scripts
+
+
+def at(number: int) -> int:
+    """The position of an event in `three`."""
+    return NOW - (2 - number) * SECOND
+
+
+# --- pages ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_page_begins_after_the_position(three: Scripts, number: int) -> None:
+    page = three.read(at(number))
+    assert page.events == ["0", "1", "2"][number + 1 :]
+    assert page[1:] == (at(2), 1, "")
+
+
+def test_after_the_newest_there_is_nothing(three: Scripts) -> None:
+    assert three.read(at(2)) == ([], at(2), 1, "")
+
+
+def test_a_moment_between_two_events_is_a_position_too(three: Scripts) -> None:
+    """An odd one: nobody says it was an event."""
+    page = three.read(at(0) + 1)
+    assert (page.events, page.gap) == (["1", "2"], "")
+
+
+def test_without_a_position_only_the_newest_is_told(three: Scripts) -> None:
+    assert three.read(None) == ([], at(2), 1, "")
+
+
+def test_a_page_says_when_there_is_more(three: Scripts) -> None:
+    page = three.read(at(0) - 1, max_events=2)
+    assert page.events == ["0", "1"]
+    assert page[1:] == (at(2), 0, "")
+    last = three.read(page.entries[-1][0], max_events=2)
+    assert (last.events, last.complete) == (["2"], 1)
+
+
+def test_a_page_is_bounded_in_bytes(scripts: Scripts) -> None:
+    """But always has an event, however long: a reader must get on."""
+    for number in range(4):
+        scripts.append(str(number) * 1000)
+    after = NOW - 1
+    sizes = []
+    while not (page := scripts.read(after, max_bytes=2500)).complete:
+        sizes.append(len(page.entries))
+        after = page.entries[-1][0]
+    assert [*sizes, len(page.entries)] == [2, 2]
+    assert len(scripts.read(NOW - 1, max_bytes=1).entries) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 100])
+def test_every_position_of_an_inbox_is_found(scripts: Scripts, count: int) -> None:
+    """Whatever its length: after each event come exactly those behind it."""
+    positions = [scripts.append(str(number)).position for number in range(count)]
+    for index, position in enumerate(positions):
+        page = scripts.read(position)
+        assert [entry[0] for entry in page.entries] == positions[index + 1 :]
+        assert page.gap == ""
+        assert [entry[0] for entry in scripts.read(position - 1).entries] == positions[index:]
+
+
+# --- an empty inbox ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("micros", [0, 1])
+def test_an_empty_inbox_is_as_new_as_now(scripts: Scripts, micros: int) -> None:
+    """An odd position before every event that is still to come, however soon."""
+    scripts.now = NOW + micros
+    newest = scripts.read(None).newest
+    assert newest & 1
+    assert newest in (scripts.now - 1, scripts.now)
+    assert scripts.append().position > newest
+    assert scripts.read(newest).events == ["{}"]
+
+
+@pytest.mark.parametrize(
+    ("after", "gap"),
+    [
+        (NOW - 1, ""),
+        (OLDEST + 1, ""),
+        (OLDEST - 1, "trimmed"),
+        (OLDEST - 2, "trimmed"),
+        (NOW - 2, "lost"),
+        (OLDEST, "lost"),
+        (NOW + 1, "unknown"),
+        (0, "unknown"),
+        (2**56 - 1, "unknown"),
+    ],
+)
+def test_an_empty_inbox_is_only_complete_for_who_saw_it_empty(
+    scripts: Scripts, after: int, gap: str
+) -> None:
+    """Not too long ago. An event, which an even position says there was, must be there still."""
+    assert scripts.read(after) == ([], NOW - 1, 1, gap)
+
+
+# --- gaps -------------------------------------------------------------------------------------
+
+
+def test_what_was_trimmed_by_count_is_told(scripts: Scripts) -> None:
+    """To whoever has not had the last of it; who has goes on without a gap."""
+    positions = [scripts.append(str(number), max_events=2).position for number in range(4)]
+    page = scripts.read(positions[1])
+    assert (page.events, page.gap) == (["2", "3"], "")
+    for behind in (positions[0], positions[0] - 1, positions[1] - 1):
+        page = scripts.read(behind)
+        assert (page.events, page.gap) == (["2", "3"], "trimmed")
+
+
+def test_what_was_trimmed_by_age_is_told(scripts: Scripts) -> None:
+    positions = [scripts.append(str(number)).position for number in range(2)]
+    scripts.pass_time(RETENTION + 1)
+    scripts.append("new")
+    assert scripts.read(positions[1]).gap == ""
+    page = scripts.read(positions[0])
+    assert (page.events, page.gap) == (["new"], "trimmed")
+
+
+def test_an_inbox_that_expired_and_began_again_says_so(scripts: Scripts) -> None:
+    """To whoever was last there before the retention; within it nobody can have missed any."""
+    scripts.append("new")
+    for after, gap in ((OLDEST - 2, "trimmed"), (OLDEST - 1, "trimmed"), (OLDEST + 1, "")):
+        page = scripts.read(after)
+        assert (page.events, page.gap) == (["new"], gap)
+
+
+def test_a_lost_inbox_that_began_again_says_so(scripts: Scripts) -> None:
+    """Somebody had an event that is not there: more may be gone than that one."""
+    had = scripts.append("had").position
+    scripts.append("missed")
+    scripts.server.cli("FLUSHALL")
+    scripts.pass_time(1)
+    scripts.append("new")
+    page = scripts.read(had)
+    assert (page.events, page.gap) == (["new"], "lost")
+
+
+def test_events_lost_from_the_end_are_told(three: Scripts) -> None:
+    """As by a Redis that came back without its last second, before and after it goes on."""
+    three.server.cli("RPOP", three.inbox)
+    assert three.read(at(2)) == ([], at(1), 1, "lost")
+    three.pass_time(1)
+    three.append("3")
+    page = three.read(at(2))
+    assert (page.events, page.gap) == (["3"], "lost")
+
+
+@pytest.mark.parametrize("after", [0, NOW + SECOND, NOW + SECOND + 1, 2**56 - 2, 2**56 - 1])
+def test_a_position_nobody_can_have_gets_all_there_is(three: Scripts, after: int) -> None:
+    page = three.read(after)
+    assert (page.events, page.gap) == (["0", "1", "2"], "unknown")
+
+
+def test_after_a_gap_the_position_before_the_page_is_a_good_one(scripts: Scripts) -> None:
+    """It goes out with the gap; who comes back with it is not told of the gap again."""
+    scripts.append("first")
+    for after in (0, OLDEST - 1, NOW - 2):
+        page = scripts.read(after)
+        assert page.gap
+        before = page.entries[0][1]
+        assert scripts.read(before) == page._replace(gap="")
+
+
+# --- clocks -----------------------------------------------------------------------------------
+
+
+def test_positions_ahead_of_the_clock_are_good_ones(three: Scripts) -> None:
+    """The clock was set back: the inbox goes on where it was."""
+    three.pass_time(-600)
+    three.append("3")
+    assert three.read(at(1)).events == ["2", "3"]
+    assert three.read(at(1)).gap == ""
+    assert three.read(at(2) + 2) == ([], at(2) + 2, 1, "")
+
+
+def test_an_inbox_lost_while_the_clock_was_set_back_is_told(scripts: Scripts) -> None:
+    had = scripts.append().position
+    scripts.server.cli("FLUSHALL")
+    scripts.pass_time(-600)
+    assert scripts.read(had).gap == "unknown"
+    scripts.append("new")
+    page = scripts.read(had)
+    assert (page.events, page.gap) == (["new"], "unknown")
+
+
+# --- what somebody else left there ------------------------------------------------------------
+
+
+def test_garbage_does_not_hide_the_events_around_it(three: Scripts) -> None:
+    """It is handed over as it is, for who reads to skip."""
+    three.server.cli("LINSERT", three.inbox, "AFTER", three.stored()[1], "some junk here")
+    assert three.read(at(0) - 1).events == ["0", "1", "some junk here", "2"]
