@@ -12,6 +12,7 @@ then, as after every other doubt, the streams concerned fall back to reading the
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -41,6 +42,9 @@ class HubStream(Protocol):
 
     def close(self, reason: str) -> None:
         """End, telling the client why if that is of use to it."""
+
+    def buffered(self) -> int:
+        """Bytes that wait in this process for the client to take them."""
 
 
 class Interest(Protocol):
@@ -202,7 +206,6 @@ class Hub:
     def attach(self, stream: HubStream) -> None:
         """From here on the stream is dispatched to."""
         stream.recipient.streams.add(stream)
-        self.stats.opened += 1
 
     def detach(self, stream: HubStream) -> None:
         stream.recipient.streams.discard(stream)
@@ -226,21 +229,22 @@ class Hub:
         """The live events of a recipient are heard from now on; what came before is not known."""
         recipient = self._find(recipient_id)
         if recipient is not None:
-            self._doubt(recipient)
+            self._doubt(recipient, "resubscribed")
             recipient.confirm()
 
     def lost(self) -> None:
         """No live event is heard any more, of anybody."""
         for recipient in list(self._recipients.values()):
-            self._doubt(recipient)
+            self._doubt(recipient, "lost")
             recipient.subscribed = False
         self.everyone.subscribed = False
         self.everyone.newest = None
 
-    def _doubt(self, recipient: Recipient) -> None:
+    def _doubt(self, recipient: Recipient, reason: str) -> None:
         concerned = self.streams() if recipient is self.everyone else list(recipient.streams)
         for stream in concerned:
             if stream.live and (at := self.position(stream.recipient)) is not None:
+                self.stats.doubted[reason] += 1
                 stream.fall_behind(at)
         recipient.newest = None
 
@@ -307,7 +311,7 @@ class Hub:
             self.stats.events_repeated += 1
         elif previous > known:
             self.stats.missed += 1
-            self._doubt(recipient)
+            self._doubt(recipient, "missed")
             recipient.newest = position
         elif recipient is self.everyone:
             self._to_everyone(position, event)
@@ -320,6 +324,7 @@ class Hub:
         live = [stream for stream in recipient.streams if stream.live]
         if not live:
             return
+        self._measure(position)
         data = self._encode(event, recipient)
         for stream in live:
             if stream.push(data):
@@ -330,6 +335,8 @@ class Hub:
     def _to_everyone(self, position: int, event: Event) -> None:
         before = self.everyone.newest or 0
         self.everyone.newest = position
+        if self._recipients:
+            self._measure(position)
         head, tail = self._encode_around(event)
         for recipient in self._recipients.values():
             data = head + recipient.mark + tail
@@ -340,6 +347,10 @@ class Hub:
                     self.stats.delivered_live += 1
                 else:
                     self._full(stream, Cursor(before, recipient.newest or 0))
+
+    def _measure(self, position: int) -> None:
+        # Redis' clock against ours: where that is ahead, an event takes no time rather than less.
+        self.stats.latency.observe(max(0.0, time.time() - position / 1_000_000))
 
     def _full(self, stream: HubStream, at: Cursor) -> None:
         self.stats.fell_behind += 1

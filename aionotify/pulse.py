@@ -9,6 +9,8 @@ import asyncio
 import itertools
 from typing import Final, Protocol
 
+from aionotify.stats import Histogram
+
 SLICES: Final = 32  # 5,000 streams: 156 writes, about a millisecond, at a time
 
 
@@ -22,13 +24,18 @@ class Beating(Protocol):
 
 
 class Pulse:
-    """Calls `beat()` of each stream every `interval` seconds."""
+    """Calls `beat()` of each stream every `interval` seconds.
+
+    Attributes:
+        lag: seconds by which each slice was late, and so was everything else on this event loop.
+    """
 
     def __init__(self, interval: float) -> None:
         self._tick = interval / SLICES
         self._slices: list[set[Beating]] = [set() for _ in range(SLICES)]
         self._turn = itertools.cycle(range(SLICES))
         self._now = 0
+        self.lag = Histogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
     def add(self, stream: Beating) -> None:
         # The slice that was visited last comes again after just one interval.
@@ -40,8 +47,11 @@ class Pulse:
 
     async def run(self) -> None:
         """Until it is cancelled."""
+        clock = asyncio.get_running_loop().time
         while True:
+            due = clock() + self._tick
             await asyncio.sleep(self._tick)
+            self.lag.observe(max(0.0, clock() - due))
             self._now = next(self._turn)
             for stream in list(self._slices[self._now]):
                 stream.beat()

@@ -1,11 +1,39 @@
-"""What a node counts, as plain integers.
+"""What a node counts, as plain numbers.
 
 The rooms on an event's way add to these with `+=`, which costs nothing beside a system call;
-`web.metrics` reads them when somebody asks. Nothing here knows Prometheus.
+`web.collector` reads them when somebody asks. Nothing here knows Prometheus.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
+
+
+class Histogram:
+    """How many observations there were, by size.
+
+    Args:
+        bounds: the highest value of each bucket but the last, in ascending order.
+
+    Attributes:
+        buckets: observations in each bucket, the last one for all beyond the bounds.
+        sum: of all that was observed.
+    """
+
+    __slots__ = ("bounds", "buckets", "sum")
+
+    def __init__(self, *bounds: float) -> None:
+        self.bounds = bounds
+        self.buckets = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.buckets[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+def _latency() -> Histogram:
+    return Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 @dataclass(slots=True)
@@ -28,25 +56,24 @@ class Stats:
     """Ephemeral events not written because the stream's socket was full."""
     fell_behind: int = 0
     """Times a live stream went back to its inbox because its socket was full."""
+    doubted: Counter[str] = field(default_factory=Counter)
+    """Times a live stream went back to its inbox because live events may not have been heard, by
+    reason: `lost`, `resubscribed`, `missed`."""
     missed: int = 0
     """Times pub/sub was seen to have lost a durable event, which was then read from the inbox."""
     gaps: Counter[str] = field(default_factory=Counter)
     """`aionotify.gap` told, by reason."""
     resumes: Counter[str] = field(default_factory=Counter)
     """Streams opened, by how: `fresh`, `cursor`, `unknown_cursor`."""
-    opened: int = 0
-    """Streams opened."""
     closed: Counter[str] = field(default_factory=Counter)
     """Streams ended, by reason."""
     refused: Counter[str] = field(default_factory=Counter)
-    """Requests refused, by error code."""
+    """Requests answered with an error, by its code."""
     published: Counter[str] = field(default_factory=Counter)
-    """Events published over HTTP, by outcome."""
+    """Events published over HTTP, by outcome: `stored`, `repeated`, `refused`, `unavailable`."""
     redis_connects: int = 0
     """Times the listener's connection was made."""
     redis_losses: int = 0
     """Times it was lost."""
-    latency_buckets: list[int] = field(default_factory=lambda: [0] * 13)
-    """Durable events by time from publish to write; the bounds are in `web.metrics`."""
-    latency_sum: float = 0.0
-    """Seconds, over all that are in `latency_buckets`."""
+    latency: Histogram = field(default_factory=_latency)
+    """Seconds from publish to write of each durable event that was written as it came."""

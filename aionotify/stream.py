@@ -317,6 +317,9 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
             self._interrupted = True
             self._task.cancel()
 
+    def buffered(self) -> int:
+        return self._queued + self._transport.get_write_buffer_size()
+
     def beat(self) -> None:
         """Write a heartbeat; cut off a client that takes nothing, end for one that is gone."""
         if self._transport.is_closing():
