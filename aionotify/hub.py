@@ -164,6 +164,13 @@ class Hub:
         everybody = (recipient.streams for recipient in self._recipients.values())
         return list(itertools.chain.from_iterable(everybody))
 
+    def check_room(self) -> None:
+        """Raise NodeFull when no stream can be taken, whoever it is for."""
+        if self.closed:
+            raise NodeFull("this node is leaving, another one answers", retry_after=1)
+        if self._max_streams and self._entered >= self._max_streams:
+            raise NodeFull("this node has as many streams as it may", retry_after=5)
+
     def enter(self, user_id: str) -> Recipient:
         """Take one of the user's slots, before anything is answered.
 
@@ -171,10 +178,7 @@ class Hub:
             NodeFull: the node has no slot left, or is leaving.
             TooManyStreams: the user has none left.
         """
-        if self.closed:
-            raise NodeFull("this node is leaving, another one answers", retry_after=1)
-        if self._max_streams and self._entered >= self._max_streams:
-            raise NodeFull("this node has as many streams as it may", retry_after=5)
+        self.check_room()
         recipient = self._recipients.get(user_id)
         if recipient is None:
             recipient = self._recipients[user_id] = Recipient(user_id)

@@ -39,3 +39,21 @@ def answering(services: Services) -> Middleware:
         return response
 
     return answer
+
+
+def limiting(services: Services) -> Middleware:
+    """A middleware that refuses what this node has no room for, before anybody is asked anything.
+
+    A client that is refused repeats itself, some every second for ever.
+    """
+
+    @web.middleware
+    async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        services.hub.check_room()
+        address = services.limits.enter(request)
+        try:
+            return await handler(request)
+        finally:
+            services.limits.leave(address)
+
+    return limit

@@ -28,22 +28,17 @@ async def notify(request: web.Request) -> web.StreamResponse:
     """Stream the user's events until either side ends it."""
     services = request.config_dict[SERVICES]
     identity = request[IDENTITY]
-    address = services.limits.enter(request)
+    recipient = services.hub.enter(identity.user_id)
     try:
-        recipient = services.hub.enter(identity.user_id)
-        try:
-            how, start = await _start(request, services, recipient)
-            services.stats.resumes[how] += 1
-            stream = NotificationStream(services.stream, services.hub, recipient)
-            stream.headers.update(cors_headers(request, services.config.cors.origins))
-            await stream.prepare(request)
-            ask = partial(revalidate, services.authenticator, request)
-            services.watch.add(stream, identity, ask)
-            await _run(stream, services, start, how)
-        finally:
-            services.hub.leave(recipient)
+        how, start = await _start(request, services, recipient)
+        services.stats.resumes[how] += 1
+        stream = NotificationStream(services.stream, services.hub, recipient)
+        stream.headers.update(cors_headers(request, services.config.cors.origins))
+        await stream.prepare(request)
+        services.watch.add(stream, identity, partial(revalidate, services.authenticator, request))
+        await _run(stream, services, start, how)
     finally:
-        services.limits.leave(address)
+        services.hub.leave(recipient)
     return stream
 
 

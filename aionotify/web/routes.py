@@ -6,23 +6,23 @@ from aiohttp.typedefs import Handler
 from aionotify.auth.middleware import authentication
 from aionotify.web import health, metrics, notify, publish, users
 from aionotify.web.cors import cors_headers, preflight_headers
-from aionotify.web.middlewares import answering, around
+from aionotify.web.middlewares import answering, around, limiting
 from aionotify.web.services import Services
 
 
 def public_routes(services: Services) -> list[web.RouteDef]:
     """What users' browsers ask for, and load balancers."""
-    signed_in = authentication(services.authenticator)
+    limited, signed_in = limiting(services), authentication(services.authenticator)
     return [
         *_resource(
             services,
             "/notify",
             {
-                "GET": around(notify.notify, signed_in),
+                "GET": around(notify.notify, limited, signed_in),
                 "HEAD": around(notify.notify_head, signed_in),
             },
         ),
-        *_resource(services, "/notify/ticket", {"POST": notify.ticket}),
+        *_resource(services, "/notify/ticket", {"POST": around(notify.ticket, limited)}),
         *_resource(services, "/healthz", {"GET": health.healthz}),
         *_resource(services, "/readyz", {"GET": health.readyz}),
     ]
