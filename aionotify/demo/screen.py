@@ -1,0 +1,70 @@
+"""What the demo says on the terminal."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aionotify.config import Config
+from aionotify.demo.commands import commands
+from aionotify.demo.report import Report
+from aionotify.demo.running import running
+from aionotify.demo.world import HOST, Ports, World
+
+
+async def run(config: Config, ports: Ports) -> int:
+    """Run the demo and say how to use it; return 0 after Ctrl-C or SIGTERM."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with running(config, ports) as world:
+        show(world)
+        await stop.wait()
+    return 0
+
+
+def show(world: World) -> None:
+    """Say where everything is, and what to try."""
+    console = Console(highlight=False)
+    console.print()
+    places = Table.grid(padding=(0, 3))
+    tokens = ", ".join(f"{token} is {user}" for user, token in world.tokens.items())
+    places.add_row("  Open", Text(f"{world.url}/", "bold cyan"))
+    places.add_row("  Main host", f"{world.main_host_url} ({tokens})")
+    places.add_row("  Redis", f"{HOST} port {world.redis_port}")
+    console.print(places)
+    for does, line in commands(world):
+        console.print(f"\n[dim]# {does}[/dim]")
+        # Neither wrapped nor marked up, so that it can be copied.
+        console.print(Text(line), soft_wrap=True)
+    console.print("\nCtrl-C ends all of it.\n")
+
+
+def show_report(report: Report) -> None:
+    """Say who got what, and whether that is as it has to be."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 100  # of nothing, rich takes 80, and wraps
+    targets = list(dict.fromkeys(delivery.to for delivery in report.deliveries))
+    table = Table("Published with", "", *(f"to {to}" for to in targets), box=box.SIMPLE)
+    for way in dict.fromkeys(delivery.way for delivery in report.deliveries):
+        row = [delivery for delivery in report.deliveries if delivery.way == way]
+        kind = "durable" if way.durable else "ephemeral"
+        table.add_row(way.name, kind, *(_cell(each.users, each.ok) for each in row))
+    console.print(table)
+    console.print("Cut, missed, back again:", _cell(report.resumed, report.resume_ok))
+    for problem in report.problems:
+        console.print(Text(f"✗ {problem}", "red"), soft_wrap=True)
+    if report.problems:
+        console.print(Text(f"{len(report.problems)} of this is not as it has to be", "bold red"))
+    else:
+        console.print(Text("Exactly the right streams got everything", "bold green"))
+
+
+def _cell(seen: Sequence[str], ok: bool) -> Text:
+    text = ", ".join(seen) or "nobody"
+    return Text(f"✓ {text}", "green") if ok else Text(f"✗ {text}", "red")
