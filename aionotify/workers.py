@@ -195,5 +195,4 @@ async def _spawn(listeners: Listeners, leash: socket.socket) -> asyncio.subproce
         env=environ | {VARIABLE: inherited},
         stdin=asyncio.subprocess.DEVNULL,
         pass_fds=[leash.fileno(), *public, *admin],
-        start_new_session=True,  # Ctrl-C is for the parent alone
     )
