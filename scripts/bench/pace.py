@@ -1,0 +1,95 @@
+"""Events at an even pace, and what publishes them without waiting for anybody.
+
+Knows nothing of who is measured: the pace is the same whether an event goes through Redis or is
+a byte that makes the server write.
+"""
+
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Self
+
+PAYLOAD = 200  # bytes of JSON
+
+# Added to what is written, so that all numbers are of one length, and JSON all the same.
+_NUMBER = 10**9
+_TIME = 10**18
+
+_STAMP = re.compile(rb'"n":(\d{10}),"t":(\d{19})')
+
+
+def message(recipient: str, number: int, size: int = PAYLOAD) -> bytes:
+    """An event of `size` bytes that says when it was made.
+
+    Args:
+        recipient: a user id, or ``"*"``.
+        number: grows from event to event; 0 for one that nobody counts.
+    """
+    body = b'{"recipient_id":"%b","event":"bench","data":{"n":%d,"t":%d,"pad":""}}'
+    text = body % (recipient.encode(), _NUMBER + number, _TIME + time.monotonic_ns())
+    return text[:-3] + b"x" * (size - len(text)) + text[-3:]
+
+
+def stamps(text: bytes) -> Iterator[tuple[int, int, int]]:
+    """The number, the time in ns and the end of each event's stamp in `text`."""
+    for match in _STAMP.finditer(text):
+        yield int(match[1]) - _NUMBER, int(match[2]) - _TIME, match.end()
+
+
+def pace(count: int, rate: float, emit: Callable[[int, int], None]) -> None:
+    """Call ``emit(first, end)`` for `count` events, `rate` a second; blocks, so give it a thread.
+
+    Several at a time only when the machine has kept us from being on time.
+    """
+    began = time.perf_counter()
+    done = 0
+    while done < count:
+        due = min(count, int((time.perf_counter() - began) * rate) + 1)
+        if due > done:
+            emit(done, due)
+            done = due
+        time.sleep(max(0.0, began + done / rate - time.perf_counter()))
+
+
+class RawPublisher:
+    """``PUBLISH`` of raw bytes, without even looking at the answers.
+
+    Args:
+        port: of a Redis on 127.0.0.1.
+    """
+
+    def __init__(self, port: int, channel: str) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.sendall(b"CLIENT REPLY OFF\r\n")
+        name = channel.encode()
+        self._head = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n" % (len(name), name)
+
+    def publish(self, *events: bytes) -> None:
+        self._socket.sendall(
+            b"".join(b"%b$%d\r\n%b\r\n" % (self._head, len(event), event) for event in events)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._socket.close()
+
+
+class Trigger:
+    """Makes the server write: once for each byte."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def pull(self, times: int = 1) -> None:
+        self._socket.sendall(b"." * times)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._socket.close()
