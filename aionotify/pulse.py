@@ -7,11 +7,14 @@ belongs to one.
 
 import asyncio
 import itertools
+import logging
 from typing import Final, Protocol
 
 from aionotify.stats import Histogram
 
 SLICES: Final = 32  # 5,000 streams: 156 writes, about a millisecond, at a time
+
+_log = logging.getLogger("aionotify.pulse")
 
 
 class Beating(Protocol):
@@ -33,13 +36,13 @@ class Pulse:
     def __init__(self, interval: float) -> None:
         self._tick = interval / SLICES
         self._slices: list[set[Beating]] = [set() for _ in range(SLICES)]
+        self._next = itertools.cycle(self._slices)
         self._turn = itertools.cycle(range(SLICES))
-        self._now = 0
         self.lag = Histogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
     def add(self, stream: Beating) -> None:
-        # The slice that was visited last comes again after just one interval.
-        stream.slice = self._now
+        # In turn, for those who come in one moment (after a deploy: all) must not stay together.
+        stream.slice = next(self._turn)
         self._slices[stream.slice].add(stream)
 
     def discard(self, stream: Beating) -> None:
@@ -52,6 +55,8 @@ class Pulse:
             due = clock() + self._tick
             await asyncio.sleep(self._tick)
             self.lag.observe(max(0.0, clock() - due))
-            self._now = next(self._turn)
-            for stream in list(self._slices[self._now]):
-                stream.beat()
+            for stream in list(next(self._next)):
+                try:
+                    stream.beat()
+                except Exception:  # noqa: BLE001 - one stream must not stop the hearts of all
+                    _log.exception("a heartbeat failed")

@@ -12,12 +12,14 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
-from aionotify.auth import AuthError, Identity, InvalidToken
+from aionotify.auth import AuthError, CredentialsMissing, Identity, InvalidToken
 
 _JITTER: Final = 0.2  # of the interval
 _AT_ONCE: Final = 32  # questions under way; the main host has its own, higher limit
+_PATIENCE: Final = 30.0  # seconds for an answer: who asks without a limit must not hold up others
 
 _log = logging.getLogger("aionotify.watch")
 
@@ -28,57 +30,54 @@ Ask = Callable[[], Awaitable[Identity]]
 class Watched(Protocol):
     """What the watch asks of a stream."""
 
-    ended: str | None
-
     def close(self, reason: str) -> None:
         """End it."""
 
 
+@dataclass(slots=True)
 class _Entry:
-    """A stream on the watch. Compared by what is due first."""
-
-    __slots__ = ("ask", "due", "identity", "order", "stream")
-
-    def __init__(self, due: float, order: int, stream: Watched, identity: Identity, ask: Ask):
-        self.due = due
-        self.order = order
-        self.stream = stream
-        self.identity = identity
-        self.ask = ask
-
-    def __lt__(self, other: "_Entry") -> bool:
-        return (self.due, self.order) < (other.due, other.order)
+    stream: Watched
+    identity: Identity
+    ask: Ask
 
 
 class Watch:
-    """Ends streams whose token has expired or is refused.
+    """Asks again, and ends streams whose token has expired or been refused.
 
     Args:
         interval: seconds after which a token is asked about again.
-        clock: unix seconds, in which `Identity.expires_at` is given.
+        clock: unix time in seconds, as `Identity.expires_at` is given.
     """
 
     def __init__(self, interval: float, *, clock: Callable[[], float] = time.time) -> None:
         self._interval = interval
         self._clock = clock
-        self._order = itertools.count()
-        self._heap: list[_Entry] = []
+        self._numbers = itertools.count()
+        self._entries: dict[int, _Entry] = {}
+        self._heap: list[tuple[float, int]] = []  # when something is due, and for which entry
         self._sooner = asyncio.Event()
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    def add(self, stream: Watched, identity: Identity, ask: Ask) -> None:
-        """Watch a stream until it has ended."""
-        entry = _Entry(self._due(identity), next(self._order), stream, identity, ask)
-        heapq.heappush(self._heap, entry)
-        if self._heap[0] is entry:
-            self._sooner.set()
+    def add(self, stream: Watched, identity: Identity, ask: Ask) -> int:
+        """Watch a stream; returns what `discard` wants."""
+        number = next(self._numbers)
+        self._entries[number] = _Entry(stream, identity, ask)
+        self._schedule(number)
+        return number
+
+    def discard(self, number: int) -> None:
+        """Watch it no longer. The stream and its request are let go of at once."""
+        del self._entries[number]
+        if len(self._heap) > 2 * len(self._entries) + _AT_ONCE:
+            self._heap = [due for due in self._heap if due[1] in self._entries]
+            heapq.heapify(self._heap)
 
     async def run(self) -> None:
         """Until it is cancelled."""
         async with asyncio.TaskGroup() as questions:
             while True:
                 self._sooner.clear()
-                wait = self._heap[0].due - self._clock() if self._heap else None
+                wait = self._heap[0][0] - self._clock() if self._heap else None
                 if wait is None or wait > 0:
                     try:
                         async with asyncio.timeout(wait):
@@ -86,36 +85,45 @@ class Watch:
                     except TimeoutError:
                         pass
                     continue
-                entry = heapq.heappop(self._heap)
-                if entry.stream.ended is not None:
-                    continue  # ended meanwhile
+                _, number = heapq.heappop(self._heap)
+                entry = self._entries.get(number)
+                if entry is None:
+                    continue  # discarded meanwhile
                 if self._expired(entry.identity):
                     entry.stream.close("token_expired")
                     continue
                 await self._slots.acquire()
-                questions.create_task(self._question(entry), name="aionotify revalidation")
+                question = self._question(number, entry)
+                questions.create_task(question, name="aionotify revalidation")
 
-    async def _question(self, entry: _Entry) -> None:
+    async def _question(self, number: int, entry: _Entry) -> None:
         try:
-            identity = await entry.ask()
-        except InvalidToken:
-            entry.stream.close("token_refused")
-        except AuthError:
-            self.add(entry.stream, entry.identity, entry.ask)  # nothing was said about the token
+            async with asyncio.timeout(_PATIENCE):
+                identity = await entry.ask()
+            if identity.user_id != entry.identity.user_id:
+                raise InvalidToken("it is somebody else's now")
+            entry.identity = identity
+        except (InvalidToken, CredentialsMissing):  # a session, too, may have been ended
+            if number in self._entries:
+                entry.stream.close("token_refused")
+            return
+        except (AuthError, TimeoutError):
+            pass  # nothing was said about the token
         except Exception:  # noqa: BLE001 - an embedder's own authenticator; its bugs must not end the watch
             _log.exception("revalidation failed")
-            self.add(entry.stream, entry.identity, entry.ask)
-        else:
-            if identity.user_id != entry.identity.user_id:
-                entry.stream.close("token_refused")  # it is somebody else's now
-            else:
-                self.add(entry.stream, identity, entry.ask)
         finally:
             self._slots.release()
+        if number in self._entries:
+            self._schedule(number)
 
-    def _due(self, identity: Identity) -> float:
+    def _schedule(self, number: int) -> None:
         due = self._clock() + self._interval * random.uniform(1 - _JITTER, 1)
-        return due if identity.expires_at is None else min(due, identity.expires_at)
+        expires_at = self._entries[number].identity.expires_at
+        if expires_at is not None:
+            due = min(due, expires_at)
+        heapq.heappush(self._heap, (due, number))
+        if self._heap[0][1] == number:
+            self._sooner.set()
 
     def _expired(self, identity: Identity) -> bool:
         return identity.expires_at is not None and identity.expires_at <= self._clock()

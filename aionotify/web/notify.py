@@ -35,8 +35,12 @@ async def notify(request: web.Request) -> web.StreamResponse:
         stream = NotificationStream(services.stream, services.hub, recipient)
         stream.headers.update(cors_headers(request, services.config.cors.origins))
         await stream.prepare(request)
-        services.watch.add(stream, identity, partial(revalidate, services.authenticator, request))
-        await _run(stream, services, start, how)
+        ask = partial(revalidate, services.authenticator, request)
+        watched = services.watch.add(stream, identity, ask)
+        try:
+            await _run(stream, services, start, how)
+        finally:
+            services.watch.discard(watched)
     finally:
         services.hub.leave(recipient)
     return stream

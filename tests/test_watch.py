@@ -1,0 +1,243 @@
+"""The watch: a stream ends when its token does, and not before."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import AsyncIterator
+
+import pytest
+
+from aionotify.auth import AuthError, AuthUnavailable, CredentialsMissing, Identity, InvalidToken
+from aionotify.watch import Watch
+from tests.harness import eventually
+
+
+class Clock:
+    """Unix time, as we say."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Stream:
+    """A stream that notes why it was closed."""
+
+    def __init__(self) -> None:
+        self.closed: list[str] = []
+
+    def close(self, reason: str) -> None:
+        self.closed.append(reason)
+
+
+class Host:
+    """Answers questions with what it has been told to, an Identity or an error."""
+
+    def __init__(self, *answers: Identity | Exception) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def __call__(self) -> Identity:
+        self.asked += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+ALICE, BOB = Identity("alice"), Identity("bob")
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[list[Watch]]:
+    """A list; a watch that is put into it is run, and stopped at the end."""
+    watches: list[Watch] = []
+    tasks: list[asyncio.Task[None]] = []
+
+    class Running(list[Watch]):
+        def append(self, watch: Watch) -> None:
+            super().append(watch)
+            tasks.append(asyncio.create_task(watch.run()))
+
+    yield Running(watches)
+    for task in tasks:
+        assert not task.done(), "the watch has ended by itself"
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+async def test_a_token_is_asked_about_again_and_again(running: list[Watch]) -> None:
+    watch, stream, host = Watch(0.02), Stream(), Host(ALICE)
+    running.append(watch)
+    watch.add(stream, ALICE, host)
+    await eventually(lambda: host.asked >= 3)
+    assert stream.closed == []
+
+
+async def test_nothing_is_asked_before_the_interval_has_nearly_passed(
+    running: list[Watch],
+) -> None:
+    clock = Clock()
+    watch, host, witness = Watch(300, clock=clock), Host(ALICE), Host(ALICE)
+    running.append(watch)
+    watch.add(Stream(), ALICE, host)
+    clock.now += 239
+    watch.add(Stream(), Identity("witness", clock.now), witness)  # wakes the watch
+    ended = Stream()
+    watch.add(ended, Identity("ended", clock.now), witness)
+    await eventually(lambda: ended.closed)
+    assert host.asked == 0
+    clock.now += 62
+    last = Stream()
+    watch.add(last, Identity("last", 1.0), witness)
+    await eventually(lambda: host.asked == 1 and last.closed)
+
+
+async def test_streams_that_open_together_are_not_asked_about_together() -> None:
+    clock = Clock()
+    watch = Watch(300, clock=clock)
+    for _ in range(200):
+        watch.add(Stream(), ALICE, Host(ALICE))
+    moments = sorted(due - clock.now for due, _ in watch._heap)
+    assert moments[0] >= 240
+    assert moments[-1] <= 300
+    assert moments[-1] - moments[0] > 30
+
+
+@pytest.mark.parametrize("refusal", [InvalidToken("no"), CredentialsMissing("signed out")])
+async def test_a_definite_refusal_ends_the_stream(running: list[Watch], refusal: AuthError) -> None:
+    watch, stream, host = Watch(0.02), Stream(), Host(ALICE, refusal)
+    running.append(watch)
+    watch.add(stream, ALICE, host)
+    await eventually(lambda: stream.closed)
+    assert stream.closed == ["token_refused"]
+    assert host.asked == 2
+
+
+async def test_a_token_that_has_become_somebody_elses_ends_the_stream(
+    running: list[Watch],
+) -> None:
+    watch, stream = Watch(0.02), Stream()
+    running.append(watch)
+    watch.add(stream, ALICE, Host(BOB))
+    await eventually(lambda: stream.closed == ["token_refused"])
+
+
+@pytest.mark.parametrize(
+    "failure", [AuthUnavailable("the main host is down"), ValueError("a bug of somebody's")]
+)
+async def test_no_answer_says_nothing_about_the_token(
+    running: list[Watch], failure: Exception
+) -> None:
+    watch, stream, host = Watch(0.02), Stream(), Host(failure, failure, ALICE)
+    running.append(watch)
+    watch.add(stream, ALICE, host)
+    await eventually(lambda: host.asked >= 4)
+    assert stream.closed == []
+
+
+async def test_a_token_ends_when_it_expires_without_being_asked_about(
+    running: list[Watch],
+) -> None:
+    clock = Clock()
+    watch, stream, other = Watch(300, clock=clock), Stream(), Stream()
+    host = Host(ALICE)
+    running.append(watch)
+    watch.add(stream, Identity("alice", clock.now + 10), host)
+    clock.now += 10.1
+    watch.add(other, Identity("bob", clock.now - 1), host)  # wakes the watch
+    await eventually(lambda: stream.closed and other.closed)
+    assert stream.closed == ["token_expired"]
+    assert host.asked == 0
+
+
+async def test_an_answer_may_prolong_what_would_have_expired(running: list[Watch]) -> None:
+    loop = asyncio.get_running_loop()
+    clock = loop.time
+    watch, stream = Watch(0.05, clock=clock), Stream()
+    host = Host(Identity("alice", clock() + 60))
+    running.append(watch)
+    watch.add(stream, Identity("alice", clock() + 0.3), host)
+    until = clock() + 0.35
+    await eventually(lambda: clock() > until)
+    assert stream.closed == []
+
+
+async def test_the_soonest_is_seen_to_first_however_late_it_comes(running: list[Watch]) -> None:
+    watch, host = Watch(300), Host(ALICE)
+    running.append(watch)
+    watch.add(Stream(), ALICE, host)
+    await asyncio.sleep(0)  # the watch now sleeps for minutes
+    expired = Stream()
+    watch.add(expired, Identity("bob", 1.0), host)
+    await eventually(lambda: expired.closed, timeout=2)
+
+
+async def test_one_who_never_answers_holds_up_nobody(
+    running: list[Watch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aionotify.watch._PATIENCE", 0.05)
+    watch, stream = Watch(0.01), Stream()
+    silent = 0
+
+    async def never() -> Identity:
+        nonlocal silent
+        silent += 1
+        await asyncio.get_running_loop().create_future()
+        return ALICE
+
+    running.append(watch)
+    stuck = [Stream() for _ in range(100)]
+    for each in stuck:
+        watch.add(each, ALICE, never)
+    await eventually(lambda: silent >= 32)
+    watch.add(stream, ALICE, Host(InvalidToken("no")))
+    await eventually(lambda: stream.closed == ["token_refused"])
+    assert not any(each.closed for each in stuck)
+
+
+async def test_a_stream_that_has_ended_is_let_go_of_at_once(running: list[Watch]) -> None:
+    """With its request: those who come and go are many in one interval."""
+    watch = Watch(86_400)
+    running.append(watch)
+    stream, host = Stream(), Host(ALICE)
+    references = weakref.ref(stream), weakref.ref(host)
+    watch.discard(watch.add(stream, ALICE, host))
+    del stream, host
+    gc.collect()
+    assert [reference() for reference in references] == [None, None]
+
+
+async def test_those_who_come_and_go_leave_nothing_behind() -> None:
+    watch = Watch(86_400)
+    kept = [watch.add(Stream(), ALICE, Host(ALICE)) for _ in range(10)]
+    for _ in range(5000):
+        watch.discard(watch.add(Stream(), ALICE, Host(ALICE)))
+    assert len(watch._heap) < 100
+    for number in kept:
+        watch.discard(number)
+
+
+async def test_an_answer_about_a_stream_that_has_ended_is_of_no_use(
+    running: list[Watch],
+) -> None:
+    watch, stream = Watch(0.01), Stream()
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> Identity:
+        asked.set()
+        await answer.wait()
+        raise InvalidToken("no")
+
+    running.append(watch)
+    number = watch.add(stream, ALICE, slow)
+    await asked.wait()
+    watch.discard(number)
+    answer.set()
+    other = Stream()
+    watch.add(other, ALICE, Host(BOB))
+    await eventually(lambda: other.closed)
+    assert stream.closed == []
