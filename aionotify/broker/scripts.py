@@ -15,10 +15,12 @@ from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from aionotify.broker.connect import translate
 
 _BATCH: Final = 64
+_SILENCE: Final = (RedisTimeoutError, TimeoutError)
 
 
 class _Call(NamedTuple):
@@ -40,8 +42,8 @@ class Script:
     def __init__(self, client: Callable[[], Redis], name: str) -> None:
         self._client = client
         self._name = name
-        self._source = resources.files(__package__).joinpath(name).read_bytes()
-        self._sha = hashlib.sha1(self._source, usedforsecurity=False).hexdigest()
+        self._source = resources.files(__package__).joinpath(name).read_text("utf-8")
+        self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
         self._waiting: deque[_Call] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -81,37 +83,58 @@ class Script:
             call.sent()
         batch = [call for call in batch if not call.reply.done()]  # the caller may have left
         try:
-            replies = await self._execute(batch)
-            unknown = [
-                index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)
-            ]
-            if unknown:  # Redis has been restarted
-                await self._client().script_load(self._source)
-                again = await self._execute([batch[index] for index in unknown])
-                for index, reply in zip(unknown, again, strict=True):
-                    replies[index] = reply
-        except (RedisError, OSError, TimeoutError) as error:
-            replies = [error] * len(batch)
+            # Redis may have been restarted. Of several calls the first brings the script along:
+            # were it missing for some only, since somebody loads it just then, these would be
+            # carried out after the others.
+            replies = await self._execute(batch, bring=len(batch) > 1)
+            while missing := [
+                i for i, each in enumerate(replies) if isinstance(each, NoScriptError)
+            ]:
+                again = await self._execute([batch[i] for i in missing], bring=True)
+                for i, reply in zip(missing, again, strict=True):
+                    replies[i] = reply
         except BaseException:
-            for call in batch:
+            for call in (*batch, *self._waiting):
                 call.reply.cancel()
             raise
         for call, reply in zip(batch, replies, strict=True):
-            if call.reply.done():
-                continue
-            if isinstance(reply, Exception):
-                call.reply.set_exception(translate(reply))
-            else:
-                call.reply.set_result(reply)
+            _settle(call.reply, reply)
+        if replies and all(isinstance(reply, _SILENCE) for reply in replies):
+            # Who waits behind these would be kept as long again, one batch after the other.
+            self._give_up(replies[0])
 
-    async def _execute(self, batch: list[_Call]) -> list[Any]:
-        if len(batch) == 1:
-            keys, args = batch[0][:2]
-            try:
+    def _give_up(self, error: Exception) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for call in waiting:
+            call.sent()
+            _settle(call.reply, error)
+
+    async def _execute(self, batch: list[_Call], *, bring: bool) -> list[Any]:
+        """For each call its reply, or the error in its place."""
+        try:
+            if len(batch) == 1 and not bring:  # a pipeline would double our share of the cost
+                keys, args, *_ = batch[0]
                 return [await self._client().evalsha(self._sha, len(keys), *keys, *args)]
-            except NoScriptError as error:
-                return [error]
-        async with self._client().pipeline(transaction=False) as pipeline:
-            for keys, args, *_ in batch:
-                pipeline.evalsha(self._sha, len(keys), *keys, *args)
-            return list(await pipeline.execute(raise_on_error=False))
+            async with self._client().pipeline(transaction=False) as pipeline:
+                for keys, args, *_ in batch:
+                    if bring:
+                        pipeline.eval(self._source, len(keys), *keys, *args)
+                        bring = False
+                    else:
+                        pipeline.evalsha(self._sha, len(keys), *keys, *args)
+                return list(await pipeline.execute(raise_on_error=False))
+        except Exception as error:  # noqa: BLE001 - it belongs to those who wait
+            return [error] * len(batch)
+
+
+def _settle(future: asyncio.Future[Any], reply: Any) -> None:
+    if future.done():
+        return
+    if isinstance(reply, RedisError | OSError):
+        future.set_exception(translate(reply))
+    elif isinstance(reply, Exception):
+        future.set_exception(reply)
+    else:
+        future.set_result(reply)
+        return
+    future.exception()  # looked at: whoever asked may have left by now

@@ -66,7 +66,7 @@ class Scripts:
     ) -> Appended:
         """Append one event; `by` is the client that asks, if not just any."""
         keys = [self.inbox] if key is None else [self.inbox, f"{self.channel}:id:{key}"]
-        args = [self.channel, event, max_events, retention, remember, "PUBLISH"]
+        args: list[str | float] = [self.channel, event, max_events, retention, remember, "PUBLISH"]
         run = self.server.cli if by is None else by.execute_command
         reply = run("EVAL", source("append.lua", self.now), len(keys), *keys, *args)
         return Appended(*map(int, reply))

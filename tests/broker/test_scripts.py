@@ -1,0 +1,240 @@
+"""Script calls travel together, stay in order, and each gets its own answer."""
+
+import asyncio
+import contextlib
+import gc
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from aionotify.broker.scripts import Script
+from aionotify.errors import BrokerError, BrokerRefused, BrokerUnavailable
+from tests.harness import RedisServer, TcpProxy, eventually
+
+TIMEOUT = 0.3  # seconds of silence after which a call is given up here
+
+
+@contextlib.asynccontextmanager
+async def script_at(port: int) -> AsyncIterator[Script]:
+    """append.lua, by a client of its own that is less patient than usual."""
+    client = Redis(
+        port=port, protocol=2, socket_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0), driver_info=None
+    )
+    script = Script(lambda: client, "append.lua")
+    try:
+        yield script
+    finally:
+        await script.close()
+        await client.aclose()
+
+
+@pytest.fixture
+async def append(redis_server: RedisServer) -> AsyncIterator[Script]:
+    async with script_at(redis_server.port) as script:
+        yield script
+
+
+def call(script: Script, event: str, user: str = "u", **more: Any) -> asyncio.Future[Any]:
+    channel = f"s:{{{user}}}"
+    return script.call((f"{channel}:inbox",), (channel, event, 10000, 600, 60, "PUBLISH"), **more)
+
+
+def stored(server: RedisServer, user: str = "u") -> list[str]:
+    return [entry.split()[2] for entry in server.cli("LRANGE", f"s:{{{user}}}:inbox", 0, -1)]
+
+
+def errors_told(server: RedisServer, kind: str) -> bool:
+    return f"errorstat_{kind}" in server.cli("INFO", "errorstats")
+
+
+@contextlib.contextmanager
+def nothing_reported() -> Iterator[None]:
+    """Fail when the event loop is told of an error that nobody looked at."""
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: reported.append(told))
+    yield
+    gc.collect()
+    assert not reported
+
+
+async def test_many_calls_are_answered_in_order(append: Script, redis_server: RedisServer) -> None:
+    """Also when they make up many batches."""
+    replies = await asyncio.gather(*(call(append, str(number)) for number in range(500)))
+    positions = [int(position) for position, _, _ in replies]
+    assert positions == sorted(set(positions))
+    assert stored(redis_server) == [str(number) for number in range(500)]
+
+
+async def test_many_calls_need_one_connection(append: Script, redis_server: RedisServer) -> None:
+    """However many callers there are."""
+    before = int(redis_server.cli("INFO", "stats")["total_connections_received"])
+    await asyncio.gather(*(call(append, "e", str(user)) for user in range(200)))
+    after = int(redis_server.cli("INFO", "stats")["total_connections_received"])
+    assert after - before - 1 == 1  # one of the two is that of the second question
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_script_that_redis_has_forgotten_is_loaded_again(
+    append: Script, redis_server: RedisServer, count: int
+) -> None:
+    await call(append, "before")
+    redis_server.cli("SCRIPT", "FLUSH")
+    await asyncio.gather(*(call(append, str(number)) for number in range(count)))
+    assert stored(redis_server) == ["before", *(str(number) for number in range(count))]
+
+
+async def test_a_batch_asks_for_no_script_that_redis_may_not_have(own_redis: RedisServer) -> None:
+    """Or of two calls the first could be refused, and carried out after the second."""
+    async with script_at(own_redis.port) as append:
+        await asyncio.gather(*(call(append, str(number)) for number in range(3)))
+        assert not errors_told(own_redis, "NOSCRIPT")
+        own_redis.cli("SCRIPT", "FLUSH")
+        await call(append, "alone")
+        assert errors_told(own_redis, "NOSCRIPT")  # so the assert above can fail
+
+
+async def test_order_holds_while_scripts_are_flushed(own_redis: RedisServer) -> None:
+    """Again and again, in the middle of batches too."""
+    flushing = True
+
+    async def flush() -> None:
+        async with Redis(port=own_redis.port, protocol=2) as client:
+            while flushing:
+                await client.script_flush()
+
+    async with script_at(own_redis.port) as append:
+        task = asyncio.create_task(flush())
+        for start in range(0, 3000, 100):
+            numbers = range(start, start + 100)
+            await asyncio.gather(*(call(append, str(number)) for number in numbers))
+        flushing = False
+        await task
+    assert stored(own_redis) == [str(number) for number in range(3000)]
+
+
+async def test_a_refused_call_costs_the_others_nothing(
+    append: Script, redis_server: RedisServer
+) -> None:
+    redis_server.cli("SET", "s:{bad}:inbox", "no list", "EX", 60)
+    calls = (call(append, "e", user) for user in ("a", "bad", "c"))
+    first, refused, last = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(refused, BrokerRefused)
+    assert not isinstance(first, BaseException)
+    assert not isinstance(last, BaseException)
+
+
+async def test_a_refused_call_costs_the_others_nothing_when_the_script_is_new(
+    append: Script, redis_server: RedisServer
+) -> None:
+    """The one that has to be repeated is the one that is refused."""
+    redis_server.cli("SET", "s:{bad}:inbox", "no list", "EX", 60)
+    redis_server.cli("SCRIPT", "FLUSH")
+    with pytest.raises(BrokerRefused):
+        await call(append, "e", "bad")
+
+
+async def test_without_redis_every_call_fails_and_the_next_one_works(
+    own_redis: RedisServer,
+) -> None:
+    """The caller decides whether to ask again; here nothing is done twice."""
+    async with script_at(own_redis.port) as append:
+        await call(append, "before")
+        own_redis.stop()
+        failed = await asyncio.gather(
+            *(call(append, str(number)) for number in range(200)), return_exceptions=True
+        )
+        assert {type(error) for error in failed} == {BrokerUnavailable}
+        own_redis.start()
+        await call(append, "after")
+        assert stored(own_redis) == ["after"]
+
+
+async def test_a_silent_redis_keeps_nobody_for_longer_than_one_timeout(
+    own_redis: RedisServer,
+) -> None:
+    """Not one timeout for each batch: those who wait behind the first share its fate."""
+    async with script_at(own_redis.port) as append:
+        await call(append, "before")
+        own_redis.pause()
+        started = time.monotonic()
+        failed = await asyncio.gather(
+            *(call(append, str(number)) for number in range(1000)), return_exceptions=True
+        )
+        taken = time.monotonic() - started
+        own_redis.resume()
+    assert {type(error) for error in failed} == {BrokerUnavailable}
+    assert TIMEOUT <= taken < 4 * TIMEOUT
+
+
+async def test_a_lost_answer_is_an_error_and_the_call_is_not_repeated(
+    own_redis: RedisServer,
+) -> None:
+    """Redis has stored the event; only whoever asked can know whether to ask again."""
+    async with TcpProxy(own_redis.port) as proxy, script_at(proxy.port) as append:
+        await call(append, "before")
+        proxy.cut_after(3)
+        with pytest.raises(BrokerUnavailable):
+            await call(append, "once")
+        await call(append, "after")
+    assert stored(own_redis) == ["before", "once", "after"]
+
+
+async def test_a_caller_who_leaves_before_the_call_was_sent_has_not_called(
+    append: Script, redis_server: RedisServer
+) -> None:
+    left, stays = call(append, "left"), call(append, "stays")
+    left.cancel()
+    await stays
+    assert stored(redis_server) == ["stays"]
+
+
+async def test_all_callers_may_leave(append: Script, redis_server: RedisServer) -> None:
+    call(append, "left").cancel()
+    await append.close()
+    assert stored(redis_server) == []
+
+
+async def test_nobody_is_told_of_a_failure_whose_caller_has_left(own_redis: RedisServer) -> None:
+    async with script_at(own_redis.port) as append:
+        own_redis.stop()
+        with nothing_reported():
+            call(append, "nobody looks")
+            await append.close()
+
+
+async def test_each_call_says_when_it_is_sent(own_redis: RedisServer) -> None:
+    """Once, and also when it never will be, because Redis is silent."""
+    sent: list[int] = []
+    async with script_at(own_redis.port) as append:
+        first = call(append, "e", sent=lambda: sent.append(1))
+        assert sent == []
+        await first
+        assert sent == [1]
+        own_redis.pause()
+        calls = [call(append, "e", sent=lambda: sent.append(2)) for _ in range(200)]
+        await eventually(lambda: sent.count(2) == 64)
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert sent.count(2) == 200
+        own_redis.resume()
+
+
+async def test_closing_waits_for_what_is_under_way(
+    append: Script, redis_server: RedisServer
+) -> None:
+    calls = [call(append, str(number)) for number in range(200)]
+    await append.close()
+    assert all(each.done() for each in calls)
+    assert len(stored(redis_server)) == 200
+
+
+async def test_an_argument_that_cannot_be_sent_is_its_callers_error(append: Script) -> None:
+    """An error of the program, so as it is, and the next call works."""
+    with pytest.raises(UnicodeEncodeError):
+        await call(append, "\ud800")
+    with contextlib.suppress(BrokerError):
+        await call(append, "{}")
