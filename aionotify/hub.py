@@ -14,7 +14,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from aionotify import cursor
 from aionotify.cursor import Cursor, Entry, Page
@@ -45,6 +45,18 @@ class HubStream(Protocol):
 
     def buffered(self) -> int:
         """Bytes that wait in this process for the client to take them."""
+
+
+class Question(NamedTuple):
+    """What is asked of a recipient's inbox.
+
+    Attributes:
+        after: the position whose next page is wanted, or None when only the newest is.
+        known: the newest that the hub knew of when the question was put.
+    """
+
+    after: int | None
+    known: int | None
 
 
 class Interest(Protocol):
@@ -290,20 +302,28 @@ class Hub:
         else:
             self._advance(recipient, Entry(position, previous, event))
 
-    def learn(self, recipient: Recipient, page: Page) -> None:
-        """Take note of what a stream has just read in `recipient`'s inbox.
+    def learn(self, recipient: Recipient, question: Question, page: Page) -> None:
+        """Take note of what has just been read in `recipient`'s inbox.
 
         A page may be ahead of pub/sub. Its events then go the way of live ones, to the streams
         that are live, and are recognised as repeated when they are heard.
         """
-        if recipient.newest is None:
+        after, known = question
+        newest = recipient.newest
+        if newest is None:
             recipient.newest = page.newest
-            return
-        for entry in page.entries:
-            if entry.position > recipient.newest:
-                self._advance(recipient, entry)
-        if page.complete and page.newest > recipient.newest:
+        elif known is not None and page.newest < known and not known & 1:
+            # It had been published before we asked, and is not there: Redis has lost it.
+            self._doubt(recipient, "missed")
             recipient.newest = page.newest
+        elif after is None:
+            if newest & 1 and page.newest & 1:  # still empty
+                recipient.newest = max(newest, page.newest)
+        elif after <= newest:  # or it would say nothing of what lies between the two
+            for entry in page.entries:
+                if entry.position > (recipient.newest or 0):
+                    self._advance(recipient, entry)
+            recipient.newest = max(recipient.newest or 0, page.upto)
 
     def _advance(self, recipient: Recipient, entry: Entry) -> None:
         position, previous, event = entry
@@ -313,7 +333,7 @@ class Hub:
         # Redis' clock was set back meanwhile.
         if position <= known and not known & 1:
             self.stats.events_repeated += 1
-        elif previous > known:
+        elif previous > known and not previous & 1:  # odd: there was nothing before it
             self.stats.missed += 1
             self._doubt(recipient, "missed")
             recipient.newest = position

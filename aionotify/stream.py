@@ -29,7 +29,7 @@ from aionotify import cursor
 from aionotify.cursor import Cursor, Page
 from aionotify.errors import BrokerError
 from aionotify.events import chunk, control_frame, frame
-from aionotify.hub import Hub, Recipient
+from aionotify.hub import Hub, Question, Recipient
 from aionotify.pulse import Pulse
 
 HEADERS: Final = {
@@ -59,15 +59,21 @@ class Inbox(Protocol):
 
 
 async def present(hub: Hub, recipient: Recipient, inbox: Inbox) -> Cursor:
-    """The position after which there is all that is published from now on.
-
-    Known without a question as soon as one stream of the user is live.
-    """
-    while (at := hub.position(recipient)) is None:
-        for each in (hub.everyone, recipient):
-            if each.newest is None:
-                await each.heard()
-                hub.learn(each, await inbox.read(each.id, None))
+    """The position after which there is all that is published from now on."""
+    both = hub.everyone, recipient
+    # What is known of an inbox that is empty may be from long ago, when this node started. Given
+    # to a client now, it would soon be older than what is kept.
+    asked = [each for each in both if each.newest is None or each.newest & 1]
+    while asked:
+        for each in asked:
+            await each.heard()
+        questions = [Question(None, each.newest) for each in asked]
+        pages = await asyncio.gather(*(inbox.read(each.id, None) for each in asked))
+        for each, question, page in zip(asked, questions, pages, strict=True):
+            hub.learn(each, question, page)
+        asked = [each for each in both if each.newest is None]
+    at = hub.position(recipient)
+    assert at is not None
     return at
 
 
@@ -176,6 +182,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
             self.live = False
             self._task = None
             self._hub.detach(self)
+            self.flush()  # what came while we were ending: nothing may follow the end
             pulse.discard(self)
             self._hub.stats.closed[self.ended or "failed"] += 1
             if self._transport.get_write_buffer_size():
@@ -201,29 +208,24 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         everyone, own = self._hub.everyone, self.recipient
         await everyone.heard()
         await own.heard()
-        asked: list[tuple[Recipient, bool]] = []
-        answers: list[asyncio.Future[Page]] = []
+        asked: list[tuple[Recipient, Question]] = []
         for recipient, at in ((everyone, self._at.everyone), (own, self._at.own)):
             known = recipient.newest
             if known is not None and known < at:
                 # The client comes from a node that has heard more than this one. What lies
-                # between is read for the streams that are live here, and then for this one.
-                asked.append((recipient, False))
-                answers.append(inbox.read(recipient.id, known))
+                # between is read for the streams that are live here, and not written to this one.
+                asked.append((recipient, Question(known, known)))
             if known != at:
-                asked.append((recipient, True))
-                answers.append(inbox.read(recipient.id, at))
+                asked.append((recipient, Question(at, known)))
+        answers = [inbox.read(recipient.id, question.after) for recipient, question in asked]
         heard = everyone.confirmations, own.confirmations
         pages = await asyncio.gather(*answers)
         if heard != (everyone.confirmations, own.confirmations):
             return []  # subscribed anew meanwhile: these answers may be from before that
-        for (recipient, _), page in zip(asked, pages, strict=True):
-            self._hub.learn(recipient, page)
-        return [
-            (recipient, page)
-            for (recipient, for_us), page in zip(asked, pages, strict=True)
-            if for_us
-        ]
+        for (recipient, question), page in zip(asked, pages, strict=True):
+            self._hub.learn(recipient, question, page)
+        ours = {recipient: page for (recipient, _), page in zip(asked, pages, strict=True)}
+        return list(ours.items())
 
     def _write_pages(self, pages: list[tuple[Recipient, Page]]) -> None:
         """Write what was read, events of both inboxes in the order in which they were published.

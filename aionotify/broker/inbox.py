@@ -16,6 +16,7 @@ from aionotify.sampling import Sampled
 from aionotify.stats import Stats
 
 _PAGE_EVENTS: Final = 100
+_GROWTH: Final = 3  # an event is stored with escapes in it: six bytes for U+0085, which has two
 
 
 def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
@@ -30,7 +31,7 @@ def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
         numbers = int(position), int(previous)
     except ValueError:
         raise InvalidEvent({"body": "is not <position> <previous> <event>"}) from None
-    decoded = decode(event, max_bytes)
+    decoded = decode(event, _GROWTH * max_bytes)
     if decoded.recipients != (recipient_id,):
         raise InvalidEvent({"recipient_id": "is not the recipient whose inbox this is"})
     return Entry(*numbers, decoded)

@@ -1,0 +1,28 @@
+"""A node in this process, to look into, for the interleavings that are too rare to wait for."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.chaos.inside import InsideNode
+from tests.harness import RedisServer
+
+Start = Callable[..., Awaitable[InsideNode]]
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each test here once."""
+    return {"asyncio": asyncio.SelectorEventLoop}
+
+
+@pytest.fixture
+async def start(redis_server: RedisServer) -> AsyncIterator[Start]:
+    """Start nodes in this process on the shared Redis; keywords are settings of `inbox`."""
+    async with AsyncExitStack() as running:
+
+        async def start(**inbox: int) -> InsideNode:
+            return await running.enter_async_context(InsideNode(redis_server, inbox))
+
+        yield start

@@ -1,0 +1,145 @@
+"""A node in the test's own process: all real, but an answer or a message can be held up."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from importlib import resources
+from typing import Any, Self
+
+import msgspec
+from aiohttp import web
+from redis import Redis
+
+from aionotify import Config, Identity, Publisher, create_app, cursor
+from aionotify.cursor import Page
+from aionotify.events import Event
+from aionotify.node import RUNNER_OPTIONS
+from aionotify.web.services import SERVICES
+from tests.harness import RedisServer, SSEClient, eventually
+
+
+class TokenIsUser:
+    """An authenticator that takes everybody for who they say they are."""
+
+    async def authenticate(self, request: web.Request) -> Identity:
+        return Identity(request.headers["Authorization"].removeprefix("Bearer "))
+
+
+class InsideNode:
+    """One node on `redis`, from `async with`. `inbox` are settings of that section."""
+
+    def __init__(self, redis: RedisServer, inbox: Mapping[str, int]) -> None:
+        self.redis = redis
+        self.app = create_app(
+            Config.from_mapping({"redis": {"url": redis.url}, "inbox": dict(inbox)}),
+            TokenIsUser(),
+        )
+        self.services = self.app[SERVICES]
+        self.publisher: Publisher = self.services.publisher
+        self.url = ""
+        self._undo = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as undo:
+            runner = web.AppRunner(self.app, **RUNNER_OPTIONS)
+            undo.push_async_callback(runner.cleanup)
+            undo.callback(setattr, self.services.hub, "closed", True)
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/notify"
+            self._undo = undo.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        for stream in self.services.hub.streams():
+            stream.close("drain")
+        await self._undo.aclose()
+
+    async def open(
+        self, user: str = "u", last_event_id: str = "", *, live: bool = True
+    ) -> SSEClient:
+        """A stream of `user`, by default once it is live."""
+        client = SSEClient(self.url, token=user)
+        client.last_event_id = last_event_id
+        self._undo.push_async_callback(client.close)
+        before = set(self.services.hub.streams())
+        await client.connect()
+        if live:
+            await eventually(lambda: len(before) < len(self.services.hub.streams()))
+            await self.all_live()
+        return client
+
+    async def all_live(self) -> None:
+        """Return when no stream is catching up."""
+        await eventually(lambda: all(stream.live for stream in self.services.hub.streams()))
+
+    def keep(self, data: Any, user: str = "u", channel: str = "nowhere") -> int:
+        """Store an event whose message pub/sub loses; return its position."""
+        names = self.services.listener._names
+        event = msgspec.json.encode({"recipient_id": user, "data": data})
+        inbox = self.services.config.inbox
+        args = (channel, event, inbox.max_events, inbox.retention, 60, "PUBLISH")
+        with Redis(port=self.redis.port, protocol=2) as client:
+            reply: Any = client.eval(_append(), 1, names.inbox(user), *args)
+        return int(reply[0])
+
+    def cursor(self, position: int, user: str = "u") -> str:
+        """What a client of `user` has as its last event id, at an event of its own."""
+        everyone = self.services.hub.everyone.newest
+        assert everyone is not None
+        own = cursor.own_part(position, cursor.tag(user))
+        return (cursor.everyone_part(everyone) + own).decode()
+
+    def hold_messages(self) -> Callable[[], None]:
+        """Let no durable message reach the hub until the returned function is called."""
+        hub, held = self.services.hub, []
+        deliver = hub.durable
+
+        def hold(recipient_id: str, position: int, previous: int, event: Event) -> None:
+            held.append((recipient_id, position, previous, event))
+
+        def release() -> None:
+            vars(hub).pop("durable")
+            for message in held:
+                deliver(*message)
+
+        vars(hub)["durable"] = hold
+        return release
+
+    def hold_questions(self, question: tuple[str, int | None]) -> Callable[[], None]:
+        """Ask Redis a certain question only when the returned function is called."""
+        inbox, going = self.services.inbox, asyncio.Event()
+        ask = inbox.read
+
+        async def later() -> Page:
+            await going.wait()
+            return await ask(*question)
+
+        def read(recipient_id: str, after: int | None) -> asyncio.Future[Page]:
+            if (recipient_id, after) == question:
+                return asyncio.ensure_future(later())
+            return ask(recipient_id, after)
+
+        def release() -> None:
+            vars(inbox).pop("read")
+            going.set()
+
+        vars(inbox)["read"] = read
+        return release
+
+
+def data_of(client: SSEClient) -> list[Any]:
+    """The data of each event, and ``gap: <reason>`` for each gap; no other control events."""
+    seen: list[Any] = []
+    for event in client.events:
+        content = msgspec.json.decode(event.data)
+        if event.event == "aionotify.gap":
+            seen.append(f"gap: {content['reason']}")
+        elif not event.event.startswith("aionotify."):
+            seen.append(content["data"])
+    return seen
+
+
+def _append() -> str:
+    return resources.files("aionotify.broker").joinpath("append.lua").read_text()
