@@ -113,13 +113,9 @@ class Endpoint:
         connection_class, options = self._connection("aionotify-subscriber")
         connection = connection_class(socket_timeout=None, **options)
         with translated():
-            try:
-                # Over all of it: a stopped Redis accepts connections, and then never answers.
-                async with asyncio.timeout(TIMEOUT):
-                    await connection.connect()  # type: ignore[no-untyped-call]
-            except BaseException:
-                await connection.disconnect(nowait=True)
-                raise
+            # Over all of it: a stopped Redis accepts connections, and then never answers.
+            async with asyncio.timeout(TIMEOUT):
+                await connection.connect()  # type: ignore[no-untyped-call]
         return connection
 
     def _connection(self, name: str) -> tuple[type[AbstractConnection], dict[str, Any]]:
@@ -159,6 +155,8 @@ def translate(exc: Exception) -> BrokerError:
     BrokerUnavailable when Redis did not answer; BrokerRefused when it did, and would not. The
     text is safe to log: Redis quotes the arguments of a command that it does not know.
     """
+    if isinstance(exc.__cause__, redis_errors.RedisError):
+        exc = exc.__cause__  # on a unix socket, redis-py calls a refused login a lost connection
     if isinstance(exc, _REFUSALS) and not isinstance(exc, _OUTAGES):
         reason, _, _ = str(exc).partition(", with args")
         return BrokerRefused(f"Redis refused: {reason}")
