@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from aionotify.broker import embedded
+from aionotify.broker import embedded, guarded
 from aionotify.broker.embedded import Embedded
 from aionotify.errors import BrokerUnavailable, ConfigError
 from tests.harness import eventually, free_port
@@ -194,7 +194,7 @@ async def test_stopping_ends_the_restarts(monkeypatch: pytest.MonkeyPatch) -> No
 
 async def test_a_server_that_does_not_listen_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """stop() has an end, even if the server hangs."""
-    monkeypatch.setattr(embedded, "STOP_TIMEOUT", 0.1)
+    monkeypatch.setattr(guarded, "STOP_TIMEOUT", 0.1)
     async with running() as server:
         pid = await pid_of(server)
         os.kill(pid, signal.SIGSTOP)
