@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aionotify import __version__
+from aionotify.cli import main
 from aionotify.config import SETTINGS
 from tests.harness import MainHost, RedisServer, free_port
 
@@ -46,6 +48,35 @@ def aionotify(tmp_path: Path) -> Run:
     return run
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Parse = Callable[..., Outcome]
+
+
+@pytest.fixture
+def parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Parse:
+    """Like `aionotify`, but in this process: for what ends before anything has started."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("AIONOTIFY_")]:
+        monkeypatch.delenv(name)
+
+    def run(*argv: str) -> Outcome:
+        try:
+            code = main(argv)
+        except SystemExit as ended:  # argparse's way
+            code = int(ended.code or 0)
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
 def test_the_version_is_the_packages(aionotify: Run) -> None:
     result = aionotify("--version")
     assert (result.returncode, result.stdout) == (0, f"aionotify {__version__}\n")
@@ -70,9 +101,9 @@ def test_the_version_is_the_packages(aionotify: Run) -> None:
     ],
 )
 def test_wrong_usage_is_told_in_a_line_and_exits_2(
-    aionotify: Run, argv: list[str], message: str
+    parsed: Parse, argv: list[str], message: str
 ) -> None:
-    result = aionotify(*argv)
+    result = parsed(*argv)
     assert result.returncode == 2
     assert message in " ".join(result.stderr.split("\n")[-2:])
     assert "Traceback" not in result.stderr
@@ -108,32 +139,43 @@ def test_a_wrong_configuration_is_one_block_and_exits_2(aionotify: Run, tmp_path
     ],
 )
 def test_the_configuration_file_is_the_nearest_named(
-    aionotify: Run, tmp_path: Path, argv: list[str], environ: dict[str, str], port: str
+    parsed: Parse,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    argv: list[str],
+    environ: dict[str, str],
+    port: str,
 ) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
     for name, value in (("config", "here"), ("variable", "variable"), ("flag", "flag")):
         (tmp_path / f"{name}.yaml").write_text(f"server: {{port: {value}}}\n")
-    assert f"got '{port}'" in aionotify("serve", *argv, environ=environ).stderr
+    assert f"got '{port}'" in parsed("serve", *argv).stderr
 
 
-def test_a_configuration_file_that_is_named_has_to_be_there(aionotify: Run) -> None:
-    result = aionotify("serve", "--config", "no.yaml")
+def test_a_configuration_file_that_is_named_has_to_be_there(
+    parsed: Parse,
+) -> None:
+    result = parsed("serve", "--config", "no.yaml")
     assert result.returncode == 2
     assert "no.yaml is not usable" in result.stderr
 
 
-def test_the_help_of_serve_has_every_setting_and_what_it_does(aionotify: Run) -> None:
-    result = aionotify("serve", "--help")
+def test_the_help_of_serve_has_every_setting_and_what_it_does(
+    parsed: Parse,
+) -> None:
+    result = parsed("serve", "--help")
     text = " ".join(result.stdout.split())
     assert result.returncode == 0
     for path, item in SETTINGS.items():
         assert f"--{path} VALUE {item.does} (default {item.default_text})" in text
 
 
-@pytest.mark.parametrize("command", ["serve", "publish", "listen", "check"])
+@pytest.mark.parametrize("command", ["serve", "demo", "publish", "listen", "check"])
 def test_the_help_of_a_command_is_short_and_starts_with_what_it_does(
-    aionotify: Run, command: str
+    parsed: Parse, command: str
 ) -> None:
-    result = aionotify(command, "--help")
+    result = parsed(command, "--help")
     usage, does, *_ = result.stdout.split("\n\n")
     assert usage.startswith(f"usage: aionotify {command}")
     assert len(usage) < 250
@@ -148,6 +190,31 @@ def test_a_taken_port_is_told_in_a_line_and_exits_1(aionotify: Run, main_host: M
         f"aionotify: cannot listen on 127.0.0.1 port {main_host.port}: it is in use;"
         " choose another, or end what listens there\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        (
+            ("--redis.url", "embedded://", "--redis.data_dir", "/dev/null/data"),
+            "redis.data_dir: /dev/null/data: Not a directory",
+        ),
+        (
+            (
+                *("--auth.method", "jwt", "--auth.jwt.algorithms", "RS256"),
+                *("--auth.jwt.key_file", "/nonexistent"),
+            ),
+            "auth.jwt.key_file: cannot be read",
+        ),
+    ],
+)
+def test_what_only_the_start_can_show_is_told_in_the_same_way(
+    aionotify: Run, settings: tuple[str, ...], problem: str
+) -> None:
+    result = aionotify("serve", "--server.port", "0", *settings)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"aionotify: configuration is not usable:\n  {problem}")
+    assert "Traceback" not in result.stderr
 
 
 # publish
@@ -213,7 +280,7 @@ def test_a_bad_event_is_told_by_its_number_and_the_others_are_published(
     assert "hunter2" not in result.stderr
 
 
-@pytest.mark.parametrize("stdin", ["", "\n", "[]"])
+@pytest.mark.parametrize("stdin", ["\n", "[]"])
 def test_no_event_at_all_is_an_error(aionotify: Run, stdin: str) -> None:
     result = aionotify("publish", stdin=stdin)
     assert (result.returncode, result.stdout) == (1, "")
@@ -240,6 +307,18 @@ def test_the_embedded_server_of_another_process_cannot_be_published_to(aionotify
     result = aionotify("publish", "42", "--redis.url", "embedded://")
     assert result.returncode == 2
     assert "redis.url: embedded:// belongs to the process of the server" in result.stderr
+
+
+def test_a_reader_of_the_output_that_leaves_is_no_reason_for_a_traceback(
+    aionotify: Run, redis_server: RedisServer
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        result = aionotify("publish", "42", "--redis.url", redis_server.url, stdout=writing)
+    finally:
+        os.close(writing)
+    assert (result.returncode, result.stderr) == (1, "")
 
 
 # check
@@ -395,10 +474,12 @@ def test_check_prints_a_table_on_a_terminal(
             environ={"TERM": "xterm-256color", "COLUMNS": "120"},
             stdout=ours,
         )
+    finally:
+        os.close(ours)
+    try:
+        assert result.returncode == 0
         shown = os.read(terminal, 65536).decode()
     finally:
         os.close(terminal)
-        os.close(ours)
-    assert result.returncode == 0
     assert re.search(r"\x1b\[\d+mok.*redis pub/sub.*a message comes back in", shown)
     assert re.search(r"\x1b\[\d+mwarning.*redis persistence", shown)

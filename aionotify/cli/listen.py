@@ -29,12 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--last-event-id", metavar="ID", default="", help="go on after this event, not from now on"
     )
-    parser.add_argument("--count", metavar="N", type=int, help="end after N events")
+    parser.add_argument("--count", metavar="N", type=int, help="end after N notifications")
     parser.set_defaults(refuse=parser.error)
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    """Print each event as a JSON object a line, until Ctrl-C or `--count`."""
+    """Print each event as a JSON object a line, until Ctrl-C or `--count` notifications."""
     refuse: Callable[[str], NoReturn] = args.refuse
     url = args.url or _url(config.server)
     if url is None:
@@ -53,8 +53,11 @@ async def _listen(client: Client, count: int | None) -> None:
     async with client:
         async for event in client:
             print(_line(event), flush=True)
-            if count is not None and (count := count - 1) <= 0:
-                return
+            # By events of this name the server speaks of the stream, not to the user.
+            if count is not None and not event.type.startswith("aionotify."):
+                count -= 1
+                if count <= 0:
+                    return
 
 
 def _line(event: ServerSentEvent) -> str:

@@ -210,9 +210,7 @@ class RedisConfig:
     """Where events come from and are kept."""
 
     url: str = setting(
-        StoreURL(
-            *("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "embedded"),
-        ),
+        StoreURL("redis", "rediss", "unix", "redis+sentinel", "embedded"),
         "redis://127.0.0.1:6379/0",
         "Address of Redis; embedded:// starts a private server",
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import json
 import os
 import resource
 import signal
@@ -368,3 +369,70 @@ async def test_a_worker_that_cannot_start_ends_the_server_with_its_reason(serve:
     assert await server.wait() == 2
     assert any("auth.jwt.key_file" in line for line in server.logs)
     assert any("a worker did not start code=2" in line for line in server.logs)
+
+
+# aionotify listen
+
+
+@asynccontextmanager
+async def listening_command(
+    *argv: str, token: str = "token-42"
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "aionotify", "listen", *argv),
+        env={**os.environ, "AIONOTIFY_TOKEN": token},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def test_listening_prints_each_event_as_a_line_of_json(
+    serve: Serve, redis_server: RedisServer
+) -> None:
+    server = await serve()
+    command = listening_command("--url", f"{server.url}/notify", "--count", "2")
+    async with command as process:
+        for data in ('{"order": 7}', '"a\\u001bb"'):
+            await delivered(redis_server, f'{{"recipient_id": 42, "event": "e", "data": {data}}}')
+        output, _ = await process.communicate()
+        assert process.returncode == 0
+    events = [json.loads(line) for line in output.splitlines()]
+    assert [each["data"]["data"] for each in events if each["type"] == "e"] == [
+        {"order": 7},
+        "a\x1bb",
+    ]
+
+
+async def delivered(redis: RedisServer, event: str) -> None:
+    """Publish `event` when somebody's stream is open, and not before."""
+    await eventually(lambda: redis.cli("PUBSUB", "NUMSUB", "aionotify:{42}")[1])
+    redis.cli("PUBLISH", "push_notifications", event)
+
+
+async def test_listening_ends_with_ctrl_c_and_exits_0(
+    serve: Serve, redis_server: RedisServer
+) -> None:
+    server = await serve()
+    async with listening_command("--server.port", server.url.rpartition(":")[2]) as process:
+        await delivered(redis_server, '{"recipient_id": 42}')
+        assert process.stdout is not None
+        await process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = await process.communicate()
+        assert (process.returncode, errors) == (0, b"")
+
+
+async def test_listening_with_a_token_that_is_refused_exits_1(serve: Serve) -> None:
+    server = await serve()
+    command = listening_command("--url", f"{server.url}/notify", token="hunter2")
+    async with command as process:
+        _, errors = await process.communicate()
+        assert process.returncode == 1
+        assert errors.decode().startswith("aionotify: the server answered 401: ")
+        assert b"hunter2" not in errors
