@@ -17,6 +17,7 @@ import math
 import random
 import socket
 import struct
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
@@ -43,6 +44,7 @@ _HEARTBEAT: Final = b":\n"  # a comment, and no blank line: some parsers dispatc
 _WRITE_AT: Final = 16384  # bytes queued in one loop step that are written before more are queued
 _UNSENT: Final = 16384  # bytes in the kernel that have not been sent yet
 _TCP: Final = (socket.AF_INET, socket.AF_INET6)
+_FRESH: Final = 1.0  # seconds for which nobody asks again about an inbox that was empty
 _RETRY_AFTER_ERROR: Final = (0.2, 1.0)  # seconds; random, so that not all streams ask at once
 _EXPIRED: Final = frozenset({"token_expired", "token_refused", "revoked"})
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close() sends RST
@@ -63,11 +65,14 @@ async def present(hub: Hub, recipient: Recipient, inbox: Inbox) -> Cursor:
     both = hub.everyone, recipient
     # What is known of an inbox that is empty may be from long ago, when this node started. Given
     # to a client now, it would soon be older than what is kept.
-    asked = [each for each in both if each.newest is None or each.newest & 1]
+    old = cursor.moment(time.time() - _FRESH)
+    asked = [
+        each for each in both if each.newest is None or (each.newest & 1 and each.newest < old)
+    ]
     while asked:
         for each in asked:
             await each.heard()
-        questions = [Question(None, each.newest) for each in asked]
+        questions = [each.question(None) for each in asked]
         pages = await asyncio.gather(*(inbox.read(each.id, None) for each in asked))
         for each, question, page in zip(asked, questions, pages, strict=True):
             hub.learn(each, question, page)
@@ -214,14 +219,11 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
             if known is not None and known < at:
                 # The client comes from a node that has heard more than this one. What lies
                 # between is read for the streams that are live here, and not written to this one.
-                asked.append((recipient, Question(known, known)))
+                asked.append((recipient, recipient.question(known)))
             if known != at:
-                asked.append((recipient, Question(at, known)))
+                asked.append((recipient, recipient.question(at)))
         answers = [inbox.read(recipient.id, question.after) for recipient, question in asked]
-        heard = everyone.confirmations, own.confirmations
         pages = await asyncio.gather(*answers)
-        if heard != (everyone.confirmations, own.confirmations):
-            return []  # subscribed anew meanwhile: these answers may be from before that
         for (recipient, question), page in zip(asked, pages, strict=True):
             self._hub.learn(recipient, question, page)
         ours = {recipient: page for (recipient, _), page in zip(asked, pages, strict=True)}
