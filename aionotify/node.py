@@ -5,6 +5,7 @@ Knows when the application starts, drains and stops, not what it does.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import signal
 import socket
@@ -85,10 +86,13 @@ async def _serve(
 def _stop_on_signal() -> asyncio.Event:
     """Return the event that the first SIGTERM or SIGINT sets; a second one cancels the caller."""
     loop, task, stop = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
-    signals = iter((stop.set,))
+    count = itertools.count()
 
     def on_signal() -> None:
-        next(signals, task.cancel if task else stop.set)()
+        if next(count) == 0:
+            stop.set()
+        elif task is not None:
+            task.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)

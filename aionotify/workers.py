@@ -57,6 +57,7 @@ def main() -> int:
     leash = socket.socket(fileno=inherited.leash)
     with leash.makefile("rb") as received:
         config = msgspec.json.decode(received.readline(), type=Config)
+    leash.setblocking(False)  # a parent that hangs must not hold up the streams
     logs.configure(config.log)
 
     def tell(state: str) -> None:
