@@ -9,6 +9,7 @@ import asyncio
 import heapq
 import itertools
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ from typing import Final, Protocol
 from aionotify.auth import AuthError, CredentialsMissing, Identity, InvalidToken
 
 _JITTER: Final = 0.2  # of the interval
+_MOMENT: Final = 0.01  # seconds; clocks need not agree to the last bit on when it is time
 _AT_ONCE: Final = 32  # questions under way; the main host has its own, higher limit
 _PATIENCE: Final = 30.0  # seconds for an answer: who asks without a limit must not hold up others
 
@@ -39,6 +41,7 @@ class _Entry:
     stream: Watched
     identity: Identity
     ask: Ask
+    ask_at: float = 0.0
 
 
 class Watch:
@@ -46,12 +49,21 @@ class Watch:
 
     Args:
         interval: seconds after which a token is asked about again.
-        clock: unix time in seconds, as `Identity.expires_at` is given.
+        clock: unix time in seconds, as `Identity.expires_at` is given. It may be set: intervals
+            are not measured with it.
+        timer: seconds that only go forward.
     """
 
-    def __init__(self, interval: float, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        interval: float,
+        *,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._interval = interval
         self._clock = clock
+        self._timer = timer
         self._numbers = itertools.count()
         self._entries: dict[int, _Entry] = {}
         self._heap: list[tuple[float, int]] = []  # when something is due, and for which entry
@@ -61,8 +73,8 @@ class Watch:
     def add(self, stream: Watched, identity: Identity, ask: Ask) -> int:
         """Watch a stream; returns what `discard` wants."""
         number = next(self._numbers)
-        self._entries[number] = _Entry(stream, identity, ask)
-        self._schedule(number)
+        self._entries[number] = entry = _Entry(stream, identity, ask)
+        self._schedule(number, entry)
         return number
 
     def discard(self, number: int) -> None:
@@ -77,7 +89,7 @@ class Watch:
         async with asyncio.TaskGroup() as questions:
             while True:
                 self._sooner.clear()
-                wait = self._heap[0][0] - self._clock() if self._heap else None
+                wait = self._heap[0][0] - self._timer() if self._heap else None
                 if wait is None or wait > 0:
                     try:
                         async with asyncio.timeout(wait):
@@ -91,6 +103,10 @@ class Watch:
                     continue  # discarded meanwhile
                 if self._expired(entry.identity):
                     entry.stream.close("token_expired")
+                    continue
+                if self._timer() < entry.ask_at:
+                    # It was to expire, but the clock has been set back.
+                    self._push(number, entry, _MOMENT)
                     continue
                 await self._slots.acquire()
                 question = self._question(number, entry)
@@ -114,13 +130,16 @@ class Watch:
         finally:
             self._slots.release()
         if number in self._entries:
-            self._schedule(number)
+            self._schedule(number, entry)
 
-    def _schedule(self, number: int) -> None:
-        due = self._clock() + self._interval * random.uniform(1 - _JITTER, 1)
-        expires_at = self._entries[number].identity.expires_at
+    def _schedule(self, number: int, entry: _Entry) -> None:
+        entry.ask_at = self._timer() + self._interval * random.uniform(1 - _JITTER, 1)
+        self._push(number, entry)
+
+    def _push(self, number: int, entry: _Entry, at_least: float = -math.inf) -> None:
+        due, expires_at = entry.ask_at, entry.identity.expires_at
         if expires_at is not None:
-            due = min(due, expires_at)
+            due = min(due, self._timer() + max(expires_at - self._clock(), at_least))
         heapq.heappush(self._heap, (due, number))
         if self._heap[0][1] == number:
             self._sooner.set()

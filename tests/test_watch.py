@@ -81,7 +81,7 @@ async def test_nothing_is_asked_before_the_interval_has_nearly_passed(
     running: list[Watch],
 ) -> None:
     clock = Clock()
-    watch, host, witness = Watch(300, clock=clock), Host(ALICE), Host(ALICE)
+    watch, host, witness = Watch(300, clock=clock, timer=clock), Host(ALICE), Host(ALICE)
     running.append(watch)
     watch.add(Stream(), ALICE, host)
     clock.now += 239
@@ -98,7 +98,7 @@ async def test_nothing_is_asked_before_the_interval_has_nearly_passed(
 
 async def test_streams_that_open_together_are_not_asked_about_together() -> None:
     clock = Clock()
-    watch = Watch(300, clock=clock)
+    watch = Watch(300, clock=clock, timer=clock)
     for _ in range(200):
         watch.add(Stream(), ALICE, Host(ALICE))
     moments = sorted(due - clock.now for due, _ in watch._heap)
@@ -143,7 +143,7 @@ async def test_a_token_ends_when_it_expires_without_being_asked_about(
     running: list[Watch],
 ) -> None:
     clock = Clock()
-    watch, stream, other = Watch(300, clock=clock), Stream(), Stream()
+    watch, stream, other = Watch(300, clock=clock, timer=clock), Stream(), Stream()
     host = Host(ALICE)
     running.append(watch)
     watch.add(stream, Identity("alice", clock.now + 10), host)
@@ -157,7 +157,7 @@ async def test_a_token_ends_when_it_expires_without_being_asked_about(
 async def test_an_answer_may_prolong_what_would_have_expired(running: list[Watch]) -> None:
     loop = asyncio.get_running_loop()
     clock = loop.time
-    watch, stream = Watch(0.05, clock=clock), Stream()
+    watch, stream = Watch(0.05, clock=clock, timer=clock), Stream()
     host = Host(Identity("alice", clock() + 60))
     running.append(watch)
     watch.add(stream, Identity("alice", clock() + 0.3), host)
@@ -241,3 +241,44 @@ async def test_an_answer_about_a_stream_that_has_ended_is_of_no_use(
     watch.add(other, ALICE, Host(BOB))
     await eventually(lambda: other.closed)
     assert stream.closed == []
+
+
+async def test_a_clock_that_is_set_ahead_starts_no_storm_of_questions(
+    running: list[Watch],
+) -> None:
+    clock = Clock()
+    watch, host = Watch(300, clock=clock), Host(ALICE)
+    running.append(watch)
+    for _ in range(50):
+        watch.add(Stream(), ALICE, host)
+    clock.now += 86_400
+    witness = Stream()
+    watch.add(witness, Identity("witness", clock.now), host)
+    await eventually(lambda: witness.closed)
+    assert host.asked == 0
+
+
+async def test_a_clock_that_is_set_back_puts_off_no_question(running: list[Watch]) -> None:
+    clock = Clock()
+    watch, host = Watch(0.02, clock=clock), Host(ALICE)
+    running.append(watch)
+    watch.add(Stream(), ALICE, host)
+    clock.now -= 86_400
+    await eventually(lambda: host.asked >= 3)
+
+
+async def test_a_token_lives_until_the_clock_says_that_it_has_expired(
+    running: list[Watch],
+) -> None:
+    """Set back while it is waited for, the clock has it live longer, and nobody is asked."""
+    clock = Clock()
+    watch, stream, host = Watch(300, clock=clock), Stream(), Host(ALICE)
+    running.append(watch)
+    watch.add(stream, Identity("alice", clock.now + 0.05), host)
+    clock.now -= 0.05
+    until = asyncio.get_running_loop().time() + 0.09
+    await eventually(lambda: asyncio.get_running_loop().time() > until)
+    assert stream.closed == []
+    clock.now += 1
+    await eventually(lambda: stream.closed == ["token_expired"])
+    assert host.asked == 0
