@@ -116,5 +116,11 @@ class Inbox:
                     "skipped an invalid event", {"from": "inbox", "reason": str(error)}
                 )
         if not complete:
-            upto = int(raw[-1].split(b" ", 1)[0])
+            upto = max(map(_position, raw))
         return Page(entries, upto, int(newest), gap.decode() or None)
+
+
+def _position(entry: bytes) -> int:
+    """Where an entry stands; 0 for what is none, which counts as part of the one before it."""
+    digits = entry.split(b" ", 1)[0]
+    return int(digits) if digits.isdigit() else 0

@@ -4,11 +4,12 @@ Needs nothing but a Redis, so that any Python service can publish without a node
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import msgspec
 from redis.asyncio import Redis
@@ -19,6 +20,10 @@ from aionotify.broker.scripts import Script
 from aionotify.config import Config, InboxConfig, RedisConfig
 from aionotify.errors import AionotifyError, BrokerError, InvalidEvent
 from aionotify.events import Event, decode
+
+# Appends under way for one caller. A thousand events can have a thousand recipients each, and to
+# put all of that in line would take a second in which nothing else moves.
+_AHEAD: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +144,16 @@ class Publisher:
 
     async def publish_checked(self, events: Iterable[Event]) -> list[Published | BrokerError]:
         """The same for events that `aionotify.events.decode` has let pass."""
-        pending = [
-            (event, [self._append(event, id) for id in event.recipients]) for event in events
-        ]
-        return [await self._outcome(event, replies) for event, replies in pending]
+        results: list[Published | BrokerError] = []
+        pending: deque[tuple[Event, list[asyncio.Future[Any]]]] = deque()
+        ahead = 0
+        for event in events:
+            pending.append((event, [self._append(event, id) for id in event.recipients]))
+            ahead += len(event.recipients)
+            while ahead > _AHEAD:
+                ahead -= len(pending[0][0].recipients)
+                results.append(await self._outcome(*pending.popleft()))
+        return results + [await self._outcome(*each) for each in pending]
 
     def _append(self, event: Event, recipient_id: str) -> asyncio.Future[Any]:
         keys = [self._names.inbox(recipient_id)]
@@ -188,6 +199,6 @@ def _json(event: Mapping[str, Any] | bytes | str) -> bytes:
     try:
         if isinstance(event, str):
             return event.encode()
-        return msgspec.json.encode(event)
+        return msgspec.json.encode(dict(event))  # other mappings msgspec does not know
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidEvent({"body": f"cannot be written as JSON: {error}"}) from None

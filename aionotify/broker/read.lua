@@ -21,8 +21,13 @@ local now = time[1] * 1000000 + time[2]
 local nothing_yet = now - 1 + now % 2
 
 local function number(position) return string.format('%.0f', position) end
+-- What is no entry, whoever put it there, counts as part of the one before it.
 local function position_at(index)
-  return tonumber(string.match(redis.call('LINDEX', inbox, index), '^%d+') or 0)
+  for at = index, 0, -1 do
+    local position = string.match(redis.call('LINDEX', inbox, at), '^%d+ ')
+    if position then return tonumber(position) end
+  end
+  return 0
 end
 
 local length = redis.call('LLEN', inbox)
@@ -36,7 +41,7 @@ if length == 0 then
   return {number(nothing_yet), 1, gap}
 end
 
-local newest = position_at(-1)
+local newest = position_at(length - 1)
 if not after then return {number(newest), 1, ''} end
 if after == newest then return {number(newest), 1, ''} end
 
@@ -55,7 +60,7 @@ else
   end
   first = low
   if first == 0 then
-    local before = tonumber(string.match(redis.call('LINDEX', inbox, 0), '^%d+ (%d+)') or 0)
+    local before = tonumber(string.match(redis.call('LINDEX', inbox, 0), '^%d+ (%d+) ') or 0)
     if after < before then gap = 'trimmed'
     elseif after % 2 == 0 and after ~= before then gap = 'lost' end
   elseif after % 2 == 0 and position_at(first - 1) ~= after then

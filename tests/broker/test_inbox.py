@@ -1,0 +1,238 @@
+"""Reading inboxes: pages for many readers, from few questions to Redis."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from redis.asyncio import Redis
+
+from aionotify.broker.connect import Endpoint
+from aionotify.broker.inbox import Inbox, parse_entry
+from aionotify.broker.names import Names
+from aionotify.broker.publisher import Publisher
+from aionotify.config import InboxConfig, RedisConfig
+from aionotify.cursor import Page
+from aionotify.errors import BrokerUnavailable, InvalidEvent
+from aionotify.events import decode
+from aionotify.stats import Stats
+from tests.harness import RedisServer
+
+NAMES = Names("p", "")
+
+
+class Reader(Inbox):
+    """An inbox reader and what it counts."""
+
+    def __init__(self, client: Callable[[], Redis]) -> None:
+        self.stats = Stats()
+        limits = {"retention": 3600, "max_bytes": 1000, "page_bytes": 4000}
+        super().__init__(client, NAMES, stats=self.stats, **limits)
+
+    async def page(self, after: int | None) -> Page:
+        return await self.read("u", after)
+
+
+@contextlib.asynccontextmanager
+async def reader_of(server: RedisServer) -> AsyncIterator[Reader]:
+    endpoint = Endpoint(RedisConfig(url=server.url))
+    reader = Reader(endpoint.client)
+    try:
+        yield reader
+    finally:
+        await reader.close()
+        await endpoint.close()
+
+
+@pytest.fixture
+async def reader(redis_server: RedisServer) -> AsyncIterator[Reader]:
+    async with reader_of(redis_server) as reader:
+        yield reader
+
+
+@pytest.fixture
+async def publisher(redis_server: RedisServer) -> AsyncIterator[Publisher]:
+    limits = InboxConfig(max_events=1000)
+    async with Publisher(redis_server.url, prefix="p", inbox=limits) as publisher:
+        yield publisher
+
+
+async def fill(publisher: Publisher, count: int, size: int = 1) -> list[int]:
+    """Publish so many events; return their positions."""
+    events = [{"recipient_id": "u", "data": "x" * size, "n": n} for n in range(count)]
+    results = await publisher.publish_many(events)
+    return [int(result.id, 16) for result in results if not isinstance(result, Exception)]
+
+
+def scripts_run(server: RedisServer) -> int:
+    """How many calls of scripts Redis has had."""
+    stats = server.cli("INFO", "commandstats")
+    return sum(
+        stats[f"cmdstat_{name}"]["calls"]
+        for name in ("eval", "evalsha")
+        if f"cmdstat_{name}" in stats
+    )
+
+
+async def test_a_page_has_the_events_after_a_position(reader: Reader, publisher: Publisher) -> None:
+    first, second, third = await fill(publisher, 3)
+    page = await reader.page(first)
+    assert [(entry.position, entry.previous) for entry in page.entries] == [
+        (second, first),
+        (third, second),
+    ]
+    assert page.entries[0].event.data("u") == b'{"recipient_id":"u","data":"x","n":1}'
+    assert (page.upto, page.newest, page.gap, page.complete) == (third, third, None, True)
+
+
+async def test_only_the_newest_position_may_be_asked_for(
+    reader: Reader, publisher: Publisher
+) -> None:
+    positions = await fill(publisher, 3)
+    assert await reader.page(None) == Page([], positions[-1], positions[-1], None)
+
+
+async def test_a_gap_has_a_reason(reader: Reader) -> None:
+    page = await reader.page(0)
+    assert (page.entries, page.gap, page.newest & 1) == ([], "unknown", 1)
+
+
+@pytest.mark.parametrize(("count", "size"), [(100, 1), (30, 500)])
+async def test_pages_are_bounded_and_lead_through_the_whole_inbox(
+    reader: Reader, publisher: Publisher, count: int, size: int
+) -> None:
+    positions = await fill(publisher, count, size)
+    found: list[int] = []
+    after = positions[0] - 1
+    complete = False
+    while not complete:
+        page = await reader.page(after)
+        found += [entry.position for entry in page.entries]
+        sizes = [len(entry.event.data("u")) for entry in page.entries]
+        assert sum(sizes) <= 4000
+        after, complete = page.upto, page.complete
+    assert found == positions
+
+
+async def test_who_ask_the_same_share_an_answer(
+    reader: Reader, publisher: Publisher, redis_server: RedisServer
+) -> None:
+    """A thousand streams of one user, or all streams about everyone's inbox."""
+    await fill(publisher, 1)
+    before = scripts_run(redis_server)
+    pages = await asyncio.gather(*(reader.read("u", 0) for _ in range(1000)))
+    assert scripts_run(redis_server) - before == 1
+    assert len({id(page) for page in pages}) == 1
+
+
+async def test_an_answer_is_never_older_than_its_question(own_redis: RedisServer) -> None:
+    """Who asks while the same question is under way is answered by another one."""
+    async with reader_of(own_redis) as reader:
+        own_redis.pause()
+        first = reader.read("u", None)
+        await asyncio.sleep(0)  # the question is put together
+        await asyncio.sleep(0)  # and goes off
+        second = reader.read("u", None)
+        own_redis.resume()
+        assert await first is not await second
+    assert scripts_run(own_redis) == 2 + 1  # the script was not known to it at first
+
+
+async def test_who_stops_waiting_does_so_for_himself(reader: Reader) -> None:
+    staying, leaving = reader.read("u", 0), reader.read("u", 0)
+    leaving.cancel()
+    assert (await staying).gap == "unknown"
+
+
+async def test_all_may_stop_waiting(reader: Reader, own_redis: RedisServer) -> None:
+    """An answer that nobody waits for, even a failure, disturbs nobody."""
+    async with reader_of(own_redis) as other:
+        own_redis.stop()
+        for each in (reader, other):
+            each.read("u", 0).cancel()
+            await each.close()
+
+
+async def test_without_redis_it_raises_and_works_again_later(own_redis: RedisServer) -> None:
+    async with reader_of(own_redis) as reader:
+        own_redis.stop()
+        for _ in range(2):
+            with pytest.raises(BrokerUnavailable):
+                await reader.page(0)
+        own_redis.start()
+        assert (await reader.page(0)).gap == "unknown"
+
+
+async def test_a_script_that_redis_has_forgotten_is_loaded_again(
+    reader: Reader, redis_server: RedisServer
+) -> None:
+    await reader.page(0)
+    redis_server.cli("SCRIPT", "FLUSH")
+    assert (await reader.page(0)).gap == "unknown"
+
+
+INVALID = [
+    b"",
+    b"garbage",
+    b"1 2",
+    b"x 2 {}",
+    b'1 2 {"recipient_id":"somebody else"}',
+    b'1 2 {"recipient_id":"*"}',
+    b"1 2 []",
+    b'1 2 {"recipient_id":"u","data":"%b"}' % (b"x" * 4000),
+]
+
+
+@pytest.mark.parametrize("raw", INVALID)
+def test_what_is_no_entry_is_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidEvent):
+        parse_entry(raw, "u", 1000)
+
+
+def test_an_entry_that_grew_by_its_escapes_is_none_too_long() -> None:
+    """Whatever is let in at 1,000 bytes is let out."""
+    frame, text = '{"recipient_id":"u","d":""}', "\x85\u2028"
+    message = frame.replace('""', f'"{text * ((1000 - len(frame)) // len(text.encode()))}"')
+    data = decode(message.encode(), 1000).data("u")
+    assert len(data) > 2000
+    assert parse_entry(b"4 2 " + data, "u", 1000).event.data("u") == data
+
+
+@pytest.mark.parametrize("count", [1, 200])
+async def test_what_is_no_event_is_skipped_counted_and_told_once(
+    reader: Reader,
+    publisher: Publisher,
+    redis_server: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+    count: int,
+) -> None:
+    """Also when a whole page is: a reader gets past it. The payload is not in the log."""
+    [first] = await fill(publisher, 1)
+    for number in range(1, count + 1):
+        redis_server.cli("RPUSH", "p:{u}:inbox", f"{first + 2 * number} {first} secret")
+    [last] = await fill(publisher, 1)
+    after, found = first, []
+    with caplog.at_level(logging.WARNING):
+        while after < last:
+            page = await reader.page(after)
+            assert page.upto > after
+            after = page.upto
+            found += [entry.position for entry in page.entries]
+    assert found == [last]
+    assert reader.stats.events_invalid == count
+    assert len(caplog.records) == 1
+    assert "secret" not in str(vars(caplog.records[0]))
+
+
+async def test_a_page_that_ends_with_junk_leads_on(
+    reader: Reader, publisher: Publisher, redis_server: RedisServer
+) -> None:
+    """Junk has no position: the page reaches to the last event before it."""
+    positions = await fill(publisher, 20)
+    redis_server.cli("RPUSH", "p:{u}:inbox", *["junk"] * 200)
+    positions += await fill(publisher, 20)
+    page = await reader.page(positions[0] - 1)
+    assert page.upto == positions[19]
+    page = await reader.page(page.upto)
+    assert [entry.position for entry in page.entries] == positions[20:]

@@ -1,0 +1,281 @@
+"""Publishing durably with nothing but a Redis."""
+
+import asyncio
+import types
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import redis
+from redis.asyncio import Redis
+
+from aionotify import (
+    AionotifyError,
+    BrokerRefused,
+    BrokerUnavailable,
+    InvalidEvent,
+    PartlyPublished,
+    Published,
+    Publisher,
+)
+from aionotify.config import InboxConfig
+from tests.harness import RedisServer, TcpProxy, eventually
+
+
+@pytest.fixture
+async def publisher(redis_server: RedisServer) -> AsyncIterator[Publisher]:
+    async with Publisher(redis_server.url) as publisher:
+        yield publisher
+
+
+def inbox(server: RedisServer, user: str, prefix: str = "aionotify") -> list[str]:
+    """The events that are stored for a user, as JSON."""
+    entries = server.cli("LRANGE", f"{prefix}:{{{user}}}:inbox", 0, -1)
+    return [entry.split(" ", 2)[2] for entry in entries]
+
+
+def positions(results: list[Published | AionotifyError]) -> list[int]:
+    ids = [result.id for result in results if isinstance(result, Published)]
+    assert len(ids) == len(results)
+    return [int(id, 16) for id in ids]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"recipient_id": "42", "data": 1},
+        types.MappingProxyType({"recipient_id": "42", "data": 1}),
+        b'{"recipient_id":"42","data":1}',
+        '{"recipient_id":"42","data":1}',
+        b'\n {"recipient_id":"42","data":1} \n',
+    ],
+)
+async def test_an_event_is_a_mapping_or_json(
+    publisher: Publisher, redis_server: RedisServer, event: Any
+) -> None:
+    """Any mapping, and JSON as text or bytes, which is stored as it was written."""
+    result = await publisher.publish(event)
+    assert inbox(redis_server, "42") == ['{"recipient_id":"42","data":1}']
+    [stored] = redis_server.cli("LRANGE", "aionotify:{42}:inbox", 0, -1)
+    assert int(result.id, 16) == int(stored.split()[0])
+    assert (result.online, result.repeated, result.recipients) == (False, False, {})
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"data": 1},
+        {"recipient_id": "42", "event": "a\nb"},
+        {"recipient_id": "42", "data": object()},
+        "\ud800",
+        b"nonsense",
+        b"",
+        {"recipient_id": "42", "data": "x" * 70000},
+    ],
+)
+async def test_what_is_no_event_is_refused(
+    publisher: Publisher, redis_server: RedisServer, event: Any
+) -> None:
+    with pytest.raises(InvalidEvent):
+        await publisher.publish(event)
+    assert redis_server.cli("DBSIZE") == 0
+
+
+async def test_online_is_whether_somebody_listens(
+    publisher: Publisher, redis_server: RedisServer
+) -> None:
+    with redis.Redis(port=redis_server.port) as client, client.pubsub() as pubsub:
+        pubsub.subscribe("aionotify:{42}")
+        pubsub.get_message(timeout=5)
+        assert (await publisher.publish({"recipient_id": 42})).online
+        assert not (await publisher.publish({"recipient_id": 43})).online
+
+
+async def test_a_list_is_stored_for_each_and_names_nobody_else(
+    publisher: Publisher, redis_server: RedisServer
+) -> None:
+    """Each recipient's own result is there too, under the id as text."""
+    result = await publisher.publish({"recipient_id": [1, "b"], "data": 0})
+    assert inbox(redis_server, "1") == ['{"recipient_id":1,"data":0}']
+    assert inbox(redis_server, "b") == ['{"recipient_id":"b","data":0}']
+    assert list(result.recipients) == ["1", "b"]
+    each = result.recipients["b"]
+    assert isinstance(each, Published)
+    assert result.id == each.id
+
+
+async def test_results_come_in_the_order_of_the_events(
+    publisher: Publisher, redis_server: RedisServer
+) -> None:
+    """Bad ones among them, and the inbox has the good ones in that order."""
+    events: list[dict[str, Any]] = [{"recipient_id": "u", "data": n} for n in range(300)]
+    events[100] = {"no": "recipient"}
+    results = await publisher.publish_many(events)
+    bad = [number for number, result in enumerate(results) if isinstance(result, InvalidEvent)]
+    assert bad == [100]
+    del results[100]
+    order = positions(results)
+    assert order == sorted(order)
+    assert inbox(redis_server, "u")[-1] == '{"recipient_id":"u","data":299}'
+
+
+async def test_publishers_at_the_same_time_share_an_inbox(
+    redis_server: RedisServer, publisher: Publisher
+) -> None:
+    """No two events have the same position, whoever published them."""
+    async with Publisher(redis_server.url) as other:
+        batches = await asyncio.gather(
+            *(
+                each.publish_many([{"recipient_id": "u"}] * 200)
+                for each in (publisher, other, publisher)
+            )
+        )
+    found = [position for batch in batches for position in positions(batch)]
+    assert len(set(found)) == 600
+    assert all(positions(batch) == sorted(positions(batch)) for batch in batches)
+
+
+async def test_a_key_used_again_is_told(publisher: Publisher, redis_server: RedisServer) -> None:
+    """By another publisher as well; of a list, only if all its recipients had it."""
+    event = {"recipient_id": ["a", "b"], "id": "k"}
+    first = await publisher.publish({"recipient_id": "a", "id": "k"})
+    async with Publisher(redis_server.url) as other:
+        some = await other.publish(event)
+        all_ = await other.publish(event)
+    assert (first.repeated, some.repeated, all_.repeated) == (False, False, True)
+    again = all_.recipients["a"]
+    assert isinstance(again, Published)
+    assert again.id == first.id
+    assert len(inbox(redis_server, "a")) == len(inbox(redis_server, "b")) == 1
+
+
+async def test_a_list_that_failed_for_some_says_for_whom(
+    publisher: Publisher, redis_server: RedisServer
+) -> None:
+    """Repeated with the same key, it reaches the rest and nobody twice."""
+    redis_server.cli("SET", "aionotify:{bad}:inbox", "no list", "EX", 60)
+    event = {"recipient_id": ["a", "bad", "b"], "id": "k"}
+    with pytest.raises(PartlyPublished, match="1 of 3 recipients") as caught:
+        await publisher.publish(event)
+    assert isinstance(caught.value.recipients["bad"], BrokerRefused)
+    assert isinstance(caught.value.recipients["b"], Published)
+    redis_server.cli("DEL", "aionotify:{bad}:inbox")
+    assert (await publisher.publish(event)).id
+    assert [len(inbox(redis_server, user)) for user in ("a", "bad", "b")] == [1, 1, 1]
+
+
+async def test_a_list_that_failed_for_all_is_one_failure(
+    publisher: Publisher, redis_server: RedisServer
+) -> None:
+    redis_server.cli("SET", "aionotify:{bad}:inbox", "no list", "EX", 60)
+    with pytest.raises(BrokerRefused):
+        await publisher.publish({"recipient_id": ["bad"]})
+
+
+async def test_limits_and_names_are_the_publishers_own(redis_server: RedisServer) -> None:
+    """As the nodes have them in their configuration."""
+    limits = InboxConfig(max_events=2, retention=100, idempotency=10)
+    async with Publisher(redis_server.url, prefix="p", inbox=limits, max_bytes=256) as publisher:
+        for number in range(3):
+            await publisher.publish({"recipient_id": "u", "data": number, "id": str(number)})
+        with pytest.raises(InvalidEvent):
+            await publisher.publish({"recipient_id": "u", "data": "x" * 256})
+    assert len(inbox(redis_server, "u", "p")) == 2
+    assert 90 < redis_server.cli("TTL", "p:{u}:inbox") <= 100
+    assert 5 < redis_server.cli("TTL", "p:{u}:id:0") <= 10
+
+
+async def test_a_client_of_ones_own_stays_open(redis_server: RedisServer) -> None:
+    """Whatever it makes of replies: RESP3 and text are fine."""
+    async with Redis.from_url(redis_server.url, decode_responses=True, protocol=3) as client:
+        async with Publisher(client) as publisher:
+            first = await publisher.publish({"recipient_id": "u", "id": "k"})
+            again = await publisher.publish({"recipient_id": "u", "id": "k"})
+        assert again.repeated
+        assert again.id == first.id
+        assert await client.ping()
+
+
+async def test_a_client_may_come_later(redis_server: RedisServer) -> None:
+    """What gives one will do."""
+    async with (
+        Redis.from_url(redis_server.url) as client,
+        Publisher(lambda: client) as publisher,
+    ):
+        assert (await publisher.publish({"recipient_id": "u"})).id
+
+
+async def test_redis_down_is_an_error_and_stores_nothing(own_redis: RedisServer) -> None:
+    """At the first attempt as at a later one, and it works when Redis is back."""
+    own_redis.stop()
+    async with Publisher(own_redis.url) as publisher:
+        with pytest.raises(BrokerUnavailable):
+            await publisher.publish({"recipient_id": "u"})
+        own_redis.start()
+        await publisher.publish({"recipient_id": "u", "data": 1})
+        await asyncio.to_thread(own_redis.restart)
+        await publisher.publish({"recipient_id": "u", "data": 2})
+    assert inbox(own_redis, "u") == ['{"recipient_id":"u","data":2}']
+
+
+@pytest.mark.parametrize(("setting", "value"), [("maxmemory", "1"), ("min-replicas-to-write", "1")])
+async def test_a_redis_that_refuses_stores_nothing(
+    own_redis: RedisServer, setting: str, value: str
+) -> None:
+    own_redis.cli("CONFIG", "SET", setting, value)
+    async with Publisher(own_redis.url) as publisher:
+        results = await publisher.publish_many([{"recipient_id": ["a", "b"], "id": "k"}] * 3)
+    assert {type(result) for result in results} == {BrokerRefused}
+    assert own_redis.cli("DBSIZE") == 0
+
+
+async def test_a_lost_answer_says_so_and_the_key_makes_it_once(own_redis: RedisServer) -> None:
+    """Stored or not is not known, and need not be."""
+    async with TcpProxy(own_redis.port) as proxy, Publisher(proxy.url) as publisher:
+        await publisher.publish({"recipient_id": "u", "data": 1})
+        proxy.cut_after(1)
+        event = {"recipient_id": "u", "data": 2, "id": "k"}
+        with pytest.raises(BrokerUnavailable):
+            await publisher.publish(event)
+        assert (await publisher.publish(event)).repeated
+    assert len(inbox(own_redis, "u")) == 2
+
+
+async def test_a_thousand_recipients_a_thousand_times_do_not_all_wait_in_line(
+    own_redis: RedisServer,
+) -> None:
+    """So many that memory and the event loop stay free; all are published in the end."""
+    async with Publisher(own_redis.url) as publisher:
+        script = publisher._script
+        most = under_way = 0
+        call = script.call
+
+        def counted(*args: Any, **more: Any) -> asyncio.Future[Any]:
+            nonlocal most, under_way
+            under_way += 1
+            most = max(most, under_way)
+            reply = call(*args, **more)
+            reply.add_done_callback(done)
+            return reply
+
+        def done(reply: object) -> None:
+            nonlocal under_way
+            under_way -= 1
+
+        vars(script)["call"] = counted
+        users = [str(number) for number in range(1000)]
+        results = await publisher.publish_many([{"recipient_id": users}] * 10)
+        assert most <= 4000
+        assert len(positions(results)) == 10
+    assert own_redis.cli("LLEN", "aionotify:{999}:inbox") == 10
+
+
+async def test_a_caller_who_leaves_does_not_disturb_the_others(
+    publisher: Publisher, redis_server: RedisServer
+) -> None:
+    users = [str(number) for number in range(300)]
+    leaving = asyncio.create_task(publisher.publish({"recipient_id": users}))
+    staying = asyncio.create_task(publisher.publish({"recipient_id": users}))
+    await eventually(lambda: redis_server.cli("EXISTS", "aionotify:{0}:inbox"), interval=0)
+    leaving.cancel()
+    assert len((await staying).recipients) == 300
