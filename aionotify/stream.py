@@ -140,6 +140,8 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         """
         if self.prepared:
             return await super().prepare(request)
+        if request.transport is None:
+            raise asyncio.CancelledError  # the client left meanwhile; aiohttp-sse does the same
         self._set_tcp_user_timeout(request)
         self._chunked = request.version >= (1, 1)
         if self._chunked:
@@ -148,8 +150,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
             self.force_close()  # nothing else tells an HTTP/1.0 client where the stream ends
         writer = await super(aiohttp_sse.EventSourceResponse, self).prepare(request)
         assert writer is not None
-        # Not an assert: uvloop's transports are asyncio's in all but their base class.
-        self._writer, self._transport = writer, cast("asyncio.Transport", request.transport)
+        self._writer, self._transport = writer, request.transport
         _bound_kernel_buffer(self._transport)
         # The protocol is paused as soon as the socket is full, so drain() waits for just that.
         self._transport.set_write_buffer_limits(high=0)

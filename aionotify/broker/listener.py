@@ -21,6 +21,7 @@ import msgspec
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
+from aionotify import tasks
 from aionotify.broker.connect import Endpoint
 from aionotify.broker.inbox import parse_entry
 from aionotify.broker.names import Names
@@ -119,8 +120,7 @@ class Listener:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await tasks.cancelled([self._task])
             self.problem = "closed"
 
     # --- whose durable events are wanted ------------------------------------------------------
@@ -166,10 +166,10 @@ class Listener:
         self._change.set()
         self._unheard = 0
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read(connection), name="aionotify listener: read")
-                tasks.create_task(self._subscribe(connection), name="aionotify listener: subscribe")
-                tasks.create_task(self._probe(), name="aionotify listener: probe")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read(connection), name="aionotify listener: read")
+                group.create_task(self._subscribe(connection), name="aionotify listener: subscribe")
+                group.create_task(self._probe(), name="aionotify listener: probe")
         finally:
             self._sink.lost()
             await connection.disconnect(nowait=True)
@@ -232,6 +232,7 @@ class Listener:
                     await client.publish(self._names.control, message)
             except (RedisError, OSError, TimeoutError):
                 pass  # what counts is whether it is heard
+            tasks.obey()
 
     # --- what is heard ------------------------------------------------------------------------
 
