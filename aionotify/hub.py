@@ -53,10 +53,12 @@ class Question(NamedTuple):
     Attributes:
         after: the position whose next page is wanted, or None when only the newest is.
         known: the newest that the hub knew of when the question was put.
+        confirmations: the recipient's at that time.
     """
 
     after: int | None
     known: int | None
+    confirmations: int
 
 
 class Interest(Protocol):
@@ -111,6 +113,10 @@ class Recipient:
 
     def own_part(self, position: int) -> bytes:
         return cursor.own_part(position, self._tag)
+
+    def question(self, after: int | None) -> Question:
+        """A question to be put to the inbox now; `Hub.learn` wants it with the answer."""
+        return Question(after, self.newest, self.confirmations)
 
     async def heard(self) -> None:
         """Wait until the live events are being heard."""
@@ -308,9 +314,11 @@ class Hub:
         A page may be ahead of pub/sub. Its events then go the way of live ones, to the streams
         that are live, and are recognised as repeated when they are heard.
         """
-        after, known = question
+        after, known, confirmations = question
         newest = recipient.newest
-        if newest is None:
+        if confirmations != recipient.confirmations:
+            pass  # subscribed anew meanwhile: what came before that may be missing in the answer
+        elif newest is None:
             recipient.newest = page.newest
         elif known is not None and page.newest < known and not known & 1:
             # It had been published before we asked, and is not there: Redis has lost it.
