@@ -27,23 +27,31 @@ _PATIENCE: Final = 10.0  # seconds for each thing that has to happen
 _LAST: Final = {("last", "ephemeral"), ("last", "durable")}
 
 
-async def run(config: Config, ports: Ports, users: Mapping[str, str] = USERS) -> int:
+async def run(
+    config: Config,
+    ports: Ports,
+    users: Mapping[str, str] = USERS,
+    ways: Sequence[Way] = WAYS,
+    patience: float = _PATIENCE,
+) -> int:
     """Check everything, print what was seen, and return 0 or, if anything is wrong, 1.
 
     Args:
         users: the user whom the main host takes the bearer of each token for.
+        ways: to publish in.
+        patience: seconds for each thing that has to happen.
     """
     async with running(config, ports, users) as world:
-        report = await check(world)
+        report = await check(world, ways, patience)
     screen.show_report(report)
     return int(bool(report.problems))
 
 
-async def check(world: World, ways: Sequence[Way] = WAYS, patience: float = _PATIENCE) -> Report:
+async def check(world: World, ways: Sequence[Way], patience: float = _PATIENCE) -> Report:
     """Return what came of events published in all `ways`, and after a cut."""
     failures: list[str] = []
 
-    async def attempt(what: str, doing: Awaitable[None]) -> None:
+    async def attempt(what: str, doing: Awaitable[None]) -> bool:
         try:
             async with asyncio.timeout(patience):
                 await doing
@@ -51,20 +59,26 @@ async def check(world: World, ways: Sequence[Way] = WAYS, patience: float = _PAT
             failures.append(f"{what}: not done within {patience:g} s")
         except (AionotifyError, aiohttp.ClientError, OSError) as error:
             failures.append(f"{what}: {error}")
+        else:
+            return True
+        return False
 
     streams = [_Stream(world, user) for user in world.tokens]
     async with AsyncExitStack() as undo:
-        for stream in streams:
-            await attempt(f"the stream of {stream.user}", stream.open(undo))
+        names = {stream: f"the stream of {stream.user}" for stream in streams}
+        opened = [each for each in streams if await attempt(names[each], each.open(undo))]
         await asyncio.gather(
             *(attempt(way.name, way.publish(world, _to_all(way.name, world))) for way in ways)
         )
         await attempt("the last events", _publish_last(world, "*"))
-        for stream in streams:
+        for each in opened:
             wanted = {
-                (way.name, to) for way in ways for to in AUDIENCE if stream.user in AUDIENCE[to]
+                (way.name, to)
+                for way in ways
+                for to, users in AUDIENCE.items()
+                if each.user in users
             }
-            await attempt(f"the stream of {stream.user}", stream.read(wanted | _LAST))
+            await attempt(names[each], each.read(wanted | _LAST))
 
     deliveries = [
         Delivery(way, to, [each for s in streams for each in s.arrived(way.name, to)])

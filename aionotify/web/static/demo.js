@@ -55,7 +55,7 @@ class Panel {
 
   #cut() {
     this.#notifications.close();
-    this.#show("cut", "Cut: durable events wait in the inbox");
+    this.#show("cut", "Cut");
     this.#find(".reconnect").focus();
   }
 
@@ -73,6 +73,7 @@ class Panel {
   #show(state, text) {
     this.section.dataset.state = state;
     this.#find(".state").textContent = text;
+    this.#find(".cursor span").textContent = state === "cut" ? "Will go on after" : "Last cursor";
     this.#find(".cut").disabled = state === "cut";
     this.#find(".reconnect").disabled = state !== "cut";
   }
@@ -126,9 +127,11 @@ async function publish(event, how) {
     const { message, fields } = json.error;
     throw new Error(Object.entries(fields ?? {}).map((pair) => pair.join(" ")).join("; ") || message);
   }
-  if (how === "ephemeral") return "Published; nothing is stored";
-  if (event.recipient_id === "*") return "Stored, for everyone";
-  return json.online ? "Stored; somebody it is for is connected" : "Stored; nobody it is for is connected";
+  if (how === "ephemeral") return "Published to whoever is connected";
+  if (event.recipient_id === "*") return "Stored for everyone";
+  const each = Object.entries(json.recipients ?? { [event.recipient_id]: json });
+  const told = each.map(([user, { online }]) => `${user} is ${online ? "connected" : "away"}`);
+  return `Stored; ${told.join(", ")}`;
 }
 
 form.addEventListener("submit", async (submit) => {
