@@ -1,0 +1,73 @@
+"""Who is connected to any node, and orders to all of them."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import redis
+
+from aionotify.broker.connect import Endpoint
+from aionotify.broker.directory import Directory
+from aionotify.broker.names import Names
+from aionotify.config import RedisConfig
+from aionotify.errors import BrokerUnavailable
+from tests.harness import RedisServer
+
+NAMES = Names("p", "")
+
+
+@contextlib.asynccontextmanager
+async def directory_of(server: RedisServer) -> AsyncIterator[Directory]:
+    endpoint = Endpoint(RedisConfig(url=server.url))
+    yield Directory(endpoint.client, NAMES)
+    await endpoint.close()
+
+
+@contextlib.contextmanager
+def subscribed(server: RedisServer, *channels: str) -> Iterator[redis.client.PubSub]:
+    """A node's subscription, as far as Redis can tell."""
+    with redis.Redis(port=server.port, protocol=2) as client, client.pubsub() as pubsub:
+        pubsub.subscribe(*channels)
+        for _ in channels:
+            assert pubsub.get_message(timeout=5)
+        yield pubsub
+
+
+async def test_online_is_who_has_a_subscriber(redis_server: RedisServer) -> None:
+    """On one node or several; braces in an id are no way to be somebody else."""
+    channels = ("p:{a}", "p:{%7Ba%7D}")
+    async with directory_of(redis_server) as directory:
+        with subscribed(redis_server, *channels), subscribed(redis_server, "p:{a}"):
+            found = await directory.online(["a", "b", "{a}", "a}"])
+    assert found == {"a": True, "b": False, "{a}": True, "a}": False}
+
+
+async def test_nobody_asked_about_is_nobody_found(redis_server: RedisServer) -> None:
+    async with directory_of(redis_server) as directory:
+        assert await directory.online([]) == {}
+
+
+async def test_an_order_reaches_all_nodes(redis_server: RedisServer) -> None:
+    """And how many there are is known."""
+    async with directory_of(redis_server) as directory:
+        assert await directory.revoke("42") == 0
+        with (
+            subscribed(redis_server, "p:control") as one,
+            subscribed(redis_server, "p:control") as other,
+        ):
+            assert await directory.revoke("42") == 2
+            for node in (one, other):
+                message = node.get_message(timeout=5)
+                assert message is not None
+                assert json.loads(message["data"]) == {"revoke": "42"}
+
+
+async def test_without_redis_neither_works(own_redis: RedisServer) -> None:
+    """An order that reached nobody is an error, not an answer."""
+    own_redis.stop()
+    async with directory_of(own_redis) as directory:
+        with pytest.raises(BrokerUnavailable):
+            await directory.online(["a"])
+        with pytest.raises(BrokerUnavailable):
+            await directory.revoke("a")
