@@ -7,10 +7,12 @@ that exists. Both put the parts together here, and start and stop them in the or
 import asyncio
 import random
 import resource
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
 
+from aionotify import tasks
 from aionotify.auth import Authenticator
 from aionotify.auth.jwt import JWTAuthenticator
 from aionotify.auth.main_host import MainHostAuthenticator
@@ -24,14 +26,18 @@ from aionotify.broker.inbox import Inbox
 from aionotify.broker.listener import Listener
 from aionotify.broker.names import Names
 from aionotify.broker.publisher import Publisher
+from aionotify.broker.store import Store
 from aionotify.broker.tickets import RedisTickets
 from aionotify.config import Config
+from aionotify.descriptors import Descriptors
 from aionotify.hub import Hub
 from aionotify.pulse import Pulse
+from aionotify.siblings import Place, Siblings
 from aionotify.stats import Stats
 from aionotify.stream import StreamSettings
 from aionotify.watch import Watch
 from aionotify.web.limits import Limits
+from aionotify.web.metrics import snapshot
 from aionotify.web.middlewares import answering
 from aionotify.web.routes import admin_routes, public_routes
 from aionotify.web.services import SERVICES, Services
@@ -74,6 +80,7 @@ class Instance:
                 page_bytes=config.stream.buffer // 2,  # a stream reads two inboxes
                 stats=stats,
             ),
+            store=Store(client, names),
             pulse=Pulse(config.stream.heartbeat),
             watch=Watch(config.auth.revalidate),
             authenticator=tickets,
@@ -82,6 +89,8 @@ class Instance:
             ),
             publisher_keys=PublisherKeys(config.admin.publish_keys),
             directory=Directory(client, names),
+            descriptors=Descriptors(),
+            siblings=Siblings(),
             limits=Limits(
                 max_streams_per_address=config.server.max_streams_per_address,
                 handshake_rate=config.server.handshake_rate,
@@ -103,6 +112,8 @@ class Instance:
         self._tasks = [
             asyncio.create_task(services.pulse.run(), name="aionotify pulse"),
             asyncio.create_task(services.watch.run(), name="aionotify watch"),
+            asyncio.create_task(services.store.run(), name="aionotify store check"),
+            asyncio.create_task(services.descriptors.run(), name="aionotify descriptor check"),
         ]
 
     async def shut_down(self, app: web.Application) -> None:
@@ -130,10 +141,8 @@ class Instance:
     async def clean_up(self, app: web.Application) -> None:
         """Everything that `start` started, in the opposite order."""
         services = self.services
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await tasks.cancelled(self._tasks)
+        await services.siblings.leave()
         await services.authenticator.close()
         await services.listener.close()
         await services.inbox.close()
@@ -203,6 +212,16 @@ def setup(
     instance.install(target, admin=True)
     if prefix:
         app.add_subapp(prefix, target)
+
+
+async def join(app: web.Application, place: Place) -> None:
+    """Let `app` tell its siblings, and ask them, what there is to tell of each worker.
+
+    Raises:
+        OSError: they cannot be heard.
+    """
+    services = app[SERVICES]
+    await services.siblings.join(place, partial(snapshot, services))
 
 
 async def drain(app: web.Application, seconds: float) -> None:

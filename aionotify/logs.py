@@ -14,6 +14,8 @@ from typing import TextIO
 
 from aionotify.config import LogConfig
 
+_log = logging.getLogger(__name__)
+
 _PRIORITY = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}  # syslog(3)
 
 
@@ -27,9 +29,24 @@ def configure(
     formatter = JSONFormatter() if config.format == "json" else TextFormatter()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JournalFormatter(formatter) if _is_journal(stream, environ) else formatter)
-    logging.basicConfig(handlers=[handler], level=config.level.upper(), force=True)
+    logging.basicConfig(handlers=[handler], force=True)
+    set_level(config.level)
+
+
+def set_level(level: str) -> None:
+    """Log what is of `level` and above, one that `log.level` may be."""
+    logging.getLogger().setLevel(level.upper())
     # asyncio names its selector at level debug, for each loop.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, logging.getLogger().level))
+
+
+def toggle_debug(config: LogConfig) -> str:
+    """Log at level debug, or no longer: as configured, or at info. Return the level."""
+    usual = "info" if config.level == "debug" else config.level
+    level = usual if logging.getLogger().level == logging.DEBUG else "debug"
+    set_level(level)
+    _log.warning("log level changed", extra={"fields": {"level": level}})
+    return level
 
 
 class TextFormatter(logging.Formatter):

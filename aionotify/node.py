@@ -16,9 +16,11 @@ from typing import Any
 from aiohttp import web
 
 from aionotify import app as application
-from aionotify import systemd
+from aionotify import logs, systemd
 from aionotify.config import Config
+from aionotify.descriptors import accept_quietly
 from aionotify.listening import BACKLOG, address_of, tune
+from aionotify.siblings import Place
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,10 @@ RUNNER_OPTIONS: dict[str, Any] = {
     "keepalive_timeout": 75.0,  # seconds; a proxy (nginx: 60) has to be the first to close
     "lingering_time": 2.0,  # seconds in which the rest of a refused body is read
 }
+
+# asyncio tries to accept as many connections as it is told the backlog is before it does anything
+# else, and when it is out of file descriptors, too.
+_ACCEPTED_AT_ONCE = 128
 
 _GRACE = 1.0  # seconds that draining may take beyond what it was given
 _CLEANUP = 5.0  # seconds for what the application closes at the end
@@ -43,32 +49,48 @@ class Listeners:
     admin: Sequence[socket.socket] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What makes a node one of several.
+
+    Attributes:
+        leash: the parent's words, and at its end the order to stop.
+        place: where it is among its siblings, if they are to hear of each other.
+    """
+
+    leash: socket.socket
+    place: Place | None
+
+
 def serve(
     config: Config,
     listeners: Listeners,
     tell: Callable[[str], None],
-    leash: socket.socket | None = None,
+    worker: Worker | None = None,
 ) -> int:
-    """Serve until SIGTERM, SIGINT or the end of `leash`, and return the exit code.
+    """Serve until SIGTERM, SIGINT or the end of the leash, and return the exit code.
 
     0 after an orderly end, which takes ``server.drain`` seconds and a little; 1 when a second
     signal has cut it short. `tell` is called with the states of sd_notify(3).
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(config, listeners, tell, leash))
+        return runner.run(_serve(config, listeners, tell, worker))
 
 
 async def _serve(
     config: Config,
     listeners: Listeners,
     tell: Callable[[str], None],
-    leash: socket.socket | None,
+    worker: Worker | None,
 ) -> int:
-    stop = _stop_on_signal()
-    if leash is not None:
-        _stop_at_end_of(leash, stop)
+    loop, stop = asyncio.get_running_loop(), _stop_on_signal()
+    accept_quietly(loop)
+    if worker is None:
+        loop.add_signal_handler(signal.SIGUSR1, logs.toggle_debug, config.log)
+    else:
+        _obey(worker.leash, stop)
     try:
-        async with _running(config, listeners) as app, watched(tell):
+        async with _running(config, listeners, worker) as app, watched(tell):
             addresses = [address_of(sock) for sock in listeners.public]
             logger.info("listening", extra={"fields": _described(listeners)})
             tell(f"READY=1\nSTATUS=Serving on {' '.join(addresses)}")
@@ -99,25 +121,45 @@ def _stop_on_signal() -> asyncio.Event:
     return stop
 
 
-def _stop_at_end_of(leash: socket.socket, stop: asyncio.Event) -> None:
+def _obey(leash: socket.socket, stop: asyncio.Event) -> None:
+    """Log at the level that the parent says, one on each line, and stop when it says no more."""
     loop = asyncio.get_running_loop()
 
-    def on_end() -> None:
-        loop.remove_reader(leash)
-        stop.set()
+    def on_word() -> None:
+        try:
+            words = leash.recv(4096).decode().split()
+        except ConnectionError:
+            words = []
+        if words:
+            logs.set_level(words[-1])
+        else:
+            loop.remove_reader(leash)
+            stop.set()
 
-    loop.add_reader(leash, on_end)
+    loop.add_reader(leash, on_word)
 
 
 @contextlib.asynccontextmanager
-async def _running(config: Config, listeners: Listeners) -> AsyncIterator[web.Application]:
+async def _running(
+    config: Config, listeners: Listeners, worker: Worker | None
+) -> AsyncIterator[web.Application]:
     """Run the application on `listeners`; at the end, close what it has open."""
     app = application.create_app(config)
+    if worker is not None and worker.place is not None:
+        await _join(app, worker.place)
     async with contextlib.AsyncExitStack() as undo:
         await _start(undo, app, listeners.public)
         if listeners.admin:
             await _start(undo, application.create_admin_app(app), listeners.admin)
         yield app
+
+
+async def _join(app: web.Application, place: Place) -> None:
+    try:
+        await application.join(app, place)
+    except OSError as error:  # a directory that is full, gone, or too deep for a socket
+        fields = {"reason": str(error)}
+        logger.warning("workers tell their metrics each for itself", extra={"fields": fields})
 
 
 async def _start(
@@ -128,7 +170,8 @@ async def _start(
     await runner.setup()
     for sock in sockets:
         tune(sock)
-        await web.SockSite(runner, sock, backlog=BACKLOG).start()
+        await web.SockSite(runner, sock, backlog=_ACCEPTED_AT_ONCE).start()
+        sock.listen(BACKLOG)
 
 
 async def _clean_up(runner: web.AppRunner) -> None:

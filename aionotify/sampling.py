@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 _EVERY: Final = 10.0  # seconds between two of the same
+_MOST: Final = 100  # messages that are remembered; they are constants, so there are few
 
 
 class Sampled:
@@ -26,6 +27,8 @@ class Sampled:
         if now < self._next.get(message, 0):
             self._left_out[message] = self._left_out.get(message, 0) + 1
             return
+        if len(self._next) >= _MOST:
+            self._next.clear()
         self._next[message] = now + _EVERY
         left_out = self._left_out.pop(message, 0)
         more = {"left_out": left_out} if left_out else {}

@@ -2,6 +2,7 @@
 
 import contextlib
 import resource
+import signal
 
 from aionotify import node, systemd, workers
 from aionotify.config import Config
@@ -17,6 +18,8 @@ def run(config: Config) -> int:
 
     Raises CannotListen, and what the application raises at its start.
     """
+    # What changes the log level must not end us before we listen to it, nor what we start.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     _raise_file_limit()
     listeners = _listeners(config)
     if len(listeners) > 1:

@@ -12,17 +12,20 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from aionotify import logs, node, systemd
 from aionotify.config import Config
-from aionotify.node import Listeners
+from aionotify.node import Listeners, Worker
+from aionotify.siblings import Place
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class _Inherited(msgspec.Struct):
     leash: int
     public: list[int]
     admin: list[int]
+    place: Place | None
 
 
 def supervise(config: Config, listeners: Sequence[Listeners]) -> int:
@@ -55,7 +59,8 @@ def main() -> int:
     """Be the node that the parent has started; return the exit code."""
     inherited = msgspec.json.decode(os.environ.pop(VARIABLE), type=_Inherited)
     leash = socket.socket(fileno=inherited.leash)
-    with leash.makefile("rb") as received:
+    # Unbuffered: what comes after the first line is for the node.
+    with leash.makefile("rb", buffering=0) as received:
         config = msgspec.json.decode(received.readline(), type=Config)
     leash.setblocking(False)  # a parent that hangs must not hold up the streams
     logs.configure(config.log)
@@ -68,7 +73,7 @@ def main() -> int:
     public, admin = (
         [socket.socket(fileno=fd) for fd in fds] for fds in (inherited.public, inherited.admin)
     )
-    return node.serve(config, Listeners(public, admin), tell, leash)
+    return node.serve(config, Listeners(public, admin), tell, Worker(leash, inherited.place))
 
 
 class _Parent:
@@ -78,6 +83,7 @@ class _Parent:
         self._config = config
         self._stopping = asyncio.Event()
         self._code = 0
+        self._level = config.log.level
         self._waiting_for = config.server.workers
         self._processes: set[asyncio.subprocess.Process] = set()
         self._leashes: set[asyncio.StreamWriter] = set()
@@ -87,9 +93,12 @@ class _Parent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        async with node.watched(systemd.notify), asyncio.TaskGroup() as group:
-            for index, own in enumerate(listeners):
-                group.create_task(self._keep(own), name=f"worker {index}")
+        loop.add_signal_handler(signal.SIGUSR1, self._toggle_debug)
+        with _meeting_place() as directory:
+            async with node.watched(systemd.notify), asyncio.TaskGroup() as group:
+                for index, own in enumerate(listeners):
+                    place = Place(directory, index, len(listeners)) if directory else None
+                    group.create_task(self._keep(own, place), name=f"worker {index}")
         return self._code
 
     def _on_signal(self) -> None:
@@ -98,6 +107,12 @@ class _Parent:
         else:
             systemd.notify("STOPPING=1\nSTATUS=Ending the open streams")
             self._stop()
+
+    def _toggle_debug(self) -> None:
+        self._level = logs.toggle_debug(self._config.log)
+        if not self._stopping.is_set():
+            for leash in self._leashes:
+                leash.write(f"{self._level}\n".encode())
 
     def _stop(self) -> None:
         self._stopping.set()
@@ -112,12 +127,12 @@ class _Parent:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
 
-    async def _keep(self, listeners: Listeners) -> None:
+    async def _keep(self, listeners: Listeners, place: Place | None) -> None:
         """Run nodes on `listeners`, one after the other, until we stop."""
         delay, was_ready = _FIRST_DELAY, False
         while True:
             started = time.monotonic()
-            code, ready = await self._run_node(listeners)
+            code, ready = await self._run_node(listeners, place)
             if self._stopping.is_set():
                 self._code = self._code or int(code != 0)
                 return
@@ -142,15 +157,16 @@ class _Parent:
                 await self._stopping.wait()
         return self._stopping.is_set()
 
-    async def _run_node(self, listeners: Listeners) -> tuple[int, bool]:
+    async def _run_node(self, listeners: Listeners, place: Place | None) -> tuple[int, bool]:
         """Run one node to its end; return its exit code and whether it ever was ready."""
         ours, theirs = socket.socketpair()
         with theirs:
             reader, leash = await asyncio.open_connection(sock=ours)
-            process = await _spawn(listeners, theirs)
+            process = await _spawn(listeners, theirs, place)
         self._processes.add(process)
         self._leashes.add(leash)
         leash.write(msgspec.json.encode(self._config) + b"\n")
+        leash.write(f"{self._level}\n".encode())
         if self._stopping.is_set():
             leash.write_eof()
         try:
@@ -184,9 +200,28 @@ class _Parent:
             systemd.notify(f"READY=1\nSTATUS=Serving with {self._config.server.workers} workers")
 
 
-async def _spawn(listeners: Listeners, leash: socket.socket) -> asyncio.subprocess.Process:
+@contextlib.contextmanager
+def _meeting_place() -> Iterator[str | None]:
+    """A directory that only our user may enter; None where none can be made."""
+    runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd.exec(5)
+    try:
+        directory = tempfile.mkdtemp(prefix="aionotify-", dir=runtime or None)
+    except OSError as error:
+        fields = {"reason": str(error)}
+        logger.warning("no directory for the workers' sockets", extra={"fields": fields})
+        yield None
+        return
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _spawn(
+    listeners: Listeners, leash: socket.socket, place: Place | None
+) -> asyncio.subprocess.Process:
     public, admin = ([sock.fileno() for sock in s] for s in (listeners.public, listeners.admin))
-    inherited = msgspec.json.encode(_Inherited(leash.fileno(), public, admin)).decode()
+    inherited = msgspec.json.encode(_Inherited(leash.fileno(), public, admin, place)).decode()
     environ = {name: value for name, value in os.environ.items() if name not in _OURS}
     command = (
         [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "aionotify"]

@@ -4,7 +4,10 @@ from collections.abc import Collection
 
 from aiohttp import hdrs, web
 
+from aionotify.web.request_id import HEADER
+
 _ALLOWED_HEADERS = "Authorization, Content-Type, Last-Event-ID, Cache-Control"
+_EXPOSED_HEADERS = f"{hdrs.RETRY_AFTER}, {HEADER}"
 _MAX_AGE = "7200"  # seconds; the longest that Chromium keeps a preflight
 
 
@@ -18,7 +21,7 @@ def cors_headers(request: web.Request, origins: Collection[str]) -> dict[str, st
     return {
         hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: origin,
         hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS: "true",
-        hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: hdrs.RETRY_AFTER,
+        hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: _EXPOSED_HEADERS,
         hdrs.VARY: hdrs.ORIGIN,
     }
 

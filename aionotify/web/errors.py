@@ -10,7 +10,6 @@ import msgspec
 from aiohttp import hdrs, web
 
 from aionotify.errors import BrokerError, InvalidEvent, RequestError
-from aionotify.stats import Stats
 
 _log = logging.getLogger("aionotify.web")
 
@@ -50,38 +49,28 @@ def error_response(
     return json_response({"error": error}, status, headers)
 
 
-def describe(error: Exception, stats: Stats) -> web.Response | None:
-    """The answer to a request that ended in `error`, or None when that is not ours to say."""
+def describe(error: Exception, request_id: str) -> tuple[str, web.Response]:
+    """The code of `error` and the answer to the request that ended in it."""
     match error:
         case RequestError():
-            stats.refused[error.code] += 1
             headers: dict[str, str] = {}
             if error.retry_after is not None:
                 headers[hdrs.RETRY_AFTER] = str(max(1, round(error.retry_after)))
             if error.challenge:
                 headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-            return error_response(error.status, error.code, error.message, headers=headers)
+            code, status, message = error.code, error.status, error.message
+            return code, error_response(status, code, message, headers=headers)
         case InvalidEvent():
-            return error_response(
-                400, "invalid_event", "the event is not valid", fields=error.fields
-            )
+            code, message = "invalid_event", "the event is not valid"
+            return code, error_response(400, code, message, fields=error.fields)
         case BrokerError():
-            return error_response(
-                503,
-                "redis_unavailable",
-                "the event store cannot be used now",
-                headers={hdrs.RETRY_AFTER: "1"},
-            )
-        case web.HTTPException() if error.status >= 400:
+            code, message = "redis_unavailable", "the event store cannot be used now"
+            return code, error_response(503, code, message, headers={hdrs.RETRY_AFTER: "1"})
+        case web.HTTPException():
             code = _CODES.get(error.status, "error")
-            kept: dict[str, str] | None = (
-                {hdrs.ALLOW: error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else None
-            )
-            return error_response(error.status, code, error.reason.lower(), headers=kept)
-    return None
-
-
-def unexpected(error: Exception) -> web.Response:
-    """The answer to a failure of our own. The log has the traceback, the client nothing of it."""
-    _log.error("request failed", exc_info=error)
-    return error_response(500, "internal_error", "something went wrong here")
+            kept = {str(hdrs.ALLOW): value for value in error.headers.getall(hdrs.ALLOW, ())}
+            return code, error_response(error.status, code, error.reason.lower(), headers=kept)
+    # A failure of our own. The log has the traceback, the client nothing of it.
+    _log.error("request failed", exc_info=error, extra={"fields": {"request": request_id}})
+    code = "internal_error"
+    return code, error_response(500, code, "something went wrong here")

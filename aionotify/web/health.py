@@ -1,9 +1,11 @@
 """Is the process alive, and is it able to deliver?"""
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
 from aionotify.web.errors import json_response
-from aionotify.web.services import SERVICES
+from aionotify.web.services import SERVICES, Services
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -13,14 +15,20 @@ async def healthz(request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """200 when events that are published now would be delivered, 503 with the reasons if not."""
-    services = request.config_dict[SERVICES]
-    problems = {
-        "redis": services.listener.problem,
-        "draining": "this node is leaving" if services.hub.closed else None,
-    }
-    ready = not any(problems.values())
+    found = problems(request.config_dict[SERVICES])
+    ready = not any(found.values())
     checks = {
         name: {"ok": problem is None, **({"reason": problem} if problem else {})}
-        for name, problem in problems.items()
+        for name, problem in found.items()
     }
     return json_response({"ready": ready, "checks": checks}, 200 if ready else 503)
+
+
+def problems(services: Services) -> Mapping[str, str | None]:
+    """What is wrong by name of the check, None where nothing is."""
+    return {
+        "redis": services.listener.problem,
+        "store": services.store.condition.problem,
+        "descriptors": services.descriptors.condition.problem,
+        "draining": "this node is leaving" if services.hub.closed else None,
+    }

@@ -1,99 +1,90 @@
-"""GET /metrics, for Prometheus."""
+"""GET /metrics: what this server has counted, for Prometheus.
 
-from collections.abc import Iterator
+With several workers any of them answers for all, and every sample has a label ``worker``. They are
+not added up here: a worker that is replaced begins at nothing again, which Prometheus sees as a
+reset in a series of its own, and as a fall in a sum. A worker that does not answer is left out, and
+``aionotify_worker_up`` says so.
+"""
 
-from aiohttp import web
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from collections.abc import Iterator, Mapping
+
+import msgspec
+from aiohttp import hdrs, web
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from aionotify.web.collector import NodeCollector
 from aionotify.web.services import SERVICES, Services
 
 
+class _Family(msgspec.Struct, array_like=True):
+    """A metric of one worker, on its way to another; a sample is a name, labels and a value."""
+
+    name: str
+    text: str
+    type: str
+    samples: list[tuple[str, dict[str, str], float]]
+
+
 async def metrics(request: web.Request) -> web.Response:
-    """What this process has counted."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(NodeCollector(request.config_dict[SERVICES]))
-    return web.Response(
-        body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-    )
+    """The metrics of all workers, in the format that is asked for."""
+    services = request.config_dict[SERVICES]
+    collector: Collector = NodeCollector(services)
+    if (place := services.siblings.place) is not None:
+        answers = {place.index: snapshot(services), **await services.siblings.ask()}
+        collector = AllWorkers(answers, place.workers)
+    encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
+    return web.Response(body=encode(collector), headers={hdrs.CONTENT_TYPE: content_type})
 
 
-class NodeCollector(Collector):
-    """Reads the plain counters of one instance whenever somebody asks."""
+def snapshot(services: Services) -> bytes:
+    """The metrics of this process, for a sibling that was asked for everybody's."""
+    families = [
+        _Family(
+            metric.name,
+            metric.documentation,
+            metric.type,
+            [(sample.name, sample.labels, float(sample.value)) for sample in metric.samples],
+        )
+        for metric in NodeCollector(services).collect()
+    ]
+    return msgspec.msgpack.encode(families)
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+
+class AllWorkers(Collector):
+    """Snapshots put together.
+
+    Args:
+        snapshots: by worker.
+        workers: how many there should be.
+    """
+
+    def __init__(self, snapshots: Mapping[int, bytes], workers: int) -> None:
+        self._snapshots = snapshots
+        self._workers = workers
 
     def collect(self) -> Iterator[Metric]:
-        stats = self._services.stats
-        yield GaugeMetricFamily("aionotify_streams", "Open streams.", value=len(self._services.hub))
-        yield _counter(
-            "events_received",
-            "Events from Redis.",
-            "kind",
-            {
-                "ephemeral": stats.events_ephemeral,
-                "durable": stats.events_durable,
-                "invalid": stats.events_invalid,
-                "repeated": stats.events_repeated,
-            },
+        up = GaugeMetricFamily(
+            "aionotify_worker_up", "1 for a worker that has answered.", labels=["worker"]
         )
-        yield _counter(
-            "events_delivered",
-            "Events written to a stream.",
-            "from",
-            {
-                "live": stats.delivered_live,
-                "inbox": stats.delivered_catch_up,
-            },
-        )
-        yield _counter(
-            "events_dropped",
-            "Ephemeral events not written.",
-            "reason",
-            {
-                "socket_full": stats.dropped_full,
-            },
-        )
-        yield _counter(
-            "catch_ups",
-            "Streams sent back to their inbox.",
-            "reason",
-            {
-                "socket_full": stats.fell_behind,
-                "missed": stats.missed,
-            },
-        )
-        yield _counter("gaps", "Gaps told to clients.", "reason", stats.gaps)
-        yield _counter("streams_opened", "Streams opened.", "start", stats.resumes)
-        yield _counter("streams_closed", "Streams ended.", "reason", stats.closed)
-        yield _counter("requests_refused", "Requests refused.", "code", stats.refused)
-        yield _counter("published", "Events published over HTTP.", "outcome", stats.published)
-        yield GaugeMetricFamily(
-            "aionotify_redis_heard",
-            "1 while live events are heard from Redis.",
-            value=self._services.listener.problem is None,
-        )
-        yield GaugeMetricFamily(
-            "aionotify_redis_lag_seconds",
-            "Time of the last probe through Redis and back.",
-            value=self._services.listener.lag,
-        )
-        yield _counter(
-            "redis_connections",
-            "The listener's connection to Redis.",
-            "what",
-            {
-                "made": stats.redis_connects,
-                "lost": stats.redis_losses,
-            },
-        )
+        merged: dict[str, Metric] = {}
+        for worker in map(str, range(self._workers)):
+            families = self._families(int(worker))
+            up.add_metric([worker], bool(families))
+            for family in families:
+                metric = merged.setdefault(
+                    family.name, Metric(family.name, family.text, family.type)
+                )
+                for name, labels, value in family.samples:
+                    metric.add_sample(name, {**labels, "worker": worker}, value)
+        yield up
+        yield from merged.values()
 
-
-def _counter(name: str, text: str, label: str, values: dict[str, int]) -> Metric:
-    family = CounterMetricFamily(f"aionotify_{name}", text, labels=[label])
-    for value, count in values.items():
-        family.add_metric([value], count)
-    return family
+    def _families(self, index: int) -> list[_Family]:
+        if index not in self._snapshots:
+            return []
+        try:
+            return msgspec.msgpack.decode(self._snapshots[index], type=list[_Family])
+        except msgspec.DecodeError:  # it has died while it answered
+            return []

@@ -1,13 +1,17 @@
 """What stands around every handler of ours, and around none of an embedding application's."""
 
+import logging
 from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from aionotify.web.cors import cors_headers
-from aionotify.web.errors import describe, unexpected
+from aionotify.web.errors import describe
+from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import Services
+
+_log = logging.getLogger("aionotify.web")
 
 
 def around(handler: Handler, *middlewares: Middleware) -> Handler:
@@ -21,20 +25,26 @@ def around(handler: Handler, *middlewares: Middleware) -> Handler:
 
 
 def answering(services: Services) -> Middleware:
-    """A middleware that turns errors into JSON answers and adds CORS headers to all answers."""
+    """A middleware that turns errors into JSON answers.
+
+    All answers get the request's id, and CORS headers.
+    """
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response: web.StreamResponse | None
+        response: web.StreamResponse
         try:
             response = await handler(request)
         except Exception as error:
-            response = describe(error, services.stats)
-            if response is None:
-                if isinstance(error, web.HTTPException):
-                    raise
-                response = unexpected(error)
+            if isinstance(error, web.HTTPException) and error.status < 400:
+                raise
+            id = request_id(request)
+            code, response = describe(error, id)
+            services.stats.refused[code] += 1
+            fields = {"request": id, "path": request.path, "code": code}
+            _log.debug("request refused", extra={"fields": fields})
         if not response.prepared:  # a stream has sent its own
+            response.headers[HEADER] = request_id(request)
             response.headers.update(cors_headers(request, services.config.cors.origins))
         return response
 

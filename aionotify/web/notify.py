@@ -17,6 +17,7 @@ from aionotify.hub import Recipient
 from aionotify.stream import HEADERS, NotificationStream, present
 from aionotify.web.cors import cors_headers
 from aionotify.web.errors import json_response
+from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES, Services
 
 _SETTLE: Final = 1.0  # seconds that the first byte may wait for Redis to say where "now" is
@@ -31,14 +32,14 @@ async def notify(request: web.Request) -> web.StreamResponse:
     recipient = services.hub.enter(identity.user_id)
     try:
         how, start = await _start(request, services, recipient)
-        services.stats.resumes[how] += 1
         stream = NotificationStream(services.stream, services.hub, recipient)
         stream.headers.update(cors_headers(request, services.config.cors.origins))
+        stream.headers[HEADER] = request_id(request)
         await stream.prepare(request)
         ask = partial(revalidate, services.authenticator, request)
         watched = services.watch.add(stream, identity, ask)
         try:
-            await _run(stream, services, start, how)
+            await _run(stream, request, services, start, how)
         finally:
             services.watch.discard(watched)
     finally:
@@ -79,16 +80,23 @@ async def _start(
     return "fresh", Cursor(now, now)
 
 
-async def _run(stream: NotificationStream, services: Services, start: Cursor, how: str) -> None:
+async def _run(
+    stream: NotificationStream,
+    request: web.Request,
+    services: Services,
+    start: Cursor,
+    how: str,
+) -> None:
     opened_at = time.monotonic()
-    user = stream.recipient.id
-    _log.info("stream opened", extra={"fields": {"user": user, "start": how}})
+    services.stats.resumes[how] += 1
+    whose = {"user": stream.recipient.id, "request": request_id(request)}
+    _log.info("stream opened", extra={"fields": {**whose, "start": how}})
     try:
         async with stream:
             await stream.run(services.inbox, services.pulse, start)
     finally:
         fields = {
-            "user": user,
+            **whose,
             "reason": stream.ended,
             "seconds": round(time.monotonic() - opened_at, 3),
             "events": stream.events,

@@ -8,7 +8,7 @@ from aiohttp import web
 from aionotify.auth.credentials import bearer_token
 from aionotify.auth.publishers import Publisher as KeyHolder
 from aionotify.broker.publisher import PartlyPublished, Published
-from aionotify.errors import BrokerError, Forbidden, InvalidEvent, InvalidToken
+from aionotify.errors import BrokerError, BrokerRefused, Forbidden, InvalidEvent, InvalidToken
 from aionotify.events import Event, decode, split_batch
 from aionotify.web.errors import error_response, json_response
 from aionotify.web.services import SERVICES, Services
@@ -107,6 +107,7 @@ def _unavailable(answers: list[dict[str, object]]) -> web.Response:
 def _count(services: Services, results: list[Published | BrokerError]) -> None:
     for result in results:
         if isinstance(result, BrokerError):
-            services.stats.published["failed"] += 1
+            outcome = "refused" if isinstance(result, BrokerRefused) else "unavailable"
         else:
-            services.stats.published["repeated" if result.repeated else "stored"] += 1
+            outcome = "repeated" if result.repeated else "stored"
+        services.stats.published[outcome] += 1

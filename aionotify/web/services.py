@@ -12,9 +12,12 @@ from aionotify.broker.directory import Directory
 from aionotify.broker.inbox import Inbox
 from aionotify.broker.listener import Listener
 from aionotify.broker.publisher import Publisher
+from aionotify.broker.store import Store
 from aionotify.config import Config
+from aionotify.descriptors import Descriptors
 from aionotify.hub import Hub
 from aionotify.pulse import Pulse
+from aionotify.siblings import Siblings
 from aionotify.stats import Stats
 from aionotify.stream import StreamSettings
 from aionotify.watch import Watch
@@ -29,12 +32,15 @@ class Services:
     hub: Hub
     listener: Listener
     inbox: Inbox
+    store: Store
     pulse: Pulse
     watch: Watch
     authenticator: TicketAuthenticator
     publisher: Publisher
     publisher_keys: PublisherKeys
     directory: Directory
+    descriptors: Descriptors
+    siblings: Siblings
     limits: Limits
     stream: StreamSettings
     stats: Stats

@@ -1,0 +1,221 @@
+"""What one process has to tell Prometheus, read from plain counters when somebody asks.
+
+Every series that can be named beforehand is there from the start: one that begins with its first
+event has no increase, and an alert on it would not be heard. What each metric means is in
+docs/operations.rst.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.registry import Collector
+
+from aionotify.stats import Histogram
+from aionotify.web.health import problems
+from aionotify.web.process import process_metrics
+from aionotify.web.services import Services
+
+_STARTS: Final = ("fresh", "cursor", "unknown_cursor")
+_ENDS: Final = (
+    *("gone", "stalled", "drain", "token_expired", "token_refused", "revoked", "failed"),
+)
+_CODES: Final = (
+    *("credentials_missing", "invalid_scheme", "invalid_token", "forbidden"),
+    *("auth_unavailable", "auth_failed", "too_many_streams", "node_full", "redis_unavailable"),
+    *("invalid_event", "internal_error"),
+)
+_GAPS: Final = ("trimmed", "lost", "unknown")
+_DOUBTS: Final = ("missed", "lost", "resubscribed")
+_PUBLISHED: Final = ("stored", "repeated", "refused", "unavailable")
+
+
+class NodeCollector(Collector):
+    """Reads the counters of one instance, and the process it is in."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._platform = PlatformCollector(registry=None)
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._streams()
+        yield from self._events()
+        yield from self._auth()
+        yield from self._redis()
+        yield from self._process()
+
+    def _streams(self) -> Iterator[Metric]:
+        hub, stats = self._services.hub, self._services.stats
+        yield GaugeMetricFamily("aionotify_streams", "Open streams.", len(hub))
+        yield _counter(
+            "streams_opened", "Streams opened.", ["start"], _known(stats.resumes, _STARTS)
+        )
+        yield _counter("streams_closed", "Streams ended.", ["reason"], _known(stats.closed, _ENDS))
+        yield _counter(
+            "requests_refused",
+            "Requests answered with an error.",
+            ["code"],
+            _known(stats.refused, _CODES),
+        )
+        yield GaugeMetricFamily(
+            "aionotify_buffered_bytes",
+            "Bytes in this process that clients have not taken yet.",
+            sum(stream.buffered() for stream in hub.streams()),
+        )
+
+    def _events(self) -> Iterator[Metric]:
+        stats = self._services.stats
+        yield _counter(
+            "events_received",
+            "Events heard from Redis.",
+            ["kind"],
+            {"ephemeral": stats.events_ephemeral, "durable": stats.events_durable},
+        )
+        yield _counter(
+            "events_delivered",
+            "Events written to a stream, once for each.",
+            ["source"],
+            {"live": stats.delivered_live, "inbox": stats.delivered_catch_up},
+        )
+        yield _counter(
+            "events_dropped",
+            "Events not written: to a stream that could not take them, or to none.",
+            ["kind", "reason"],
+            {
+                ("ephemeral", "socket_full"): stats.dropped_full,
+                ("durable", "repeated"): stats.events_repeated,
+                ("unknown", "invalid"): stats.events_invalid,
+            },
+        )
+        yield _plain_counter(
+            "events_missed",
+            "Durable events that pub/sub lost, and that were then read from the inbox.",
+            stats.missed,
+        )
+        yield _histogram(
+            "delivery_latency_seconds",
+            "Time from publish to write of durable events; includes what the clocks of Redis and"
+            " of this machine differ.",
+            stats.latency,
+        )
+        yield _counter(
+            "catch_ups",
+            "Live streams sent back to their inbox.",
+            ["reason"],
+            {"socket_full": stats.fell_behind, **_known(stats.doubted, _DOUBTS)},
+        )
+        yield _counter("gaps", "Gaps told to clients.", ["reason"], _known(stats.gaps, _GAPS))
+        yield _counter(
+            "events_published",
+            "Events taken in over HTTP.",
+            ["outcome"],
+            _known(stats.published, _PUBLISHED),
+        )
+
+    def _auth(self) -> Iterator[Metric]:
+        stats = self._services.auth_stats
+        yield _counter(
+            "auth_answers",
+            "Tokens and tickets judged, by who knew.",
+            ["source", "outcome"],
+            {
+                ("cache", "accepted"): stats.cache_accepted,
+                ("cache", "refused"): stats.cache_refused,
+                ("main_host", "accepted"): stats.main_host_accepted,
+                ("main_host", "refused"): stats.main_host_refused,
+                ("main_host", "failed"): stats.main_host_failed,
+                ("main_host", "spared"): stats.main_host_spared,
+                ("stale", "accepted"): stats.stale_accepted,
+                ("jwt", "accepted"): stats.jwt_accepted,
+                ("jwt", "refused"): stats.jwt_refused,
+                ("ticket", "accepted"): stats.ticket_accepted,
+                ("ticket", "refused"): stats.ticket_refused,
+            },
+        )
+        yield SummaryMetricFamily(
+            "aionotify_main_host_request_seconds",
+            "Time that requests to the main host took.",
+            stats.main_host_requests,
+            stats.main_host_seconds,
+        )
+        yield GaugeMetricFamily(
+            "aionotify_main_host_breaker_open",
+            "1 while the main host is taken to be down and left alone.",
+            stats.breaker_open,
+        )
+        yield _counter(
+            "jwks_fetches",
+            "Key sets asked for.",
+            ["outcome"],
+            {"fetched": stats.jwks_fetched, "failed": stats.jwks_failed},
+        )
+        yield _plain_counter("tickets_issued", "Tickets given out.", stats.ticket_issued)
+
+    def _redis(self) -> Iterator[Metric]:
+        stats = self._services.stats
+        yield _plain_counter(
+            "redis_connects",
+            "Times the connection on which events are heard was made.",
+            stats.redis_connects,
+        )
+        yield _plain_counter("redis_losses", "Times it was lost.", stats.redis_losses)
+        yield GaugeMetricFamily(
+            "aionotify_redis_probe_seconds",
+            "Time that the last probe took through Redis' pub/sub and back.",
+            self._services.listener.lag,
+        )
+
+    def _process(self) -> Iterator[Metric]:
+        from aionotify import __version__  # of the package that is still being imported above
+
+        checks = GaugeMetricFamily(
+            "aionotify_check_ok", "1 while /readyz has no objection here.", labels=["check"]
+        )
+        for name, problem in problems(self._services).items():
+            checks.add_metric([name], problem is None)
+        yield checks
+        yield _histogram(
+            "event_loop_lag_seconds",
+            "How late a timer of the event loop was.",
+            self._services.pulse.lag,
+        )
+        build = GaugeMetricFamily("aionotify_build_info", "Always 1.", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
+        yield from self._platform.collect()
+        yield from process_metrics()
+
+
+def _known(counted: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
+    return {**dict.fromkeys(names, 0), **counted}
+
+
+def _counter(
+    name: str,
+    text: str,
+    labels: list[str],
+    values: Mapping[str, int] | Mapping[tuple[str, str], int],
+) -> Metric:
+    family = CounterMetricFamily(f"aionotify_{name}", text, labels=labels)
+    for value, count in values.items():
+        family.add_metric([value] if isinstance(value, str) else value, count)
+    return family
+
+
+def _plain_counter(name: str, text: str, value: int) -> Metric:
+    return CounterMetricFamily(f"aionotify_{name}", text, value)
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    buckets, total = [], 0
+    for bound, count in zip((*histogram.bounds, "+Inf"), histogram.buckets, strict=True):
+        total += count
+        buckets.append((str(bound), total))
+    return HistogramMetricFamily(f"aionotify_{name}", text, buckets, histogram.sum)

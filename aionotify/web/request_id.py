@@ -1,0 +1,19 @@
+"""An id for each request, so that what a client, a proxy and our log say can be put together."""
+
+import re
+import secrets
+from typing import Final
+
+from aiohttp import web
+
+HEADER: Final = "X-Request-ID"
+_SANE: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,128}", re.ASCII)  # fits into any log line as it is
+_ID: Final = web.RequestKey("aionotify.request_id", str)
+
+
+def request_id(request: web.Request) -> str:
+    """The id that whoever is before us has given the request, if that is sane; else one of ours."""
+    if _ID not in request:
+        given = request.headers.get(HEADER, "")
+        request[_ID] = given if _SANE.fullmatch(given) else secrets.token_hex(8)
+    return request[_ID]
