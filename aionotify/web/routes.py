@@ -19,7 +19,7 @@ def public_routes(services: Services) -> list[web.RouteDef]:
             "/notify",
             {
                 "GET": around(notify.notify, limited, signed_in),
-                "HEAD": around(notify.notify_head, signed_in),
+                "HEAD": around(notify.notify_head, limited, signed_in),
             },
         ),
         *_resource(services, "/notify/ticket", {"POST": around(notify.ticket, limited)}),
@@ -33,7 +33,8 @@ def admin_routes(services: Services) -> list[web.RouteDef]:
     return [
         *_resource(services, "/publish", {"POST": publish.publish}),
         *_resource(services, "/presence", {"GET": users.presence}),
-        *_resource(services, "/streams/{user_id}", {"DELETE": users.close_streams}),
+        # Any user id; without the pattern aiohttp takes braces for none.
+        *_resource(services, "/streams/{user_id:[^/]+}", {"DELETE": users.close_streams}),
         *_resource(services, "/metrics", {"GET": metrics.metrics}),
     ]
 
@@ -41,6 +42,7 @@ def admin_routes(services: Services) -> list[web.RouteDef]:
 def _resource(services: Services, path: str, handlers: dict[str, Handler]) -> list[web.RouteDef]:
     answer = answering(services)
     methods = ", ".join(handlers)
+    allowed = {*handlers, "OPTIONS"} | ({"HEAD"} if "GET" in handlers else set())
 
     async def preflight(request: web.Request) -> web.Response:
         if not cors_headers(request, services.config.cors.origins).get(
@@ -50,7 +52,7 @@ def _resource(services: Services, path: str, handlers: dict[str, Handler]) -> li
         return web.Response(status=204, headers=preflight_headers(methods))
 
     async def refuse(request: web.Request) -> web.Response:
-        raise web.HTTPMethodNotAllowed(request.method, handlers)
+        raise web.HTTPMethodNotAllowed(request.method, allowed)
 
     routes = []
     for method, handler in {**handlers, "OPTIONS": preflight, "*": refuse}.items():
