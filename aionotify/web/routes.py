@@ -4,6 +4,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from aionotify.auth.middleware import authentication
+from aionotify.errors import Forbidden
 from aionotify.web import health, metrics, notify, publish, users
 from aionotify.web.cors import cors_headers, preflight_headers
 from aionotify.web.middlewares import answering, around, limiting
@@ -48,7 +49,7 @@ def _resource(services: Services, path: str, handlers: dict[str, Handler]) -> li
         if not cors_headers(request, services.config.cors.origins).get(
             hdrs.ACCESS_CONTROL_ALLOW_ORIGIN
         ):
-            raise web.HTTPForbidden(reason="Origin not allowed")
+            raise Forbidden("pages of this origin are not allowed")
         return web.Response(status=204, headers=preflight_headers(methods))
 
     async def refuse(request: web.Request) -> web.Response:

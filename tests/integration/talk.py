@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ async def ask(
         sent["Authorization"] = f"Bearer {token}"
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as session,
-        session.request(method, url + path, headers=sent, data=data) as response,
+        session.request(method, url + path, headers=sent, data=BytesIO(data or b"")) as response,
     ):
         return Answer(response.status, response.headers, await response.read())
 
