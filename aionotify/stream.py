@@ -241,8 +241,8 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         if gaps := [page.gap for _, page in pages if page.gap is not None]:
             for recipient, page in pages:
                 if page.gap is not None:
-                    self._hub.stats.gaps[page.gap] += 1
                     self._move(recipient, page.entries[0].previous if page.entries else page.upto)
+            self._hub.stats.gaps[gaps[-1]] += 1
             frames.append(self._control("gap", reason=gaps[-1]))
         found = [(entry, recipient) for recipient, page in pages for entry in page.entries]
         for entry, recipient in sorted(found, key=lambda each: each[0].position):
