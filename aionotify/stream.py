@@ -190,7 +190,8 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
             self._hub.detach(self)
             self.flush()  # what came while we were ending: nothing may follow the end
             pulse.discard(self)
-            self._hub.stats.closed[self.ended or "failed"] += 1
+            self.ended = self.ended or "failed"
+            self._hub.stats.closed[self.ended] += 1
             if self._transport.get_write_buffer_size():
                 self._reset()
 

@@ -5,6 +5,7 @@
 
 import logging
 from collections.abc import Mapping
+from http.client import responses
 
 import msgspec
 from aiohttp import hdrs, web
@@ -13,12 +14,7 @@ from aionotify.errors import BrokerError, InvalidEvent, RequestError
 
 _log = logging.getLogger("aionotify.web")
 
-_CODES: Mapping[int, str] = {
-    400: "bad_request",
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "too_large",
-}
+_TOO_LARGE = {413: "too_large"}  # its phrase has been changed twice
 
 
 def json_response(
@@ -67,7 +63,8 @@ def describe(error: Exception, request_id: str) -> tuple[str, web.Response]:
             code, message = "redis_unavailable", "the event store cannot be used now"
             return code, error_response(503, code, message, headers={hdrs.RETRY_AFTER: "1"})
         case web.HTTPException():
-            code = _CODES.get(error.status, "error")
+            phrase = responses.get(error.status, "error").lower().replace(" ", "_")
+            code = _TOO_LARGE.get(error.status, phrase)
             kept = {str(hdrs.ALLOW): value for value in error.headers.getall(hdrs.ALLOW, ())}
             return code, error_response(error.status, code, error.reason.lower(), headers=kept)
     # A failure of our own. The log has the traceback, the client nothing of it.

@@ -43,6 +43,8 @@ def answering(services: Services) -> Middleware:
             services.stats.refused[code] += 1
             fields = {"request": id, "path": request.path, "code": code}
             _log.debug("request refused", extra={"fields": fields})
+            if request.writer.output_size and request.transport is not None:
+                request.transport.abort()  # or the answer would end up in the stream that failed
         if not response.prepared:  # a stream has sent its own
             response.headers[HEADER] = request_id(request)
             response.headers.update(cors_headers(request, services.config.cors.origins))
