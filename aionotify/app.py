@@ -36,6 +36,7 @@ from aionotify.siblings import Place, Siblings
 from aionotify.stats import Stats
 from aionotify.stream import StreamSettings
 from aionotify.watch import Watch
+from aionotify.web.health import problems
 from aionotify.web.limits import Limits
 from aionotify.web.metrics import snapshot
 from aionotify.web.middlewares import answering
@@ -222,6 +223,13 @@ async def join(app: web.Application, place: Place) -> None:
     """
     services = app[SERVICES]
     await services.siblings.join(place, partial(snapshot, services))
+
+
+def status(app: web.Application) -> str:
+    """How `app` is, in one line for a person: its open streams, and what is wrong if anything."""
+    services = app[SERVICES]
+    wrong = [f"{check}: {found}" for check, found in problems(services).items() if found]
+    return f"Open streams: {len(services.hub)}; {'; '.join(wrong) or 'Redis is heard'}"
 
 
 async def drain(app: web.Application, seconds: float) -> None:

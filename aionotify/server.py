@@ -40,7 +40,8 @@ def _listeners(config: Config) -> list[Listeners]:
         admins = [passed_admin] * server.workers
     else:
         admins = listen(admin.host, admin.port, server.workers)
-    return [Listeners(*pair) for pair in zip(publics, admins, strict=True)]
+    pairs = zip(publics, admins, strict=True)
+    return [Listeners(*pair, kept=bool(public)) for pair in pairs]
 
 
 def _raise_file_limit() -> None:

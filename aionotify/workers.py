@@ -26,6 +26,7 @@ from aionotify import logs, node, systemd
 from aionotify.config import Config
 from aionotify.node import Listeners, Worker
 from aionotify.siblings import Place
+from aionotify.signals import on_signal
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class _Inherited(msgspec.Struct):
     leash: int
     public: list[int]
     admin: list[int]
+    kept: bool
     place: Place | None
 
 
@@ -73,7 +75,8 @@ def main() -> int:
     public, admin = (
         [socket.socket(fileno=fd) for fd in fds] for fds in (inherited.public, inherited.admin)
     )
-    return node.serve(config, Listeners(public, admin), tell, Worker(leash, inherited.place))
+    listeners = Listeners(public, admin, inherited.kept)
+    return node.serve(config, listeners, tell, Worker(leash, inherited.place))
 
 
 class _Parent:
@@ -87,13 +90,12 @@ class _Parent:
         self._waiting_for = config.server.workers
         self._processes: set[asyncio.subprocess.Process] = set()
         self._leashes: set[asyncio.StreamWriter] = set()
+        self._statuses: dict[int, str] = {}
         self._patience = systemd.watchdog_interval()
 
     async def run(self, listeners: Sequence[Listeners]) -> int:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal)
-        loop.add_signal_handler(signal.SIGUSR1, self._toggle_debug)
+        on_signal((signal.SIGTERM, signal.SIGINT), self._on_signal)
+        on_signal((signal.SIGUSR1,), self._toggle_debug)
         with _meeting_place() as directory:
             async with node.watched(systemd.notify), asyncio.TaskGroup() as group:
                 for index, own in enumerate(listeners):
@@ -170,7 +172,7 @@ class _Parent:
         if self._stopping.is_set():
             leash.write_eof()
         try:
-            ready = await self._hear(reader)
+            ready = await self._hear(reader, process.pid)
         except TimeoutError:
             logger.error("a worker hangs", extra={"fields": {"pid": process.pid}})
             process.kill()
@@ -179,10 +181,11 @@ class _Parent:
             code = await process.wait()
             self._processes.discard(process)
             self._leashes.discard(leash)
+            self._statuses.pop(process.pid, None)
             leash.close()
         return code, ready
 
-    async def _hear(self, reader: asyncio.StreamReader) -> bool:
+    async def _hear(self, reader: asyncio.StreamReader, pid: int) -> bool:
         """Listen to a node until it ends; raise TimeoutError when it is silent for too long."""
         ready = False
         while True:
@@ -193,6 +196,10 @@ class _Parent:
             if line == b"READY=1\n":
                 ready = True
                 self._one_is_ready()
+            elif line.startswith(b"STATUS=") and not self._stopping.is_set():
+                self._statuses[pid] = line.decode().strip().removeprefix("STATUS=")
+                texts = [f"Worker {pid}: {text}" for pid, text in self._statuses.items()]
+                systemd.notify(f"STATUS={'. '.join(texts)}")
 
     def _one_is_ready(self) -> None:
         self._waiting_for -= 1
@@ -221,14 +228,14 @@ async def _spawn(
     listeners: Listeners, leash: socket.socket, place: Place | None
 ) -> asyncio.subprocess.Process:
     public, admin = ([sock.fileno() for sock in s] for s in (listeners.public, listeners.admin))
-    inherited = msgspec.json.encode(_Inherited(leash.fileno(), public, admin, place)).decode()
+    inherited = _Inherited(leash.fileno(), public, admin, listeners.kept, place)
     environ = {name: value for name, value in os.environ.items() if name not in _OURS}
     command = (
         [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "aionotify"]
     )
     return await asyncio.create_subprocess_exec(
         *command,
-        env=environ | {VARIABLE: inherited},
+        env=environ | {VARIABLE: msgspec.json.encode(inherited).decode()},
         stdin=asyncio.subprocess.DEVNULL,
         pass_fds=[leash.fileno(), *public, *admin],
     )

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "aionotify"
-LOADABLE = {".py", ".lua", ".typed"}
+LOADABLE = {".py", ".lua", ".typed", ".service", ".socket"}
 
 
 def requirements() -> list[Requirement]:

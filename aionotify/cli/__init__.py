@@ -69,11 +69,11 @@ def _complain(error: AionotifyError, code: int) -> int:
 
 
 def _config(args: argparse.Namespace) -> Config:
-    path = args.config or os.environ.get("AIONOTIFY_CONFIG")
-    if path is None and os.path.exists("config.yaml"):
-        path = "config.yaml"
+    args.config = args.config or os.environ.get("AIONOTIFY_CONFIG")
+    if args.config is None and os.path.exists("config.yaml"):
+        args.config = "config.yaml"
     overrides = {name: text for name, text in vars(args).items() if name in SETTINGS}
-    return load_config(path, overrides=overrides)
+    return load_config(args.config, overrides=overrides)
 
 
 def _serve(args: argparse.Namespace, config: Config) -> int:
@@ -88,12 +88,14 @@ _COMMANDS = {
     "publish": "publish an event, or many from standard input",
     "listen": "print the notifications of the user whose token it is given",
     "check": "test the configuration, Redis and the main host, and say what to do",
+    "systemd": "print the units with which systemd runs this installation",
 }
 _MODULES = {
     "demo": "aionotify.demo",
     "publish": "aionotify.cli.publish",
     "listen": "aionotify.cli.listen",
     "check": "aionotify.cli.check",
+    "systemd": "aionotify.cli.systemd",
 }
 """Where a command's ``add_arguments(parser)`` and ``run(args, config)`` are."""
 

@@ -1,0 +1,102 @@
+"""``aionotify systemd``: the units with which systemd runs this installation.
+
+Knows paths and settings; what each line of a unit is for is in docs/deployment.rst.
+"""
+
+import argparse
+import math
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from stat import S_IROTH, S_IXOTH
+from typing import Final
+
+from aionotify.config import Config
+
+_UNITS: Final = {"service": "aionotify.service", "socket": "aionotify.socket"}
+_PLACE: Final = "/etc/systemd/system"
+_CLOSING: Final = 30  # seconds beyond server.drain for what is closed after the streams
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of one unit."""
+    parser.add_argument(
+        "unit", nargs="?", choices=list(_UNITS), help=f"print only this one, for a file in {_PLACE}"
+    )
+
+
+def run(args: argparse.Namespace, config: Config) -> int:
+    """Print the units, and on standard error what keeps them from working."""
+    command = _command()
+    file = args.config and os.path.abspath(args.config)
+    for unit in [args.unit] if args.unit else _UNITS:
+        if not args.unit:
+            print(f"# {_PLACE}/{_UNITS[unit]}")
+        print(rendered(unit, config, command, file), end="" if args.unit else "\n")
+    files = (command[0], sys.executable, *([file] if file else []))
+    for real in dict.fromkeys(Path(os.path.realpath(name)) for name in files):
+        for reason in _out_of_reach(real):
+            print(f"aionotify: the service cannot read {real}: {reason}", file=sys.stderr)
+    return 0
+
+
+def rendered(unit: str, config: Config, command: list[str], file: str | None = None) -> str:
+    """Return the text of a unit.
+
+    Args:
+        unit: ``service`` or ``socket``.
+        command: what starts aionotify, the absolute path of a program first.
+        file: absolute path of the configuration file, if there is one.
+    """
+    text = resources.files(__package__).joinpath(_UNITS[unit]).read_text(encoding="utf-8")
+    words = [*command, "serve", *(["--config", file] if file else [])]
+    values = {
+        "command": " ".join(map(_quoted, words)),
+        "timeout_stop": str(math.ceil(config.server.drain) + _CLOSING),
+        "listen": "\n".join(f"ListenStream={address}" for address in _addresses(config)),
+    }
+    return re.sub(r"@(\w+)@", lambda match: values[match[1]], text)
+
+
+def _command() -> list[str]:
+    if getattr(sys, "frozen", False):
+        return [sys.executable]
+    script = Path(sys.executable).with_name("aionotify")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "aionotify"]
+
+
+def _quoted(word: str) -> str:
+    """Write one word of a command line (systemd.service(5), "COMMAND LINES")."""
+    word = word.replace("%", "%%").replace("$", "$$")
+    if re.fullmatch(r"[^\s\"'\\;]+", word):
+        return word
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _addresses(config: Config) -> Iterator[str]:
+    """What to listen on; systemd takes addresses and no names."""
+    host, port = config.server.host, config.server.port
+    if host.startswith("unix:"):
+        yield os.path.abspath(host.removeprefix("unix:")).replace("%", "%%")
+        return
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for address in dict.fromkeys(str(info[4][0]) for info in infos):
+        yield f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _out_of_reach(path: Path) -> Iterator[str]:
+    """Say what keeps the service, a user without a group, from `path`."""
+    if any(path.is_relative_to(home) for home in ("/home", "/root", "/run/user")):
+        yield "it is in somebody's home; /opt is a better place"
+    elif path.is_relative_to("/tmp"):  # noqa: S108 - that is the point
+        yield "the service has a /tmp of its own"
+    elif not path.stat().st_mode & S_IROTH:
+        yield "only its owner may; for secrets see docs/deployment.rst"
+    else:
+        for parent in path.parents:
+            if not parent.stat().st_mode & S_IXOTH:
+                yield f"only its owner may enter {parent}"

@@ -1,0 +1,29 @@
+"""Signals of a process that may get each of them twice.
+
+The one-file binary serves from a second process, to which the first one passes on what it gets. A
+terminal, or a service manager that signals all processes, has then signalled it already.
+"""
+
+import asyncio
+import math
+import signal
+import sys
+from collections.abc import Callable
+
+_ECHO = 0.5  # seconds; who insists takes longer
+
+
+def on_signal(numbers: tuple[signal.Signals, ...], handler: Callable[[], object]) -> None:
+    """Call `handler` on the running event loop for each of the signals, but not for an echo."""
+    loop = asyncio.get_running_loop()
+    heard = -math.inf
+
+    def without_echo() -> None:
+        nonlocal heard
+        if loop.time() - heard > _ECHO:
+            heard = loop.time()
+            handler()
+
+    for number in numbers:
+        frozen = getattr(sys, "frozen", False)
+        loop.add_signal_handler(number, without_echo if frozen else handler)
