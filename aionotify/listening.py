@@ -18,6 +18,10 @@ BACKLOG = 4096  # connections waiting to be accepted, in a reconnect storm; the 
 _UNSENT = 16384
 _SEND_BUFFER = 65536
 
+# Milliseconds for which a client need not take what was sent to it. Without a bound, one that asks
+# and does not read keeps its connection for ever. A stream has a bound of its own.
+_UNTAKEN = 60_000
+
 
 class CannotListen(AionotifyError):
     """An address cannot be listened on; says which, why, and what may be done."""
@@ -48,10 +52,14 @@ def listen(host: str, port: int, processes: int = 1) -> list[list[socket.socket]
 
 
 def tune(sock: socket.socket) -> None:
-    """Bound what the kernel buffers for each connection accepted from `sock`."""
+    """Bound what the kernel buffers for each connection accepted from `sock`, and how long."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-    if sock.family != socket.AF_UNIX and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+    if sock.family == socket.AF_UNIX:
+        return
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNTAKEN)
 
 
 def address_of(sock: socket.socket) -> str:

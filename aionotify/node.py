@@ -9,20 +9,19 @@ import itertools
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from aionotify import app as application
-from aionotify import logs, systemd, tasks
+from aionotify import logs, systemd
 from aionotify.config import Config
 from aionotify.descriptors import accept_quietly
 from aionotify.listening import BACKLOG, address_of, tune
+from aionotify.malformed import ConnectionLog
 from aionotify.siblings import Place
-from aionotify.signals import on_signal
 
 logger = logging.getLogger(__name__)
 
@@ -31,31 +30,27 @@ RUNNER_OPTIONS: dict[str, Any] = {
     "handler_cancellation": True,  # a parked stream has to notice that its client is gone
     "access_log": None,  # a line costs more than a delivery, and would have query strings in it
     "shutdown_timeout": 1.0,  # seconds, up to twice; drain has ended the streams by then
-    "keepalive_timeout": 75.0,  # seconds; a proxy (nginx: 60) has to be the first to close
+    # Seconds between two requests, and for a request's head to come in. A proxy (nginx: 60) has to
+    # be the first to close.
+    "keepalive_timeout": 75.0,
     "lingering_time": 2.0,  # seconds in which the rest of a refused body is read
+    "auto_decompress": False,  # unpacking a body can cost a thousand times what sending it does
 }
 
 # asyncio tries to accept as many connections as it is told the backlog is before it does anything
 # else, and when it is out of file descriptors, too.
 _ACCEPTED_AT_ONCE = 128
 
-_STATUS_EVERY = 5.0  # seconds; it is read by people
-_HANDSHAKE = 0.1  # seconds from a connection to its request
 _GRACE = 1.0  # seconds that draining may take beyond what it was given
 _CLEANUP = 5.0  # seconds for what the application closes at the end
 
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """The sockets of one node. No `admin` sockets: everything is served on the public ones.
-
-    Attributes:
-        kept: whoever passed on the public ones keeps them open for the node that comes next.
-    """
+    """The sockets of one node. No `admin` sockets: everything is served on the public ones."""
 
     public: Sequence[socket.socket]
     admin: Sequence[socket.socket] = ()
-    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +87,20 @@ async def _serve(
     tell: Callable[[str], None],
     worker: Worker | None,
 ) -> int:
-    stop = _stop_on_signal()
-    accept_quietly(asyncio.get_running_loop())
+    loop, stop = asyncio.get_running_loop(), _stop_on_signal()
+    accept_quietly(loop)
     if worker is None:
-        on_signal((signal.SIGUSR1,), partial(logs.toggle_debug, config.log))
+        loop.add_signal_handler(signal.SIGUSR1, logs.toggle_debug, config.log)
     else:
         _obey(worker.leash, stop)
     try:
-        async with _running(config, listeners, worker) as (app, runner), watched(tell):
+        async with _running(config, listeners, worker) as app, watched(tell):
             addresses = [address_of(sock) for sock in listeners.public]
             logger.info("listening", extra={"fields": _described(listeners)})
             tell(f"READY=1\nSTATUS=Serving on {' '.join(addresses)}")
-            async with _running_beside(_report_status(tell, app), "status"):
-                await stop.wait()
+            await stop.wait()
             tell("STOPPING=1\nSTATUS=Ending the open streams")
             logger.info("draining", extra={"fields": {"seconds": config.server.drain}})
-            if listeners.kept:
-                await _hand_over(runner)
             await _drain(app, config.server.drain)
     except asyncio.CancelledError:
         logger.warning("ended by a second signal")
@@ -119,16 +111,17 @@ async def _serve(
 
 def _stop_on_signal() -> asyncio.Event:
     """Return the event that the first SIGTERM or SIGINT sets; a second one cancels the caller."""
-    task, stop = asyncio.current_task(), asyncio.Event()
+    loop, task, stop = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
     count = itertools.count()
 
-    def end() -> None:
+    def on_signal() -> None:
         if next(count) == 0:
             stop.set()
         elif task is not None:
             task.cancel()
 
-    on_signal((signal.SIGTERM, signal.SIGINT), end)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
     return stop
 
 
@@ -153,19 +146,16 @@ def _obey(leash: socket.socket, stop: asyncio.Event) -> None:
 @contextlib.asynccontextmanager
 async def _running(
     config: Config, listeners: Listeners, worker: Worker | None
-) -> AsyncIterator[tuple[web.Application, web.AppRunner]]:
-    """Run the application on `listeners`; at the end, close what it has open.
-
-    The runner is that of the public sockets.
-    """
+) -> AsyncIterator[web.Application]:
+    """Run the application on `listeners`; at the end, close what it has open."""
     app = application.create_app(config)
     if worker is not None and worker.place is not None:
         await _join(app, worker.place)
     async with contextlib.AsyncExitStack() as undo:
-        runner = await _start(undo, app, listeners.public)
+        await _start(undo, app, listeners.public)
         if listeners.admin:
             await _start(undo, application.create_admin_app(app), listeners.admin)
-        yield app, runner
+        yield app
 
 
 async def _join(app: web.Application, place: Place) -> None:
@@ -178,15 +168,14 @@ async def _join(app: web.Application, place: Place) -> None:
 
 async def _start(
     undo: contextlib.AsyncExitStack, app: web.Application, sockets: Sequence[socket.socket]
-) -> web.AppRunner:
-    runner = web.AppRunner(app, **RUNNER_OPTIONS)
+) -> None:
+    runner = web.AppRunner(app, logger=ConnectionLog(), **RUNNER_OPTIONS)
     undo.push_async_callback(_clean_up, runner)
     await runner.setup()
     for sock in sockets:
         tune(sock)
         await web.SockSite(runner, sock, backlog=_ACCEPTED_AT_ONCE).start()
         sock.listen(BACKLOG)
-    return runner
 
 
 async def _clean_up(runner: web.AppRunner) -> None:
@@ -195,16 +184,6 @@ async def _clean_up(runner: web.AppRunner) -> None:
             await runner.cleanup()
     except TimeoutError:
         logger.warning("not everything was closed in time", extra={"fields": {"seconds": _CLEANUP}})
-
-
-async def _hand_over(runner: web.AppRunner) -> None:
-    """Leave it to the next node to accept connections, and have those there are made anew."""
-    for site in list(runner.sites):
-        await site.stop()
-    # Those that were accepted last have yet to send their request; it gets an answer.
-    await asyncio.sleep(_HANDSHAKE)
-    if runner.server is not None:
-        runner.server.pre_shutdown()
 
 
 async def _drain(app: web.Application, seconds: float) -> None:
@@ -228,33 +207,18 @@ async def watched(tell: Callable[[str], None]) -> AsyncIterator[None]:
     if interval is None:
         yield
         return
-    async with _running_beside(_report_life(tell, interval / 3), "watchdog"):
-        yield
-
-
-@contextlib.asynccontextmanager
-async def _running_beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    task = asyncio.create_task(work, name=name)
+    task = asyncio.create_task(_report_life(tell, interval / 3), name="watchdog")
     try:
         yield
     finally:
-        await tasks.cancelled([task])
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def _report_life(tell: Callable[[str], None], interval: float) -> None:
     while True:
         tell("WATCHDOG=1")
         await asyncio.sleep(interval)
-
-
-async def _report_status(tell: Callable[[str], None], app: web.Application) -> None:
-    told = ""
-    while True:
-        status = application.status(app)
-        if status != told:
-            tell(f"STATUS={status}")
-            told = status
-        await asyncio.sleep(_STATUS_EVERY)
 
 
 def _described(listeners: Listeners) -> dict[str, object]:

@@ -80,6 +80,8 @@ async def _body(request: web.Request, limit: int) -> bytes:
                 parts.append(part)
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
+    except web.RequestPayloadError:  # not what its headers say; the text quotes it
+        raise web.HTTPBadRequest from None
     return b"".join(parts)
 
 
