@@ -77,6 +77,7 @@ class Recipient:
         newest: position of the last durable event known, or None when that has to be read first.
         subscribed: whether the live events are being heard.
         confirmations: how often they began to be.
+        revocations: how often the streams were closed because the user may no longer listen.
         mark: the end of a cursor at `newest`.
     """
 
@@ -88,6 +89,7 @@ class Recipient:
         "entered",
         "id",
         "mark",
+        "revocations",
         "streams",
         "subscribed",
     )
@@ -98,6 +100,7 @@ class Recipient:
         self.streams: set[HubStream] = set()
         self.subscribed = False
         self.confirmations = 0
+        self.revocations = 0
         self._waiters: list[asyncio.Future[None]] = []
         self._tag = cursor.tag(id)
         self.newest = None
@@ -242,7 +245,10 @@ class Hub:
         """End all streams of a user who may no longer listen."""
         self._forget(user_id)
         recipient = self._recipients.get(user_id)
-        for stream in list(recipient.streams) if recipient is not None else ():
+        if recipient is None:
+            return
+        recipient.revocations += 1
+        for stream in list(recipient.streams):
             stream.close("revoked")
 
     # --- what is heard of subscriptions -------------------------------------------------------

@@ -27,6 +27,7 @@ from aionotify.errors import AuthUnavailable, InvalidToken
 
 MAX_KNOWN = 100_000  # tokens; more than a process can hold streams for, about 50 MB when full
 MAX_REFUSED = 10_000  # tokens; apart from the known, so that a flood of bad ones pushes out none
+MAX_FORGOTTEN = 10_000  # users; those whose rights changed while a question was on its way
 MAX_WAITING = 10_000  # questions; a reconnect storm is fewer, a flood of made-up tokens is not
 PATIENCE = 10  # timeouts that a question may wait for its turn, before it is put
 SHARED = 5.0  # seconds in which one fresh answer serves all streams of a token
@@ -75,6 +76,8 @@ class MainHostAuthenticator(BearerAuthenticator):
         self._hash_key = secrets.token_bytes(32)
         self._known = BoundedCache[bytes, _Known](MAX_KNOWN)
         self._refused = BoundedCache[bytes, float](MAX_REFUSED)
+        self._forgotten = BoundedCache[str, int](MAX_FORGOTTEN)  # by user, the how manieth
+        self._forgets = 0
         self._client = MainHostClient(config)
         self._flights = SingleFlight[Accepted | Denied]("aionotify-main-host")
         self._slots = asyncio.Semaphore(config.max_concurrency)
@@ -89,6 +92,8 @@ class MainHostAuthenticator(BearerAuthenticator):
     def forget(self, user_id: str) -> None:
         """Ask again about every token of `user_id`, instead of answering from memory."""
         self._known.drop_where(lambda known: known.identity.user_id == user_id)
+        self._forgets += 1
+        self._forgotten.put(user_id, self._forgets)
 
     async def identify(self, token: str, *, fresh: bool = False) -> Identity:
         """Return the owner of `token`.
@@ -107,12 +112,16 @@ class MainHostAuthenticator(BearerAuthenticator):
         if now < (self._refused.get(key) or 0.0):
             self.stats.cache_refused += 1
             raise InvalidToken("the token is not valid")
-        try:
-            answer = await self._flights.run(key, partial(self._ask, key, token))
-        except FlightCancelled:
-            raise AuthUnavailable("aionotify is stopping", retry_after=_jittered(1.0)) from None
-        if isinstance(answer, Accepted):
-            return answer.identity
+        while True:
+            try:
+                answer = await self._flights.run(key, partial(self._ask, key, token))
+            except FlightCancelled:
+                raise AuthUnavailable("aionotify is stopping", retry_after=_jittered(1.0)) from None
+            if not isinstance(answer, Accepted):
+                break
+            if self._known.get(key) is not None:
+                return answer.identity
+            # The user was forgotten meanwhile; what was said before that does not count.
         if answer.error is InvalidToken:
             raise InvalidToken(answer.message)
         if not fresh:
@@ -133,10 +142,11 @@ class MainHostAuthenticator(BearerAuthenticator):
         try:
             if not self._breaker.admit():  # it may have opened while we waited
                 return self._spare()
+            forgets = self._forgets
             answer = await self._exchange(token)
         finally:
             self._slots.release()
-        self._remember(key, answer)
+        self._remember(key, answer, forgets)
         return answer
 
     def _spare(self) -> Denied:
@@ -155,11 +165,13 @@ class MainHostAuthenticator(BearerAuthenticator):
             self.stats.main_host_seconds += time.perf_counter() - started
         return answer
 
-    def _remember(self, key: bytes, answer: Accepted | Denied) -> None:
+    def _remember(self, key: bytes, answer: Accepted | Denied, forgets: int) -> None:
+        """Keep `answer`, unless its user was forgotten after the first `forgets`."""
         now = self._clock()
         if isinstance(answer, Accepted):
             self.stats.main_host_accepted += 1
-            self._known.put(key, _Known(answer.identity, now, now + answer.lifetime))
+            if (self._forgotten.get(answer.identity.user_id) or 0) <= forgets:
+                self._known.put(key, _Known(answer.identity, now, now + answer.lifetime))
         elif answer.error is InvalidToken:
             self.stats.main_host_refused += 1
             self._known.drop(key)

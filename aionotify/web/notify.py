@@ -12,7 +12,7 @@ from aionotify import cursor
 from aionotify.auth import revalidate
 from aionotify.auth.middleware import IDENTITY
 from aionotify.cursor import Cursor
-from aionotify.errors import BrokerError
+from aionotify.errors import BrokerError, InvalidToken
 from aionotify.hub import Recipient
 from aionotify.stream import HEADERS, NotificationStream, present
 from aionotify.web.cors import cors_headers
@@ -30,12 +30,18 @@ async def notify(request: web.Request) -> web.StreamResponse:
     services = request.config_dict[SERVICES]
     identity = request[IDENTITY]
     recipient = services.hub.enter(identity.user_id)
+    revocations = recipient.revocations
     try:
         how, start = await _start(request, services, recipient)
+        if recipient.revocations != revocations:  # while there was no stream yet to be closed
+            raise InvalidToken("the user's streams are being closed")
         stream = NotificationStream(services.stream, services.hub, recipient)
         stream.headers.update(cors_headers(request, services.config.cors.origins))
         stream.headers[HEADER] = request_id(request)
         await stream.prepare(request)
+        # What else the client sends is dropped. As requests to be answered after this one it would
+        # be kept, up to a megabyte each.
+        request.protocol.close()
         ask = partial(revalidate, services.authenticator, request)
         watched = services.watch.add(stream, identity, ask)
         try:

@@ -528,6 +528,43 @@ async def test_a_user_who_is_forgotten_is_asked_about_again(
     assert await authenticator.authenticate(bearer("bob-token")) == Identity("42")
 
 
+async def test_an_answer_that_is_older_than_the_forgetting_does_not_count(
+    asking: Asking, host: StubMainHost
+) -> None:
+    """It was on its way while the user's rights changed: the main host is asked anew."""
+    authenticator, late = asking(), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        verdict = await host.honest(request)
+        await late.wait()
+        return verdict
+
+    host.answer = answer
+    waiting = [
+        asyncio.create_task(authenticator.authenticate(bearer(token)))
+        for token in ("alice-token", "alice-token", "bob-token")
+    ]
+    await until(lambda: len(host.asked) == 2)
+    host.users = {"bob-token": 42}
+    authenticator.forget("alice")
+    late.set()
+    refused, also_refused, bob = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(refused, InvalidToken)
+    assert isinstance(also_refused, InvalidToken)
+    assert bob == Identity("42")
+    assert len(host.asked) == 3
+
+
+async def test_a_user_who_was_forgotten_is_remembered_again(
+    asking: Asking, host: StubMainHost
+) -> None:
+    authenticator = asking()
+    authenticator.forget("alice")
+    for _ in range(3):
+        assert await authenticator.authenticate(bearer("alice-token")) == Identity("alice")
+    assert len(host.asked) == 1
+
+
 async def test_every_outcome_is_counted_where_it_came_from(
     asking: Asking, host: StubMainHost, clock: Clock
 ) -> None:
