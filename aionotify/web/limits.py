@@ -5,13 +5,22 @@ nothing, and nothing at all elsewhere.
 """
 
 import ipaddress
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
 
 from aiohttp import hdrs, web
 
 from aionotify.errors import NodeFull, TooManyStreams
+
+_Address = IPv4Address | IPv6Address
+
+# Whoever has one address of IPv6 has all of its network, and could use another for each stream.
+_IPV6_BITS: Final = 64
+_WITH_PORT: Final = re.compile(r"\[([^]]*)\](?::\d+)?|([\d.]+):\d+", re.ASCII)
 
 
 class Limits:
@@ -62,29 +71,26 @@ class Limits:
             del self._open[address]
 
     def address(self, request: web.Request) -> str:
-        """The client's address: the last one in X-Forwarded-For that no proxy of ours has.
+        """Whom a request counts for: its client's address, of IPv6 the network of 64 bits.
 
-        Read from the right, since everything to the left of what our own proxies wrote is the
-        client's to make up.
+        The client is the last one in X-Forwarded-For that is no proxy of ours. Read from the right,
+        since everything to the left of what our own proxies wrote is the client's to make up.
         """
-        address = request.remote or ""
-        if not self._trusted or not self._is_trusted(address):
-            return address
-        hops = ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, ())).split(",")
-        for hop in reversed(hops):
-            if not (hop := hop.strip()):
-                continue
-            address = hop
-            if not self._is_trusted(address):
-                break
-        return address[:64]
+        text = request.remote or ""
+        address = _parsed(text)
+        # A Unix socket has no address, and only a proxy connects to one.
+        if not text or self._is_trusted(address):
+            hops = ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, ())).split(",")
+            for hop in reversed([hop.strip() for hop in hops if hop.strip()]):
+                text, address = hop, _parsed(hop)
+                if not self._is_trusted(address):
+                    break
+        if isinstance(address, IPv6Address):
+            return str(ipaddress.ip_network((address.packed[:8] + bytes(8), _IPV6_BITS)))
+        return str(address or text[:64])
 
-    def _is_trusted(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return not address  # a unix socket has no address, and only a proxy connects to one
-        return any(parsed in network for network in self._trusted)
+    def _is_trusted(self, address: _Address | None) -> bool:
+        return address is not None and any(address in network for network in self._trusted)
 
     def _take_token(self) -> None:
         if not self._rate:
@@ -95,3 +101,15 @@ class Limits:
         if self._tokens < 1:
             raise NodeFull("too many new streams in this second", retry_after=1)
         self._tokens -= 1
+
+
+def _parsed(text: str) -> _Address | None:
+    """The address in `text`, which may have a port behind it, as some proxies write it."""
+    match = _WITH_PORT.fullmatch(text)
+    try:
+        address = ipaddress.ip_address((match[1] or match[2]) if match else text)
+    except ValueError:
+        return None
+    # What a socket that listens on both calls a client of IPv4: ::ffff:192.0.2.1
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
