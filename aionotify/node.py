@@ -9,19 +9,21 @@ import itertools
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from aionotify import app as application
-from aionotify import logs, systemd
+from aionotify import logs, systemd, tasks
 from aionotify.config import Config
 from aionotify.descriptors import accept_quietly
 from aionotify.listening import BACKLOG, address_of, tune
 from aionotify.malformed import ConnectionLog
 from aionotify.siblings import Place
+from aionotify.signals import on_signal
 
 logger = logging.getLogger(__name__)
 
@@ -41,16 +43,23 @@ RUNNER_OPTIONS: dict[str, Any] = {
 # else, and when it is out of file descriptors, too.
 _ACCEPTED_AT_ONCE = 128
 
+_STATUS_EVERY = 5.0  # seconds; it is read by people
+_HANDSHAKE = 0.1  # seconds from a connection to its request
 _GRACE = 1.0  # seconds that draining may take beyond what it was given
 _CLEANUP = 5.0  # seconds for what the application closes at the end
 
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """The sockets of one node. No `admin` sockets: everything is served on the public ones."""
+    """The sockets of one node. No `admin` sockets: everything is served on the public ones.
+
+    Attributes:
+        kept: whoever passed on the public ones keeps them open for the node that comes next.
+    """
 
     public: Sequence[socket.socket]
     admin: Sequence[socket.socket] = ()
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +96,23 @@ async def _serve(
     tell: Callable[[str], None],
     worker: Worker | None,
 ) -> int:
-    loop, stop = asyncio.get_running_loop(), _stop_on_signal()
-    accept_quietly(loop)
+    stop = _stop_on_signal()
+    accept_quietly(asyncio.get_running_loop())
     if worker is None:
-        loop.add_signal_handler(signal.SIGUSR1, logs.toggle_debug, config.log)
+        on_signal((signal.SIGUSR1,), partial(logs.toggle_debug, config.log))
     else:
         _obey(worker.leash, stop)
     try:
-        async with _running(config, listeners, worker) as app, watched(tell):
+        async with _running(config, listeners, worker) as (app, runner), watched(tell):
             addresses = [address_of(sock) for sock in listeners.public]
             logger.info("listening", extra={"fields": _described(listeners)})
             tell(f"READY=1\nSTATUS=Serving on {' '.join(addresses)}")
-            await stop.wait()
+            async with _running_beside(_report_status(tell, app), "status"):
+                await stop.wait()
             tell("STOPPING=1\nSTATUS=Ending the open streams")
             logger.info("draining", extra={"fields": {"seconds": config.server.drain}})
+            if listeners.kept:
+                await _hand_over(runner)
             await _drain(app, config.server.drain)
     except asyncio.CancelledError:
         logger.warning("ended by a second signal")
@@ -111,17 +123,16 @@ async def _serve(
 
 def _stop_on_signal() -> asyncio.Event:
     """Return the event that the first SIGTERM or SIGINT sets; a second one cancels the caller."""
-    loop, task, stop = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+    task, stop = asyncio.current_task(), asyncio.Event()
     count = itertools.count()
 
-    def on_signal() -> None:
+    def end() -> None:
         if next(count) == 0:
             stop.set()
         elif task is not None:
             task.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+    on_signal((signal.SIGTERM, signal.SIGINT), end)
     return stop
 
 
@@ -146,16 +157,19 @@ def _obey(leash: socket.socket, stop: asyncio.Event) -> None:
 @contextlib.asynccontextmanager
 async def _running(
     config: Config, listeners: Listeners, worker: Worker | None
-) -> AsyncIterator[web.Application]:
-    """Run the application on `listeners`; at the end, close what it has open."""
+) -> AsyncIterator[tuple[web.Application, web.AppRunner]]:
+    """Run the application on `listeners`; at the end, close what it has open.
+
+    The runner is that of the public sockets.
+    """
     app = application.create_app(config)
     if worker is not None and worker.place is not None:
         await _join(app, worker.place)
     async with contextlib.AsyncExitStack() as undo:
-        await _start(undo, app, listeners.public)
+        runner = await _start(undo, app, listeners.public)
         if listeners.admin:
             await _start(undo, application.create_admin_app(app), listeners.admin)
-        yield app
+        yield app, runner
 
 
 async def _join(app: web.Application, place: Place) -> None:
@@ -168,7 +182,7 @@ async def _join(app: web.Application, place: Place) -> None:
 
 async def _start(
     undo: contextlib.AsyncExitStack, app: web.Application, sockets: Sequence[socket.socket]
-) -> None:
+) -> web.AppRunner:
     runner = web.AppRunner(app, logger=ConnectionLog(), **RUNNER_OPTIONS)
     undo.push_async_callback(_clean_up, runner)
     await runner.setup()
@@ -176,6 +190,7 @@ async def _start(
         tune(sock)
         await web.SockSite(runner, sock, backlog=_ACCEPTED_AT_ONCE).start()
         sock.listen(BACKLOG)
+    return runner
 
 
 async def _clean_up(runner: web.AppRunner) -> None:
@@ -184,6 +199,16 @@ async def _clean_up(runner: web.AppRunner) -> None:
             await runner.cleanup()
     except TimeoutError:
         logger.warning("not everything was closed in time", extra={"fields": {"seconds": _CLEANUP}})
+
+
+async def _hand_over(runner: web.AppRunner) -> None:
+    """Leave it to the next node to accept connections, and have those there are made anew."""
+    for site in list(runner.sites):
+        await site.stop()
+    # Those that were accepted last have yet to send their request; it gets an answer.
+    await asyncio.sleep(_HANDSHAKE)
+    if runner.server is not None:
+        runner.server.pre_shutdown()
 
 
 async def _drain(app: web.Application, seconds: float) -> None:
@@ -207,18 +232,33 @@ async def watched(tell: Callable[[str], None]) -> AsyncIterator[None]:
     if interval is None:
         yield
         return
-    task = asyncio.create_task(_report_life(tell, interval / 3), name="watchdog")
+    async with _running_beside(_report_life(tell, interval / 3), "watchdog"):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _running_beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    task = asyncio.create_task(work, name=name)
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        await tasks.cancelled([task])
 
 
 async def _report_life(tell: Callable[[str], None], interval: float) -> None:
     while True:
         tell("WATCHDOG=1")
         await asyncio.sleep(interval)
+
+
+async def _report_status(tell: Callable[[str], None], app: web.Application) -> None:
+    told = ""
+    while True:
+        status = application.status(app)
+        if status != told:
+            tell(f"STATUS={status}")
+            told = status
+        await asyncio.sleep(_STATUS_EVERY)
 
 
 def _described(listeners: Listeners) -> dict[str, object]:
