@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from aionotify.sampling import Sampled
 from aionotify.stats import Stats
 
 _PAGE_EVENTS: Final = 100
+# As many digits as a Lua number can have, and a cursor has room for.
+_ENTRY: Final = re.compile(rb"([0-9]{1,16}) ([0-9]{1,16}) ")
 _GROWTH: Final = 3  # an event is stored with escapes in it: six bytes for U+0085, which has two
 
 
@@ -26,15 +29,14 @@ def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
         InvalidEvent: it is not, or its event is for somebody else: a producer of another make has
             stored something that breaks the contract.
     """
-    try:
-        position, previous, event = entry.split(b" ", 2)
-        numbers = int(position), int(previous)
-    except ValueError:
-        raise InvalidEvent({"body": "is not <position> <previous> <event>"}) from None
-    decoded = decode(event, _GROWTH * max_bytes)
+    match = _ENTRY.match(entry)
+    position, previous = map(int, match.groups()) if match else (0, 0)
+    if match is None or previous >= position:
+        raise InvalidEvent({"body": "is not <position> <previous> <event>"})
+    decoded = decode(entry[match.end() :], _GROWTH * max_bytes)
     if decoded.recipients != (recipient_id,):
         raise InvalidEvent({"recipient_id": "is not the recipient whose inbox this is"})
-    return Entry(*numbers, decoded)
+    return Entry(position, previous, decoded)
 
 
 class Inbox:

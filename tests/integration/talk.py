@@ -85,11 +85,12 @@ async def received(client: SSEClient, count: int, timeout: float = 10) -> list[A
 
 
 async def metric(server: NotifyServer | str, name: str, **labels: str) -> float:
-    """Return a sample from /metrics, 0 while there is none."""
+    """Return a sample from /metrics."""
     text = (await ask(server, "/metrics")).body.decode()
     wanted = "".join(rf'(?=.*{key}="{value}")' for key, value in labels.items())
     found = re.search(rf"(?m)^{name}(?:\{{{wanted}.*\}})? (\S+)$", text)
-    return float(found[1]) if found else 0.0
+    assert found, f"no {name} with {labels} in:\n{text}"
+    return float(found[1])
 
 
 def cpu_seconds(pid: int) -> float:
