@@ -18,7 +18,7 @@ def run(config: Config) -> int:
 
     Raises CannotListen, and what the application raises at its start.
     """
-    # What changes the log level must not end us before we listen to it, nor what we start.
+    # What changes the log level must not end us before we listen to it.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     _raise_file_limit()
     listeners = _listeners(config)

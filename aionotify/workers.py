@@ -64,6 +64,9 @@ def main() -> int:
     # Unbuffered: what comes after the first line is for the node.
     with leash.makefile("rb", buffering=0) as received:
         config = msgspec.json.decode(received.readline(), type=Config)
+    # The parent says at which level to log; what is sent to all of a service is for it alone.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
     leash.setblocking(False)  # a parent that hangs must not hold up the streams
     logs.configure(config.log)
 
@@ -164,7 +167,8 @@ class _Parent:
         ours, theirs = socket.socketpair()
         with theirs:
             reader, leash = await asyncio.open_connection(sock=ours)
-            process = await _spawn(listeners, theirs, place)
+            with _deaf_to(signal.SIGUSR1):
+                process = await _spawn(listeners, theirs, place)
         self._processes.add(process)
         self._leashes.add(leash)
         leash.write(msgspec.json.encode(self._config) + b"\n")
@@ -205,6 +209,16 @@ class _Parent:
         self._waiting_for -= 1
         if self._waiting_for == 0:
             systemd.notify(f"READY=1\nSTATUS=Serving with {self._config.server.workers} workers")
+
+
+@contextlib.contextmanager
+def _deaf_to(number: signal.Signals) -> Iterator[None]:
+    """Have what is started meanwhile be deaf to a signal, which would end it by default."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
 
 
 @contextlib.contextmanager
