@@ -1,0 +1,54 @@
+"""A deploy, seen by browsers behind a proxy: they reconnect, and nothing else happens to them."""
+
+import ssl
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.node import Node
+from tests.deploy.proxies import HAProxy, Nginx, Proxy
+from tests.deploy.rollout import Rollout, tabs_and_browsers
+from tests.harness import MainHost, RedisServer
+
+
+@pytest.mark.parametrize(
+    ("proxy", "count", "streams"),
+    [
+        pytest.param(Nginx, 2, 200, id="nginx, two nodes"),
+        pytest.param(Nginx, 1, 60, id="nginx, one node on a socket that stays"),
+        pytest.param(HAProxy, 2, 60, id="haproxy, two nodes"),
+    ],
+)
+async def test_a_deploy_loses_and_doubles_nothing(
+    proxy: type[Proxy],
+    count: int,
+    streams: int,
+    own_redis: RedisServer,
+    main_host: MainHost,
+    trust: ssl.SSLContext,
+    tmp_path: Path,
+) -> None:
+    settings = {
+        "redis.url": own_redis.url,
+        "auth.main_host.url": main_host.url,
+        "server.drain": 2,
+        "server.trusted_proxies": ["127.0.0.1"],
+        "stream.retry": 500,
+    }
+    async with AsyncExitStack() as stack:
+        nodes = [
+            await stack.enter_async_context(Node(settings, handed=count == 1)) for _ in range(count)
+        ]
+        for node in nodes:
+            await node.start()
+        front = await stack.enter_async_context(proxy(tmp_path, [node.port for node in nodes]))
+        tabs, browsers = tabs_and_browsers(front.port, trust, streams)
+        rollout = Rollout(tabs, browsers, own_redis, main_host, rate=100)
+        await rollout.run(nodes)
+        assert not rollout.wrong(), rollout.described() + front.log()
+        assert rollout.codes == [0] * count
+        assert all(tab.ends["complete"] for tab in tabs), "some were on no node that restarted"
+        assert all(tab.seen["*"] for tab in tabs)
+        reconnects = sum(tab.opened - 1 for tab in tabs)
+        assert sum(rollout.deploy.main_host) <= reconnects, "asked about a token more than once"
