@@ -168,13 +168,15 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         Raises:
             asyncio.CancelledError: somebody else cancelled the handler: the client is gone.
         """
-        self._task = asyncio.current_task()
         self._at = start
         self._hub.attach(self)
         pulse.add(self)
         try:
             self._write(b"retry: %d\n" % self._settings.retry)
             self._write(self._control("open", reason="connected"))
+            if self._hub.closed:
+                self.close("drain")  # which began while this stream was being opened
+            self._task = asyncio.current_task()
             while self.ended is None:
                 await self._catch_up(inbox)
                 await self._ping_task  # type: ignore[misc]  # parked: the hub pushes
