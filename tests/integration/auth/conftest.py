@@ -40,6 +40,10 @@ class HostProcess:
     def seen(self) -> Seen:
         return self.be()
 
+    def forget(self) -> None:
+        """Count from nothing again."""
+        self.be(forget=True)
+
     def down(self) -> None:
         """Drop all connections and listen no more."""
         self.be(down=True)

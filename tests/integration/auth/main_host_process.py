@@ -1,8 +1,8 @@
 """A main host as a process of its own, so that what it costs the test costs the server nothing.
 
 Run by `HostProcess` in the conftest, which speaks to it in lines of JSON. One on its standard input
-has fields of `Behaviour`, or is ``{"down": true}`` or ``{"up": true}``; each is answered with an
-object of `Seen` on its standard output.
+has fields of `Behaviour`, or is ``{"down": true}``, ``{"up": true}`` or, for what was seen,
+``{"forget": true}``; each is answered with an object of `Seen` on its standard output.
 """
 
 import asyncio
@@ -123,6 +123,8 @@ async def main(port: int) -> None:
             host.drop()
         elif order.pop("up", False):
             server = await asyncio.start_server(host.serve, "127.0.0.1", port, backlog=1024)
+        elif order.pop("forget", False):
+            host.seen = Seen()
         else:
             host.behaviour = Behaviour(**{**asdict(host.behaviour), **order})
         sys.stdout.write(json.dumps(asdict(host.seen)) + "\n")
