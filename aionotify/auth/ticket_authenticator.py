@@ -1,14 +1,18 @@
 """Lets requests in by ticket, and all others by another authenticator."""
 
+import time
+
 from aiohttp import web
 
 from aionotify.auth.bearer import BearerAuthenticator
+from aionotify.auth.cache import BoundedCache
 from aionotify.auth.identity import Authenticator, Identity, revalidate
 from aionotify.auth.stats import AuthStats
 from aionotify.auth.tickets import Grant, Ticket, Tickets
 from aionotify.errors import AuthError, AuthUnavailable, BrokerError, InvalidToken
 
 _GRANT = web.RequestKey("aionotify_grant", Grant)
+MAX_REVOKED = 10_000  # users; that many in one `ticket_ttl` are not expected
 _RETRY_AFTER = 2.0  # seconds; about what Redis needs to come back after a restart
 
 
@@ -17,7 +21,8 @@ class TicketAuthenticator:
 
     When `inner` goes by bearer tokens, a ticket stands for the token that it was given for: `inner`
     is asked about that when the ticket is used, and again while the stream is open. Otherwise it
-    stands for the identity alone, and nothing but its `expires_at` ends it.
+    stands for the identity alone, and nothing but its `expires_at` ends it. `forget` voids the
+    tickets that a user has.
     """
 
     def __init__(
@@ -26,6 +31,7 @@ class TicketAuthenticator:
         self.stats = stats if stats is not None else AuthStats()
         self._inner = inner
         self._tickets = tickets
+        self._revoked = BoundedCache[str, float](MAX_REVOKED)  # by user, when, in unix seconds
 
     async def start(self) -> None:
         """Start `inner`, if it wants that."""
@@ -38,7 +44,8 @@ class TicketAuthenticator:
             await self._inner.close()
 
     def forget(self, user_id: str) -> None:
-        """See `BearerAuthenticator.forget`."""
+        """Void the user's tickets; see also `BearerAuthenticator.forget`."""
+        self._revoked.put(user_id, time.time())
         if isinstance(self._inner, BearerAuthenticator):
             self._inner.forget(user_id)
 
@@ -47,11 +54,12 @@ class TicketAuthenticator:
 
         Raises what `inner` raises, and AuthUnavailable when the ticket cannot be stored.
         """
+        now = time.time()  # before the question: the answer may be older than a revocation
         if isinstance(self._inner, BearerAuthenticator):
             token = self._inner.token_of(request)
-            grant = Grant(await self._inner.identify(token), token)
+            grant = Grant(await self._inner.identify(token), token, now)
         else:
-            grant = Grant(await self._inner.authenticate(request), None)
+            grant = Grant(await self._inner.authenticate(request), None, now)
         try:
             ticket = await self._tickets.issue(grant)
         except BrokerError:
@@ -69,6 +77,8 @@ class TicketAuthenticator:
                 raise InvalidToken("more than one ticket")
             grant = await self._tickets.redeem(shown[0])
             identity = await self._owner(grant)
+            if grant.known_at <= (self._revoked.get(grant.identity.user_id) or 0.0):
+                raise InvalidToken("the ticket is not valid")
         except InvalidToken:
             self.stats.ticket_refused += 1
             raise

@@ -36,10 +36,14 @@ class TicketStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a ticket stands for: an identity, and the token it was given for if there is one."""
+    """What a ticket stands for: an identity, and the token it was given for if there is one.
+
+    `known_at` is since when that is known, in unix seconds.
+    """
 
     identity: Identity
     token: str | None = field(repr=False)
+    known_at: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True, slots=True)

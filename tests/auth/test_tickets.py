@@ -307,3 +307,33 @@ async def test_an_authenticator_is_started_and_closed_if_it_wants_that(tickets: 
     plain: Any = TicketAuthenticator(Plain(), tickets)
     await plain.start()
     await plain.close()
+
+
+class Trusting:
+    """An authenticator that has no tokens, and so can tell nothing of one later."""
+
+    async def authenticate(self, request: web.Request) -> Identity:
+        return Identity("alice")
+
+
+async def test_forgetting_a_user_voids_the_tickets_there_are_and_no_later_ones(
+    tickets: Tickets,
+) -> None:
+    entrance = TicketAuthenticator(Trusting(), tickets)
+    before = await entrance.issue(make_request())
+    entrance.forget("bob")
+    entrance.forget("alice")
+    after = await entrance.issue(make_request())
+    with pytest.raises(InvalidToken):
+        await entrance.authenticate(showing(before.ticket))
+    assert await entrance.authenticate(showing(after.ticket)) == Identity("alice")
+
+
+async def test_a_main_host_that_is_down_does_not_bring_back_who_was_forgotten(
+    entrance: TicketAuthenticator, host: StubMainHost
+) -> None:
+    issued = await entrance.issue(bearer("alice-token"))
+    await host.stop()
+    entrance.forget("alice")
+    with pytest.raises(InvalidToken):
+        await entrance.authenticate(showing(issued.ticket))
