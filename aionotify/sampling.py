@@ -29,6 +29,7 @@ class Sampled:
             return
         if len(self._next) >= _MOST:
             self._next.clear()
+            self._left_out.clear()
         self._next[message] = now + _EVERY
         left_out = self._left_out.pop(message, 0)
         more = {"left_out": left_out} if left_out else {}
