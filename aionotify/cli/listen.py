@@ -7,12 +7,10 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NoReturn
 
 import msgspec
 
-from aionotify import logs
 from aionotify.client import Client, ServerSentEvent
 from aionotify.config import Config, ServerConfig
 
@@ -46,7 +44,6 @@ def run(args: argparse.Namespace, config: Config) -> int:
         client = Client(url, token=token, last_event_id=args.last_event_id)
     except ValueError as error:
         refuse(str(error))
-    logs.configure(replace(config.log, level="warning"))  # why a stream was lost, and until when
     with contextlib.suppress(KeyboardInterrupt):  # how one ends it
         asyncio.run(_listen(client, args.count))
     return 0
