@@ -104,7 +104,7 @@ class Node:
         """Return its exit code when it has ended."""
         assert self._process is not None
         assert self._reading is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             code = await self._process.wait()
             await self._reading
         self._process = None

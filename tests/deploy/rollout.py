@@ -16,31 +16,57 @@ from tests.deploy.node import Node
 from tests.harness import MainHost, RedisServer, eventually
 
 EVERYONE = "*"
+_REQUESTS = ("eval", "evalsha", "subscribe", "unsubscribe")  # all others are made by scripts
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What others have had to do so far.
+
+    Attributes:
+        at: seconds, by a clock that only goes forward.
+        questions: that the main host got.
+        requests: that Redis got; what a script does is not one.
+        busy: milliseconds of CPU that Redis used.
+    """
+
+    at: float
+    questions: int
+    requests: int
+    busy: float
 
 
 @dataclass(slots=True)
 class Load:
-    """What others had to do meanwhile, looked at every second and at the end.
+    """Counts, taken every second and at the end."""
 
-    Attributes:
-        seconds: how long each look was apart from the one before.
-        main_host: questions that the main host got in that time.
-        redis: commands that Redis carried out, our looking apart.
-    """
+    taken: list[Counts] = field(default_factory=list)
 
-    seconds: list[float] = field(default_factory=list)
-    main_host: list[int] = field(default_factory=list)
-    redis: list[int] = field(default_factory=list)
+    def total(self, what: str) -> float:
+        return float(getattr(self.taken[-1], what) - getattr(self.taken[0], what))
 
-    def __str__(self) -> str:
-        return f"{sum(self.seconds):.1f} s; main host {self._rates(self.main_host)}; Redis " + (
-            self._rates(self.redis)
+    def most(self, what: str) -> float:
+        """In a second; of less than that nothing is said."""
+        return max(
+            (
+                (getattr(b, what) - getattr(a, what)) / (b.at - a.at)
+                for a, b in itertools.pairwise(self.taken)
+                if b.at - a.at > 0.9
+            ),
+            default=0,
         )
 
-    def _rates(self, counts: list[int]) -> str:
-        whole = [count / s for count, s in zip(counts, self.seconds, strict=True) if s > 0.9]
-        mean = sum(counts) / sum(self.seconds)
-        return f"{sum(counts):,}, {mean:,.0f}/s, at most {max(whole, default=mean):,.0f}/s"
+    def __str__(self) -> str:
+        seconds = self.total("at")
+        rates = (
+            f"{name} {self.total(what) / seconds:,.0f}{unit} (at most {self.most(what):,.0f})"
+            for name, what, unit in (
+                ("main host", "questions", "/s"),
+                ("Redis", "requests", "/s"),
+                ("Redis' CPU", "busy", " ms/s"),
+            )
+        )
+        return f"{seconds:.1f} s; {', '.join(rates)}"
 
 
 class Rollout:
@@ -156,20 +182,22 @@ class Rollout:
                 ended.set()
 
     async def _look(self, load: Load, ended: asyncio.Event) -> None:
-        before, at = await self._counts(), time.monotonic()
+        load.taken.append(await self._counts())
         while not ended.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await ended.wait()
-            counts, now = await self._counts(), time.monotonic()
-            load.seconds.append(now - at)
-            load.main_host.append(counts[0] - before[0])
-            load.redis.append(counts[1] - before[1] - 1)
-            before, at = counts, now
+            load.taken.append(await self._counts())
 
-    async def _counts(self) -> tuple[int, int]:
-        stats = await asyncio.to_thread(self._redis.cli, "INFO", "stats")
-        return len(self._main_host.asked), stats["total_commands_processed"]
+    async def _counts(self) -> Counts:
+        stats = await asyncio.to_thread(self._redis.cli, "INFO", "commandstats")
+        cpu = await asyncio.to_thread(self._redis.cli, "INFO", "cpu")
+        return Counts(
+            time.monotonic(),
+            len(self._main_host.asked),
+            sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in _REQUESTS),
+            1000 * (cpu["used_cpu_user"] + cpu["used_cpu_sys"]),
+        )
 
 
 @asynccontextmanager
