@@ -342,7 +342,6 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         if self._stalled_at is None or taken != self._taken:
             self._stalled_at, self._taken = now, taken
         elif now - self._stalled_at >= self._settings.send_timeout:
-            self._reset()
             self.close("stalled")
 
     # --- bytes ----------------------------------------------------------------------------------
