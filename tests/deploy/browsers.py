@@ -124,6 +124,9 @@ class Browser:
             tab.take(event.data)
         elif isinstance(event, StreamEnded):
             self._ended(tab, event.stream_id, "complete")
+        elif isinstance(event, StreamReset) and event.error_code == ErrorCodes.REFUSED_STREAM:
+            # Nobody has looked at the request, so a browser repeats it unasked: RFC 9113, 8.7.
+            self._later(0.1, self._open.pop(event.stream_id))
         elif isinstance(event, StreamReset):
             self._ended(tab, event.stream_id, f"reset {ErrorCodes(event.error_code).name}")
 
@@ -131,16 +134,19 @@ class Browser:
         del self._open[stream]
         tab.ends[how] += 1
         if tab.refused is None:
-            http = self._http
-            asyncio.get_running_loop().call_later(
-                tab.retry, lambda: self._request(tab) if http is self._http else None
-            )
+            self._later(tab.retry, tab)
+
+    def _later(self, seconds: float, tab: Tab) -> None:
+        http, loop = self._http, asyncio.get_running_loop()
+        loop.call_later(seconds, lambda: self._request(tab) if http is self._http else None)
 
     def _request(self, tab: Tab) -> None:
         try:
             stream = self._http.get_next_available_stream_id()
             self._http.send_headers(stream, tab.headers(), end_stream=True)
-        except ProtocolError:  # the connection is at its end, and the tab will be on the next one
+        except ProtocolError:  # the proxy has said that it takes no more on this connection
+            if not self._open:
+                self._writer.close()
             return
         self._open[stream] = tab
         self._flush()
