@@ -5,6 +5,7 @@ that exists. Both put the parts together here, and start and stop them in the or
 """
 
 import asyncio
+import logging
 import random
 import resource
 from functools import partial
@@ -42,6 +43,8 @@ from aionotify.web.metrics import snapshot
 from aionotify.web.middlewares import answering
 from aionotify.web.routes import admin_routes, public_routes
 from aionotify.web.services import SERVICES, Services
+
+_log = logging.getLogger("aionotify.app")
 
 _DESCRIPTORS_KEPT: Final = 256  # for Redis, the main host, requests that are no streams
 _DRAIN_STEP: Final = 0.05  # seconds between the batches of streams that are ended
@@ -119,7 +122,10 @@ class Instance:
 
     async def shut_down(self, app: web.Application) -> None:
         """End the streams: aiohttp would wait for their handlers, twice its shutdown_timeout."""
-        await self.drain(self._config.server.drain)
+        try:
+            await self.drain(self._config.server.drain)
+        except TimeoutError:  # no reason to keep the application from what else it has to do
+            _log.warning("not every stream ended in time")
 
     async def drain(self, seconds: float) -> None:
         """Take no new streams, and end the open ones spread over `seconds`."""
@@ -152,6 +158,8 @@ class Instance:
 
     def install(self, app: web.Application, *, admin: bool) -> None:
         """Add routes and hooks to `app`."""
+        if INSTANCE in app:
+            raise RuntimeError("aionotify is set up in here already; a second one needs a prefix")
         app[INSTANCE] = self
         app[SERVICES] = self.services
         app.add_routes(public_routes(self.services))
@@ -207,6 +215,7 @@ def setup(
 
     Raises:
         ConfigError: what `config` names cannot be used.
+        RuntimeError: there is an instance in `app` already, and no `prefix` for this one.
     """
     instance = Instance(config or Config(), authenticator)
     target = web.Application() if prefix else app
