@@ -43,7 +43,7 @@ RUNNER_OPTIONS: dict[str, Any] = {
 # else, and when it is out of file descriptors, too.
 _ACCEPTED_AT_ONCE = 128
 
-_STATUS_EVERY = 5.0  # seconds; it is read by people
+_STATUS_EVERY = 2.0  # seconds; it is read by people
 _HANDSHAKE = 0.1  # seconds from a connection to its request
 _GRACE = 1.0  # seconds that draining may take beyond what it was given
 _CLEANUP = 5.0  # seconds for what the application closes at the end
