@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import platform
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,10 +84,11 @@ async def _run(arguments: argparse.Namespace, options: Options, console: Console
                 def step(text: str, name: str = name) -> None:
                     progress.update(task, description=f"{name}: {text}")
 
+                began = time.monotonic()
                 async with lab(options, step) as laboratory:
                     result = await SCENARIOS[name](laboratory)
                 results.append(result)
-                progress.console.print(_table(result))
+                progress.console.print(_table(result), f"{time.monotonic() - began:.0f} s\n")
                 if arguments.plots is not None:
                     _plot(result, arguments.plots)
                 progress.advance(task)

@@ -52,7 +52,7 @@ class Child:
         """
         self._writer.write(msgspec.json.encode([command, arguments]) + b"\n")
         await self._writer.drain()
-        line = await self._reader.readline()
+        line = await _line(self._reader)
         if not line:
             raise ChildFailed("the process has ended")
         reply = msgspec.json.decode(line)

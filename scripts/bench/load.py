@@ -67,9 +67,9 @@ class _Client(asyncio.Protocol):
             return
         # The head has come; what may be behind it is what a stream begins with, or catch-up.
         if data.startswith(b"HTTP/1.1 200 "):
-            self.opened.set_result(None)
             self.heard.append((time.monotonic_ns(), self, data))
-        else:
+            self.opened.set_result(None)
+        elif not self.opened.done():
             self.opened.set_exception(ConnectionError(data[:500].decode(errors="replace")))
         self.opened = None
 

@@ -5,8 +5,6 @@ Times are Redis' own, from ``INFO commandstats``.
 
 from typing import Final
 
-from redis.asyncio import Redis
-
 from aionotify import Publisher
 from aionotify.broker.names import Names
 from aionotify.broker.publisher import Published
@@ -65,32 +63,35 @@ async def _reads(lab: Lab, result: Result, length: int) -> None:
     for some in _RETURNED:
         after = positions[-some - 1] if some < length else positions[0] - 1
         script = "EVALSHA", sha, 1, _KEY, after, *_PAGE
-        result.add(f"{some} of {length:,}, list: read.lua", await _time_of(redis, script), "µs")
+        result.add(f"{some} of {length:,}, list: read.lua", await _time_of(lab, script), "µs")
         bare = "LRANGE", _KEY, -some, -1
-        result.add(f"{some} of {length:,}, list: LRANGE", await _time_of(redis, bare), "µs")
+        result.add(f"{some} of {length:,}, list: LRANGE", await _time_of(lab, bare), "µs")
     await redis.flushall()
     ids = await _fill_stream(lab, length)
     for some in _RETURNED:
         start = b"(" + ids[-some - 1] if some < length else "-"
-        cost = await _time_of(redis, ("XRANGE", _KEY, start, "+", "COUNT", 100))
+        cost = await _time_of(lab, ("XRANGE", _KEY, start, "+", "COUNT", 100))
         result.add(f"{some} of {length:,}, stream: XRANGE", cost, "µs", plotted=False)
     await redis.flushall()
     await _fill_zset(lab, length)
     for some in _RETURNED:
         command = "ZRANGEBYSCORE", _KEY, length - some, "+inf", "LIMIT", 0, 100
-        cost = await _time_of(redis, command)
+        cost = await _time_of(lab, command)
         result.add(f"{some} of {length:,}, zset: ZRANGEBYSCORE", cost, "µs", plotted=False)
 
 
-async def _time_of(redis: Redis, command: Command) -> float:
-    """Microseconds that one call takes in Redis."""
-    await redis.config_resetstat()
-    async with redis.pipeline(transaction=False) as pipeline:
-        for _ in range(_READS):
-            pipeline.execute_command(*command)
-        await pipeline.execute()
-    stats = await redis.info("commandstats")
-    return float(stats[f"cmdstat_{str(command[0]).lower()}"]["usec_per_call"])
+async def _time_of(lab: Lab, command: Command) -> list[float]:
+    """Microseconds that one call takes in Redis, in each of several rounds."""
+    samples = []
+    for _ in range(lab.options.rounds):
+        await lab.redis.config_resetstat()
+        async with lab.redis.pipeline(transaction=False) as pipeline:
+            for _ in range(_READS):
+                pipeline.execute_command(*command)
+            await pipeline.execute()
+        stats = await lab.redis.info("commandstats")
+        samples.append(float(stats[f"cmdstat_{str(command[0]).lower()}"]["usec_per_call"]))
+    return samples
 
 
 async def _fill_list(lab: Lab, count: int) -> list[int]:
