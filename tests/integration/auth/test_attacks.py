@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.embedded import embedded
 from tests.harness import NotifyServer, RedisServer, SSEClient
 from tests.integration.auth.conftest import HostProcess
 from tests.integration.auth.knocking import knock
@@ -237,6 +238,18 @@ async def test_a_body_that_is_not_what_it_says_is_the_senders_fault(server: Noti
         assert (await send(server, head.replace(KEY.encode(), BAD.encode() * 2)))[0] == 401
 
 
+async def test_a_body_that_does_not_unpack_is_not_our_failure(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In an application of somebody's, whose server unpacks bodies."""
+    admin = {"publish_keys": [KEY]}
+    async with embedded(redis_server.url, admin=admin) as (url, _):
+        headers = {"Content-Encoding": "gzip"}
+        answer = await ask(url, "/publish", "POST", token=KEY, headers=headers, data=BODY.encode())
+        assert (answer.status, answer.code) == (400, "bad_request")
+    assert not [record for record in caplog.records if record.name.startswith("aionotify")]
+
+
 async def test_secrets_in_requests_that_are_honest_are_not_logged_either(
     server: NotifyServer, main_host: HostProcess
 ) -> None:
@@ -262,7 +275,8 @@ async def test_a_user_is_never_taken_for_another_or_for_a_name_of_ours(
     serve: Serve, main_host: HostProcess, redis_server: RedisServer
 ) -> None:
     """Names that look like our keys, with what one of them got lying in the inbox of none other."""
-    names = ["a", "a}:inbox", "{a}", "a}:id:k", "{a", "a%7D:inbox", "a:inbox", "control", "%", "**"]
+    names = ["a", "a}:inbox", "{a}", "a}:id:", "{a", "a%7D:id:", "a:inbox", "control", "%", "**"]
+    keys = ("k", "inbox", "}:inbox", "a}:id:k")
     main_host.be(answers={f"t{n}": {"user_id": name} for n, name in enumerate(names)})
     server = await serve({"admin.publish_keys": [KEY]})
     clients = [SSEClient(f"{server.url}/notify", token=f"t{n}") for n in range(len(names))]
@@ -270,7 +284,7 @@ async def test_a_user_is_never_taken_for_another_or_for_a_name_of_ours(
         await client.connect()
         await client.wait_events(1)
         await client.close()
-    for key in ("k", "inbox", "}", "a}:id:k"):
+    for key in keys:
         for name in names:
             event = json.dumps({"recipient_id": name, "id": key, "data": key}).encode()
             assert (await ask(server, "/publish", "POST", token=KEY, data=event)).status == 202
@@ -278,9 +292,8 @@ async def test_a_user_is_never_taken_for_another_or_for_a_name_of_ours(
         await client.reconnect()
         got = await received(client, 4)
         assert [(event["recipient_id"], event["data"]) for event in got] == [
-            (name, key) for key in ("k", "inbox", "}", "a}:id:k")
+            (name, key) for key in keys
         ]
         await client.close()
         assert len(messages(client)) == 4
-    inboxes = redis_server.cli("KEYS", "*}:inbox")
-    assert len(inboxes) == len(names)
+    assert len(redis_server.cli("KEYS", "*{*")) == len(names) * (1 + len(keys))
