@@ -1,15 +1,19 @@
-"""A node in this process, to look into, for the interleavings that are too rare to wait for."""
+"""Scenes of real servers, and nodes in this process to look into."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from tests.chaos.inside import InsideNode
+from tests.chaos.scene import Scene
 from tests.harness import RedisServer
 
 Start = Callable[..., Awaitable[InsideNode]]
+Play = Callable[..., Scene]
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -26,3 +30,9 @@ async def start(redis_server: RedisServer) -> AsyncIterator[Start]:
             return await running.enter_async_context(InsideNode(redis_server, inbox))
 
         yield start
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    """Make a scene to enter; keywords are those of `Scene`."""
+    return partial(Scene, tmp_path)

@@ -1,0 +1,153 @@
+"""Publishes at speed and does not give up: each event until it is known to be stored."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib import resources
+from random import Random
+from typing import Any
+
+import aiohttp
+import msgspec
+from redis.asyncio import Redis
+
+from aionotify import Published, Publisher
+from tests.chaos.ledger import Ledger
+from tests.chaos.world import KEY, World
+
+Events = Sequence[Mapping[str, Any]]
+Way = Callable[[Events], Awaitable[list[bool]]]
+"""Publishes some events; says of each whether it is known to be stored."""
+
+
+class Producer:
+    """One application that publishes.
+
+    Attributes:
+        attempts, failures: events that it tried to publish, and those that failed.
+        unheard: events whose message pub/sub lost.
+
+    Args:
+        recipients: each gets events of its own.
+        rate: events a second, over all of them.
+        silently: share of events whose message pub/sub loses.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        ledger: Ledger,
+        recipients: Sequence[str],
+        random: Random,
+        *,
+        rate: float = 500,
+        size: int = 100,
+        silently: float = 0,
+    ) -> None:
+        self._world = world
+        self._ledger = ledger
+        self._recipients = recipients
+        self._random = random
+        self._interval = min(len(recipients), 50) / rate
+        self._padding = "x" * size
+        self._silently = silently
+        self._turn = asyncio.Lock()
+        self._limits = (world.inbox.max_events, world.inbox.retention, world.inbox.idempotency)
+        self._append = resources.files("aionotify.broker").joinpath("append.lua").read_text()
+        self.attempts = 0
+        self.failures = 0
+        self.unheard = 0
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        async with (
+            Publisher(self._world.redis.url, inbox=self._world.inbox) as publisher,
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session,
+        ):
+            self._publisher, self._session = publisher, session
+            while True:
+                async with self._turn:
+                    count = min(len(self._recipients), 50)
+                    await self.round(self._random.sample(self._recipients, count))
+                await asyncio.sleep(self._random.uniform(0, 2 * self._interval))
+
+    async def pause(self) -> None:
+        """Return when nothing is under way; publish nothing by itself until `resume`."""
+        await self._turn.acquire()
+
+    def resume(self) -> None:
+        self._turn.release()
+
+    async def round(self, recipients: Sequence[str]) -> None:
+        """Publish one event to each of `recipients`, some as lists; return when all are stored."""
+        left = [self._event(ids) for ids in self._groups(recipients)]
+        while left:
+            self.attempts += len(left)
+            stored = await self._way()(left)
+            self.failures += stored.count(False)
+            for event in (
+                event for event, is_stored in zip(left, stored, strict=True) if is_stored
+            ):
+                self._ledger.stored.update(event["n"].keys())
+            left = [event for event, is_stored in zip(left, stored, strict=True) if not is_stored]
+            if left:
+                await asyncio.sleep(0.05)
+
+    def _groups(self, recipients: Sequence[str]) -> list[list[str]]:
+        """Most recipients alone, some together; everyone always alone."""
+        groups: list[list[str]] = [[]]
+        for recipient in recipients:
+            if recipient == "*":
+                groups.insert(0, [recipient])
+            else:
+                groups[-1].append(recipient)
+                if self._random.random() < 0.9:
+                    groups.append([])
+        return [group for group in groups if group]
+
+    def _event(self, ids: Sequence[str]) -> Mapping[str, Any]:
+        numbers = {id: self._ledger.begin(id) for id in ids}
+        return {
+            "recipient_id": ids[0] if len(ids) == 1 else ids,
+            "id": "-".join(f"{id}:{number}" for id, number in list(numbers.items())[:8]),
+            "n": numbers,
+            "x": self._padding,
+        }
+
+    def _way(self) -> Way:
+        if self._random.random() < self._silently:
+            return self._unheard
+        return self._random.choice((self._directly, self._over_http))
+
+    async def _directly(self, events: Events) -> list[bool]:
+        results = await self._publisher.publish_many(events)
+        return [isinstance(result, Published) for result in results]
+
+    async def _over_http(self, events: Events) -> list[bool]:
+        url = f"{self._random.choice(self._world.nodes).url}/publish"
+        timeout = aiohttp.ClientTimeout(total=5)
+        try:
+            async with self._session.post(url, json=events, timeout=timeout) as answer:
+                body = await answer.json()
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return [False] * len(events)
+        results = body if answer.status == 202 else body["error"]["results"]
+        return ["id" in result for result in results]
+
+    async def _unheard(self, events: Events) -> list[bool]:
+        """Store events without a message that anybody hears."""
+        stored = []
+        async with Redis(port=self._world.redis.port, protocol=2) as client:
+            for event in events:
+                ids = event["recipient_id"]
+                if isinstance(ids, list):
+                    stored.append((await self._directly([event]))[0])
+                    continue
+                keys = (f"aionotify:{{{ids}}}:inbox", f"aionotify:{{{ids}}}:id:{event['id']}")
+                args = ("nowhere", msgspec.json.encode(event), *self._limits, "PUBLISH")
+                try:
+                    await client.eval(self._append, 2, *keys, *args)
+                    stored.append(True)
+                    self.unheard += 1
+                except Exception:  # noqa: BLE001 - whatever it is, the event is tried again
+                    stored.append(False)
+        return stored
