@@ -137,7 +137,7 @@ def test_a_receiver_gets_the_event_as_published_but_for_the_other_recipients(
 
 @pytest.mark.parametrize("parser", PARSERS)
 @given(message=messages(), cut=st.lists(st.integers(min_value=1, max_value=40), max_size=8))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_every_parser_reads_the_same_from_a_frame(
     parser: Parser, message: tuple[bytes, dict[str, Any]], cut: list[int]
 ) -> None:
@@ -320,9 +320,9 @@ def test_nesting_has_one_limit_wherever_it_is_checked(brackets: str, recipient: 
     def called(frames: int, levels: int) -> object:
         return called(frames - 1, levels) if frames else decode(nested(levels))
 
-    for frames in (0, 100, 300):
+    for frames in (0, 300):
         assert called(frames, MAX_DEPTH - 1)
-        for levels in (MAX_DEPTH, *range(600, 1010), 10_000):
+        for levels in (MAX_DEPTH, 600, *range(900, 1005, 3), 10_000):
             with pytest.raises(InvalidEvent, match="nested") as caught:
                 called(frames, levels)
             assert list(caught.value.fields) == ["body"]
@@ -335,14 +335,14 @@ def test_brackets_in_text_are_not_nesting() -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_any_bytes_are_an_event_or_invalid(message: bytes) -> None:
     if event_or_none(message):
         assert isinstance(exact(message), dict)
 
 
 @given(messages(), st.data())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_a_damaged_event_is_still_an_event_or_invalid(
     message: tuple[bytes, dict[str, Any]], data: st.DataObject
 ) -> None:

@@ -370,7 +370,7 @@ async def play(choices: list[int]) -> None:
 
 # Without shrinking, which would take minutes: what it finds is a list of steps to be replayed.
 @given(st.lists(st.integers(0, 255), min_size=60, max_size=240))
-@settings(max_examples=250, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=150, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_no_event_is_lost_repeated_or_out_of_order(choices: list[int]) -> None:
     asyncio.run(play(choices))
 

@@ -90,7 +90,7 @@ async def delivers(redis: RedisServer, clients: list[SSEClient], timeout: float)
 async def test_streams_outlive_an_outage_and_go_on_soon_after_it(
     serve: Serve, own_redis: RedisServer, proxy: TcpProxy, fault: str
 ) -> None:
-    server = await serve({"redis.url": proxy.url, "stream.heartbeat": 0.5})
+    server = await serve({"redis.url": proxy.url, "stream.heartbeat": 0.3})
     outage = Outage(fault, own_redis, proxy)
     clients = [stream(server, str(n)) for n in range(5)]
     for client in clients:
