@@ -230,6 +230,32 @@ async def test_an_authenticator_is_started_and_closed_with_the_application(
     assert life == ["start", "close"]
 
 
+@pytest.mark.parametrize("user_id", ["*", "", "a\nb", "\ud800", None, "x" * 257])
+async def test_an_authenticator_cannot_make_anybody_everybody(
+    redis_server: RedisServer, user_id: Any
+) -> None:
+    """Or somebody whose events nobody could publish."""
+
+    class Careless:
+        async def authenticate(self, request: web.Request) -> aionotify.Identity:
+            own = request.headers.get("X-User")
+            return aionotify.Identity(own if own is not None else user_id)
+
+    app = web.Application()
+    aionotify.setup(app, config(redis_server.url), authenticator=Careless())
+    async with served(app) as url:
+        answer = await ask(url)
+        assert (answer.status, answer.code) == (502, "auth_failed")
+        assert len(app[SERVICES].hub) == 0
+        async with SSEClient(f"{url}/notify", headers={"X-User": "42"}) as client:
+            publish(redis_server, {"recipient_id": "*"})
+            await received(client, 1)
+
+
+def test_a_number_is_as_good_as_its_digits() -> None:
+    assert aionotify.Identity(42) == aionotify.Identity("42")  # type: ignore[arg-type]
+
+
 async def test_a_stream_that_does_not_end_keeps_the_application_from_nothing(
     redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
