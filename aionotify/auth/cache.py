@@ -1,7 +1,6 @@
 """A dict of bounded size that forgets what was not used for the longest time."""
 
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -28,18 +27,14 @@ class BoundedCache(Generic[K, V]):
             self._entries.move_to_end(key)
         return value
 
-    def put(self, key: K, value: V) -> None:
-        """Keep `value` under `key`."""
+    def put(self, key: K, value: V) -> V | None:
+        """Keep `value` under `key`; return the one that was dropped for it."""
         self._entries[key] = value
         self._entries.move_to_end(key)
         if len(self._entries) > self._size:
-            self._entries.popitem(last=False)
+            return self._entries.popitem(last=False)[1]
+        return None
 
     def drop(self, key: K) -> None:
         """Forget `key`, if it is there."""
         self._entries.pop(key, None)
-
-    def drop_where(self, unwanted: Callable[[V], bool]) -> None:
-        """Forget every value for which `unwanted` is true; takes time in proportion to all."""
-        for key in [key for key, value in self._entries.items() if unwanted(value)]:
-            del self._entries[key]

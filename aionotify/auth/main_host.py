@@ -17,6 +17,7 @@ from hashlib import blake2b
 from aionotify.auth.bearer import BearerAuthenticator
 from aionotify.auth.breaker import Breaker
 from aionotify.auth.cache import BoundedCache
+from aionotify.auth.forgotten import Forgotten
 from aionotify.auth.identity import Identity
 from aionotify.auth.main_host_client import Accepted, Denied, MainHostClient
 from aionotify.auth.outage import OutageLog
@@ -27,7 +28,7 @@ from aionotify.errors import AuthUnavailable, InvalidToken
 
 MAX_KNOWN = 100_000  # tokens; more than a process can hold streams for, about 50 MB when full
 MAX_REFUSED = 10_000  # tokens; apart from the known, so that a flood of bad ones pushes out none
-MAX_FORGOTTEN = 10_000  # users; those whose rights changed while a question was on its way
+MAX_FORGOTTEN = 10_000  # users; after so many others, what is known from before is asked again
 MAX_WAITING = 10_000  # questions; a reconnect storm is fewer, a flood of made-up tokens is not
 PATIENCE = 10  # timeouts that a question may wait for its turn, before it is put
 SHARED = 5.0  # seconds in which one fresh answer serves all streams of a token
@@ -37,9 +38,13 @@ _log = logging.getLogger("aionotify.auth")
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A user that the main host has named; times are in seconds of our clock."""
+    """A user that the main host has named.
+
+    Times are in seconds of our clock; `asked` is `Forgotten.now` of before the question.
+    """
 
     identity: Identity
+    asked: int
     answered: float
     until: float
 
@@ -76,8 +81,7 @@ class MainHostAuthenticator(BearerAuthenticator):
         self._hash_key = secrets.token_bytes(32)
         self._known = BoundedCache[bytes, _Known](MAX_KNOWN)
         self._refused = BoundedCache[bytes, float](MAX_REFUSED)
-        self._forgotten = BoundedCache[str, int](MAX_FORGOTTEN)  # by user, the how manieth
-        self._forgets = 0
+        self._forgotten = Forgotten(MAX_FORGOTTEN)
         self._client = MainHostClient(config)
         self._flights = SingleFlight[Accepted | Denied]("aionotify-main-host")
         self._slots = asyncio.Semaphore(config.max_concurrency)
@@ -91,9 +95,7 @@ class MainHostAuthenticator(BearerAuthenticator):
 
     def forget(self, user_id: str) -> None:
         """Ask again about every token of `user_id`, instead of answering from memory."""
-        self._known.drop_where(lambda known: known.identity.user_id == user_id)
-        self._forgets += 1
-        self._forgotten.put(user_id, self._forgets)
+        self._forgotten.add(user_id)
 
     async def identify(self, token: str, *, fresh: bool = False) -> Identity:
         """Return the owner of `token`.
@@ -105,7 +107,7 @@ class MainHostAuthenticator(BearerAuthenticator):
         """
         key = blake2b(token.encode(), key=self._hash_key, digest_size=16).digest()
         ttl = self._config.cache_ttl
-        known, now = self._known.get(key), self._clock()
+        known, now = self._recall(key), self._clock()
         if known is not None and known.is_within(min(ttl, SHARED) if fresh else ttl, now):
             self.stats.cache_accepted += 1
             return known.identity
@@ -119,13 +121,13 @@ class MainHostAuthenticator(BearerAuthenticator):
                 raise AuthUnavailable("aionotify is stopping", retry_after=_jittered(1.0)) from None
             if not isinstance(answer, Accepted):
                 break
-            if self._known.get(key) is not None:
+            if self._recall(key) is not None:
                 return answer.identity
             # The user was forgotten meanwhile; what was said before that does not count.
         if answer.error is InvalidToken:
             raise InvalidToken(answer.message)
         if not fresh:
-            known = self._known.get(key)
+            known = self._recall(key)
             if known and known.is_within(self._config.stale_if_error, self._clock()):
                 self.stats.stale_accepted += 1
                 return known.identity
@@ -142,11 +144,11 @@ class MainHostAuthenticator(BearerAuthenticator):
         try:
             if not self._breaker.admit():  # it may have opened while we waited
                 return self._spare()
-            forgets = self._forgets
+            asked = self._forgotten.now
             answer = await self._exchange(token)
         finally:
             self._slots.release()
-        self._remember(key, answer, forgets)
+        self._remember(key, answer, asked)
         return answer
 
     def _spare(self) -> Denied:
@@ -165,13 +167,17 @@ class MainHostAuthenticator(BearerAuthenticator):
             self.stats.main_host_seconds += time.perf_counter() - started
         return answer
 
-    def _remember(self, key: bytes, answer: Accepted | Denied, forgets: int) -> None:
-        """Keep `answer`, unless its user was forgotten after the first `forgets`."""
+    def _recall(self, key: bytes) -> _Known | None:
+        known = self._known.get(key)
+        if known is None or self._forgotten.since(known.asked, known.identity.user_id):
+            return None
+        return known
+
+    def _remember(self, key: bytes, answer: Accepted | Denied, asked: int) -> None:
         now = self._clock()
         if isinstance(answer, Accepted):
             self.stats.main_host_accepted += 1
-            if (self._forgotten.get(answer.identity.user_id) or 0) <= forgets:
-                self._known.put(key, _Known(answer.identity, now, now + answer.lifetime))
+            self._known.put(key, _Known(answer.identity, asked, now, now + answer.lifetime))
         elif answer.error is InvalidToken:
             self.stats.main_host_refused += 1
             self._known.drop(key)

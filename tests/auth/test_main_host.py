@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 import pytest
@@ -563,6 +564,21 @@ async def test_a_user_who_was_forgotten_is_remembered_again(
     for _ in range(3):
         assert await authenticator.authenticate(bearer("alice-token")) == Identity("alice")
     assert len(host.asked) == 1
+
+
+async def test_forgetting_one_costs_nothing_however_many_are_known(
+    asking: Asking,
+) -> None:
+    """Somebody may do it whenever anybody signs out."""
+    authenticator = asking(cache_ttl=600)
+    await authenticator.authenticate(bearer("alice-token"))
+    (known,) = authenticator._known._entries.values()
+    for number in range(100_000):
+        authenticator._known.put(number.to_bytes(16, "big"), known)
+    started = time.perf_counter()
+    for number in range(1000):
+        authenticator.forget(str(number))
+    assert time.perf_counter() - started < 0.5
 
 
 async def test_every_outcome_is_counted_where_it_came_from(
