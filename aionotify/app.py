@@ -171,6 +171,8 @@ class Instance:
 
 
 INSTANCE: Final = web.AppKey("aionotify.instance", Instance)
+INSTANCES: Final = web.AppKey("aionotify.instances", list[Instance])
+"""All that were set up in an application, under whatever prefix."""
 
 
 def create_app(config: Config, authenticator: Authenticator | None = None) -> web.Application:
@@ -185,6 +187,7 @@ def create_app(config: Config, authenticator: Authenticator | None = None) -> we
     instance = Instance(config, authenticator)
     app = web.Application(middlewares=[answering(instance.services)])
     instance.install(app, admin=config.admin.port is None)
+    app[INSTANCES] = [instance]
     return app
 
 
@@ -222,6 +225,7 @@ def setup(
     instance.install(target, admin=True)
     if prefix:
         app.add_subapp(prefix, target)
+    app[INSTANCES] = [*app.get(INSTANCES, ()), instance]
 
 
 async def join(app: web.Application, place: Place) -> None:
@@ -244,10 +248,16 @@ def status(app: web.Application) -> str:
 async def drain(app: web.Application, seconds: float) -> None:
     """Prepare `app` for its end: not ready any more, and every stream ended within `seconds`.
 
+    Args:
+        app: what `create_app` returned, or `setup` was given, with or without a prefix.
+
     Raises:
+        RuntimeError: neither was the case.
         TimeoutError: some streams did not end.
     """
-    await app[INSTANCE].drain(seconds)
+    if INSTANCES not in app:
+        raise RuntimeError("call aionotify.setup(app, config) first: there is nothing to drain")
+    await asyncio.gather(*(instance.drain(seconds) for instance in app[INSTANCES]))
 
 
 def _authenticator(config: Config, stats: AuthStats) -> Authenticator:

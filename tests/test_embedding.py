@@ -288,15 +288,24 @@ async def test_a_stream_that_does_not_end_keeps_the_application_from_nothing(
     assert connections(redis_server) == 0
 
 
-async def test_it_can_be_drained_before_the_application_ends(redis_server: RedisServer) -> None:
+@pytest.mark.parametrize("prefix", ["", "/push"])
+async def test_it_can_be_drained_before_the_application_ends(
+    redis_server: RedisServer, prefix: str
+) -> None:
     app = web.Application()
-    aionotify.setup(app, config(redis_server.url), authenticator=TokenIsUser())
-    async with served(app) as url, stream(url, "42") as client:
+    settings = config(redis_server.url)
+    aionotify.setup(app, settings, prefix=prefix, authenticator=TokenIsUser())
+    async with served(app) as url, stream(url + prefix, "42") as client:
         await client.wait_events(1)
         await aionotify.drain(app, 0.5)
         assert await client.wait_end() == "complete"
-        assert (await ask(url, "/readyz")).status == 503
-        assert (await ask(url, token="token-42")).code == "node_full"
+        assert (await ask(url + prefix, "/readyz")).status == 503
+        assert (await ask(url + prefix, token="token-42")).code == "node_full"
+
+
+async def test_draining_what_was_never_set_up_says_which_call_is_missing() -> None:
+    with pytest.raises(RuntimeError, match="setup"):
+        await aionotify.drain(web.Application(), 0)
 
 
 async def test_it_runs_in_aiohttps_own_test_server(redis_server: RedisServer) -> None:
