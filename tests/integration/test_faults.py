@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 
@@ -12,7 +13,6 @@ from tests.integration.conftest import Serve
 from tests.integration.talk import (
     ask,
     cpu_seconds,
-    messages,
     metric,
     publish,
     received,
@@ -74,14 +74,12 @@ async def not_ready(server: NotifyServer) -> str:
 
 
 async def delivers(redis: RedisServer, clients: list[SSEClient], timeout: float) -> None:
-    """Return when an event that is published reaches each of `clients`."""
-    seen = [len(messages(client)) for client in clients]
+    """Return when an event that is published from now on reaches each of `clients`."""
+    mark = uuid4().hex
 
     def arrived() -> bool:
-        publish(redis, {"recipient_id": "*"})
-        return all(
-            len(messages(client)) > before for client, before in zip(clients, seen, strict=True)
-        )
+        publish(redis, {"recipient_id": "*", "mark": mark})
+        return all(any(mark in event.data for event in client.events) for client in clients)
 
     await eventually(arrived, timeout=timeout, interval=0.05)
 

@@ -57,18 +57,18 @@ async def test_readers_that_stall_cost_bounded_memory_and_delay_nobody(
         burst(redis_server, 20, 1000)  # whatever is allocated once
         await received(reader, 20)
         before = resident_bytes(server.pid)
-        for round in range(1, 41):  # 20 MB to each, were they to take it
-            burst(redis_server, 10, 50_000)
-            await received(reader, 20 + 10 * round)  # or it would be too slow itself
+        for round in range(1, 121):  # 12 MB to each, were they to take it
+            burst(redis_server, 2, 50_000)
+            await received(reader, 20 + 2 * round)  # or it would be too slow itself
         # Nothing was kept from the one who reads, and of the others nobody holds up anybody.
         numbers = [json.loads(event.data)["n"] for event in messages(reader)[20:]]
-        assert numbers == list(range(10)) * 40
+        assert numbers == [0, 1] * 120
         assert resident_bytes(server.pid) - before < 40 * 65_536 + 30 * MIB
         held = [size for state, size in sockets(server) if state == ESTABLISHED and size]
         assert len(held) >= 40
         assert max(held) < 300_000  # in the kernel, where it would be 4 MB
         assert await metric(server, "aionotify_buffered_bytes") < 41 * 2 * 65_536
-        assert await metric(server, "aionotify_events_dropped_total", reason="socket_full") > 10_000
+        assert await metric(server, "aionotify_events_dropped_total", reason="socket_full") > 5_000
         await stack.aclose()
         await eventually(lambda: _streams(server, 1))
 
@@ -105,11 +105,11 @@ async def test_a_reader_that_takes_nothing_is_reset_after_the_send_timeout(
     async with stream(server, "42", receive_buffer=4096) as stalled, stream(server, "7") as reader:
         await stalled.wait_events(1)
         stalled.stall()
-        for round in range(1, 7):
-            burst(redis_server, 5, 50_000)
-            await received(reader, 5 * round)
+        for round in range(1, 31):
+            burst(redis_server, 1, 50_000)
+            await received(reader, round)
         assert await metric(server, "aionotify_streams") == 2
-        await eventually(lambda: _streams(server, 1), timeout=5)
+        await eventually(lambda: _streams(server, 1), timeout=10)
         # Not closed politely: the kernel would go on trying to hand over what is left, for minutes.
         assert [state for state, _ in sockets(server) if state in (FIN_WAIT, LAST_ACK)] == []
         stalled.flow()
@@ -121,7 +121,7 @@ async def test_a_reader_that_takes_nothing_is_reset_after_the_send_timeout(
     ended = next(fields for fields in closed if fields["user"] == "42")
     # By our own clock, or the kernel's (TCP_USER_TIMEOUT): whichever is first.
     assert ended["reason"] in ("stalled", "gone")
-    assert 1 <= ended["seconds"] < 5
+    assert 1 <= ended["seconds"] < 15
 
 
 async def test_a_reader_that_is_slow_but_reads_is_not_cut_off(
