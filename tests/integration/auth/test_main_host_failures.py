@@ -6,8 +6,6 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-import pytest
-
 from tests.harness import NotifyServer, SSEClient, eventually
 from tests.integration.auth.conftest import HostProcess
 from tests.integration.auth.knocking import knock
@@ -137,16 +135,14 @@ async def test_those_who_are_known_come_back_while_it_is_down_but_not_for_ever(
         assert client.end is None  # it is not about streams that are open
 
 
-@pytest.mark.parametrize("refusal", ["401 Unauthorized", "403 Forbidden"])
-async def test_a_refusal_is_401_with_a_challenge(
-    serve: Serve, main_host: HostProcess, refusal: str
-) -> None:
+async def test_a_refusal_is_401_with_a_challenge(serve: Serve, main_host: HostProcess) -> None:
     server = await serve()
-    main_host.be(raw=answer('{"user_id": "42"}', refusal))
-    reply = await knock(server, "token-42")
-    assert (reply.status, reply.code) == (401, "invalid_token")
-    assert reply.headers["www-authenticate"] == "Bearer"
-    assert "retry-after" not in reply.headers
+    for number, refusal in enumerate(("401 Unauthorized", "403 Forbidden")):
+        main_host.be(raw=answer('{"user_id": "42"}', refusal))
+        reply = await knock(server, f"token-{number}")
+        assert (reply.status, reply.code) == (401, "invalid_token")
+        assert reply.headers["www-authenticate"] == "Bearer"
+        assert "retry-after" not in reply.headers
 
 
 async def test_who_was_refused_does_not_come_back_while_it_is_down(

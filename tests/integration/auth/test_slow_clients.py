@@ -156,19 +156,19 @@ async def test_what_is_sent_behind_a_stream_takes_no_memory(serve: Serve) -> Non
     writer.close()
 
 
-@pytest.mark.parametrize("path", ["/notify/ticket", "/publish"])
-async def test_a_compressed_body_is_not_unpacked(serve: Serve, path: str) -> None:
+async def test_a_compressed_body_is_not_unpacked(serve: Serve) -> None:
     """A megabyte of it can be a gigabyte, with which an event loop is busy for seconds."""
     server = await serve({"admin.publish_keys": [KEY]})
     before = cpu_seconds(server.pid)
     headers = {"Content-Encoding": "gzip", "Authorization": f"Bearer {KEY}"}
     async with aiohttp.ClientSession() as session:
-        sent = session.post(server.url + path, data=io.BytesIO(bomb()), headers=headers)
-        async with sent as response:
-            assert response.status in (400, 401)
+        for path in ("/notify/ticket", "/publish"):
+            sent = session.post(server.url + path, data=io.BytesIO(bomb()), headers=headers)
+            async with sent as response:
+                assert response.status in (400, 401)
         async with session.get(server.url + "/healthz") as response:
             assert response.status == 200
-    assert cpu_seconds(server.pid) - before < 0.3
+    assert cpu_seconds(server.pid) - before < 0.5
 
 
 def bomb() -> bytes:
