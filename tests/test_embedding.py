@@ -261,12 +261,12 @@ async def test_a_stream_that_does_not_end_keeps_the_application_from_nothing(
 ) -> None:
     """What it has to do at its own end is done all the same."""
     ended: list[str] = []
-    held = asyncio.Event()
+    held, release = asyncio.Event(), asyncio.Event()
 
     async def hold(request: web.Request, response: web.StreamResponse) -> None:
         if request.path == "/notify":
             held.set()
-            await asyncio.get_running_loop().create_future()
+            await release.wait()
 
     async def end(app: web.Application) -> None:
         ended.append("theirs")
@@ -281,6 +281,7 @@ async def test_a_stream_that_does_not_end_keeps_the_application_from_nothing(
         client = stream(url, "42")
         connecting = asyncio.create_task(client.connect())
         await held.wait()
+    release.set()
     await asyncio.wait([connecting])
     assert connecting.exception() is not None
     assert ended == ["theirs", "theirs"]
