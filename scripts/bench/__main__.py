@@ -28,7 +28,7 @@ _FULL = Options(
     rate=5000,
     durable_rate=2000,
     broadcasts=5,
-    rounds=5,
+    rounds=3,
     seconds=2,
     loop="auto",
     log_level="warning",
@@ -52,28 +52,31 @@ def main() -> int:
     console = Console()
     if not console.is_terminal:
         console.width = 110
+    results: list[Result] = []
+    failed = True
     try:
         with asyncio.Runner(loop_factory=control.loop_factory("auto")) as runner:
-            results = runner.run(_run(arguments, options, console))
+            runner.run(_run(arguments, options, console, results))
+        failed = False
     except KeyboardInterrupt:
         return 130
     except TimeoutError:
-        console.print("[red]failed:[/] it took too long, see --timeout")
-        return 1
+        console.print(f"[red]failed:[/] not done in {arguments.timeout:.0f} s, see --timeout")
     except control.ChildFailed as error:
         console.print(f"[red]failed:[/] {escape(str(error))}")
-        return 1
     if arguments.json is not None:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
-    return 0 if all(figure.within for result in results for figure in result.figures) else 1
+    above = [figure for result in results for figure in result.figures if not figure.within]
+    return 1 if failed or above else 0
 
 
-async def _run(arguments: argparse.Namespace, options: Options, console: Console) -> list[Result]:
+async def _run(
+    arguments: argparse.Namespace, options: Options, console: Console, results: list[Result]
+) -> None:
     console.print(
         f"{platform.python_implementation()} {platform.python_version()}, loop {options.loop},"
         f" {options.streams:,} streams, {options.rounds} rounds"
     )
-    results = []
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True, refresh_per_second=4) as progress:
         names = arguments.scenarios or list(SCENARIOS)
@@ -92,7 +95,6 @@ async def _run(arguments: argparse.Namespace, options: Options, console: Console
                 if arguments.plots is not None:
                     _plot(result, arguments.plots)
                 progress.advance(task)
-    return results
 
 
 def _table(result: Result) -> Table:
