@@ -121,7 +121,7 @@ async def test_a_request_behind_a_stream_on_the_same_connection_has_to_be_sent_a
     serve: Serve, main_host: MainHost
 ) -> None:
     """The connection ends with the stream, and no frame or answer comes after its end."""
-    main_host.answers["short"] = {"user_id": "42", "expires_in": 1}
+    main_host.answers["short"] = {"user_id": "42", "expires_in": 2}
     server = await serve()
     port = int(server.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
