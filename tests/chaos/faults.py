@@ -170,6 +170,7 @@ async def lose_everything(scene: Scene, seconds: float) -> None:
     await scene.producer.pause()
     await asyncio.to_thread(scene.world.redis.cli, "FLUSHALL")
     scene.producer.resume()
+    await scene.progress(2)
     await asyncio.sleep(seconds)
     for follower in away:
         follower.come_back()

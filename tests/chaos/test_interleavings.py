@@ -43,6 +43,24 @@ async def test_an_answer_that_overtakes_a_message_does_not_swallow_it(start: Sta
     assert data_of(fresh)[-1] == 3
 
 
+async def test_what_was_read_before_it_is_heard_comes_once(start: Start) -> None:
+    """A stream finds an event in the inbox while its message is still on its way: neither this
+    stream nor one that was live all the while gets it twice.
+    """
+    node = await start()
+    positions = [node.keep(number) for number in (1, 2)]
+    live = await node.open()
+    deliver = node.hold_messages()
+    await publish(node, 3)
+    resumed = await node.open(last_event_id=node.cursor(positions[0]))
+    await expect(resumed, 2, 3)
+    await expect(live, 3)
+    deliver()
+    await publish(node, 4)
+    await expect(resumed, 2, 3, 4)
+    await expect(live, 3, 4)
+
+
 async def test_a_client_that_is_ahead_of_its_node_takes_nothing_from_the_others(
     start: Start,
 ) -> None:

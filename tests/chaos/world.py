@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Self, cast
 
+import aiohttp
+
 from aionotify.config import InboxConfig
 from tests.harness import MainHost, NotifyServer, RedisServer, TcpProxy
 
@@ -40,6 +42,16 @@ class Node:
         """SIGTERM, and wait for its end."""
         self.up = False
         return await self.server.terminate()
+
+    async def metric(self, name: str) -> float:
+        """The value of one of its metrics, without labels."""
+        async with (
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session,
+            session.get(f"{self.url}/metrics") as answer,
+        ):
+            lines = (await answer.text()).splitlines()
+        [value] = [line.split()[1] for line in lines if line.startswith(f"{name} ")]
+        return float(value)
 
     def freeze(self) -> None:
         """SIGSTOP: it is there, and does nothing."""
