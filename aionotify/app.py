@@ -89,7 +89,10 @@ class Instance:
             watch=Watch(config.auth.revalidate),
             authenticator=tickets,
             publisher=Publisher(
-                client, prefix=config.redis.prefix, inbox=config.inbox, max_bytes=max_bytes
+                self._endpoint,
+                prefix=config.redis.prefix,
+                inbox=config.inbox,
+                max_bytes=max_bytes,
             ),
             publisher_keys=PublisherKeys(config.admin.publish_keys),
             directory=Directory(client, names),

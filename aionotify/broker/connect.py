@@ -45,6 +45,9 @@ KEEPALIVE: Final = {
 class Endpoint:
     """The Redis that `redis.url` names, from `start` to `close`. Nothing connects before asked to.
 
+    Attributes:
+        keeps: whether it is a private server that outlives itself, by its append-only file.
+
     Raises ConfigError for an address that cannot be used.
     """
 
@@ -61,6 +64,7 @@ class Endpoint:
             if address.service
             else None
         )
+        self.keeps = self._embedded is not None and config.data_dir is not None
         self._client: Redis | None = None
 
     @property

@@ -28,9 +28,12 @@ START_TIMEOUT = 10.0  # s until the server answers anything; 0.04 is usual
 STOP_TIMEOUT = 10.0  # s between SIGTERM and SIGKILL; the last write has to reach the disk
 
 # $0 is the socket. EOF instead of a word: our process is gone, and clearing up falls to the guard.
-# It closes its own output, so that EOF on our side means the end of the server.
+# It closes its own output, so that EOF on our side means the end of the server. A limit on the size
+# of files (LimitFSIZE=, ulimit -f) is to be an error, as a full disk is, and not the signal that
+# ends the server at its next write.
 GUARD = """
 umask 077
+trap '' XFSZ
 "$@" & server=$!
 exec >/dev/null 2>&1
 read -r word

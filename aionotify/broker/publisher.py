@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from aionotify.broker.connect import Endpoint
 from aionotify.broker.names import Names
 from aionotify.broker.scripts import Script
+from aionotify.broker.written import written
 from aionotify.config import Config, InboxConfig, RedisConfig
 from aionotify.errors import AionotifyError, BrokerError, InvalidEvent
 from aionotify.events import Event, decode
@@ -60,7 +61,7 @@ class Publisher:
 
     Args:
         redis: an address (see `redis.url` in the configuration), or a client of yours (or
-            what gives one), which stays yours to close.
+            what gives one, or an endpoint), which stays yours to close.
         prefix: of our names in Redis, `redis.prefix` in the configuration.
         inbox: how much is kept, for how long.
         max_bytes: the longest event.
@@ -70,16 +71,21 @@ class Publisher:
 
     def __init__(
         self,
-        redis: str | Redis | Callable[[], Redis],
+        redis: str | Redis | Callable[[], Redis] | Endpoint,
         *,
         prefix: str = RedisConfig().prefix,
         inbox: InboxConfig | None = None,
         max_bytes: int = Config().events.max_bytes,
     ) -> None:
         self._endpoint: Endpoint | None = None
+        kept = None
         if isinstance(redis, str):
             self._endpoint = Endpoint(RedisConfig(url=redis))
             client = self._endpoint.client
+        elif isinstance(redis, Endpoint):
+            client = redis.client
+            # Anybody else's Redis is as safe as they have made it.
+            kept = partial(written, client) if redis.keeps else None
         elif isinstance(redis, Redis):
             client = partial(_itself, redis)
         else:
@@ -88,7 +94,7 @@ class Publisher:
         self._limits = (inbox.max_events, inbox.retention, inbox.idempotency)
         self._names = Names(prefix, "")
         self._max_bytes = max_bytes
-        self._script = Script(client, "append.lua")
+        self._script = Script(client, "append.lua", kept)
 
     async def __aenter__(self) -> Self:
         return self

@@ -9,7 +9,7 @@ more than a batch ahead.
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +18,7 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from aionotify.broker.connect import translate
+from aionotify.errors import BrokerError
 
 _BATCH: Final = 64
 _SILENCE: Final = (RedisTimeoutError, TimeoutError)
@@ -37,10 +38,18 @@ class Script:
         client: gives the client; asked anew for each batch, since a private server's address is
             known only once it runs.
         name: its file in this package.
+        kept: awaited before a batch is said to have been carried out; raises a BrokerError when
+            that is not certain after all.
     """
 
-    def __init__(self, client: Callable[[], Redis], name: str) -> None:
+    def __init__(
+        self,
+        client: Callable[[], Redis],
+        name: str,
+        kept: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._client = client
+        self._kept = kept
         self._name = name
         self._source = resources.files(__package__).joinpath(name).read_text("utf-8")
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
@@ -93,6 +102,7 @@ class Script:
                 again = await self._execute([batch[i] for i in missing], bring=True)
                 for i, reply in zip(missing, again, strict=True):
                     replies[i] = reply
+            replies = await self._confirmed(replies)
         except BaseException:
             for call in (*batch, *self._waiting):
                 call.reply.cancel()
@@ -102,6 +112,15 @@ class Script:
         if replies and all(isinstance(reply, _SILENCE) for reply in replies):
             # Who waits behind these would be kept as long again, one batch after the other.
             self._give_up(replies[0])
+
+    async def _confirmed(self, replies: list[Any]) -> list[Any]:
+        if self._kept is None or all(isinstance(reply, Exception) for reply in replies):
+            return replies
+        try:
+            await self._kept()
+        except BrokerError as error:
+            return [reply if isinstance(reply, Exception) else error for reply in replies]
+        return replies
 
     def _give_up(self, error: Exception) -> None:
         waiting, self._waiting = self._waiting, deque()
