@@ -164,7 +164,7 @@ class MainHostAuthenticator(BearerAuthenticator):
         finally:
             self._breaker.report(success=well)
             self.stats.breaker_open = int(self._breaker.is_open)
-            self.stats.main_host_seconds += time.perf_counter() - started
+            self.stats.main_host_latency.observe(time.perf_counter() - started)
         return answer
 
     def _recall(self, key: bytes) -> _Known | None:

@@ -13,7 +13,6 @@ from prometheus_client.metrics_core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
-    SummaryMetricFamily,
 )
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.registry import Collector
@@ -139,11 +138,10 @@ class NodeCollector(Collector):
                 ("ticket", "refused"): stats.ticket_refused,
             },
         )
-        yield SummaryMetricFamily(
-            "aionotify_main_host_request_seconds",
+        yield _histogram(
+            "main_host_request_seconds",
             "Time that requests to the main host took.",
-            stats.main_host_requests,
-            stats.main_host_seconds,
+            stats.main_host_latency,
         )
         yield GaugeMetricFamily(
             "aionotify_main_host_breaker_open",

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 
 import pytest
@@ -597,5 +598,32 @@ async def test_every_outcome_is_counted_where_it_came_from(
     assert (stats.cache_accepted, stats.cache_refused) == (1, 1)
     assert (stats.main_host_accepted, stats.main_host_refused, stats.main_host_failed) == (1, 1, 1)
     assert stats.stale_accepted == 1
-    assert stats.main_host_requests == len(host.asked) == 3
-    assert stats.main_host_seconds > 0
+    assert sum(stats.main_host_latency.buckets) == len(host.asked) == 3
+    assert 0 < stats.main_host_latency.sum < 5
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_request_is_timed_until_its_answer_is_there_or_given_up(
+    asking: Asking, host: StubMainHost, answered: bool
+) -> None:
+    """Once, however many wait for it; and an answer from memory is no request."""
+    host.open.clear()
+    authenticator = asking(timeout=10 if answered else 0.2)
+    started = time.perf_counter()
+    three = asyncio.gather(
+        *(authenticator.authenticate(bearer("alice-token")) for _ in range(3)),
+        return_exceptions=True,
+    )
+    await until(lambda: bool(host.asked))
+    if answered:
+        await asyncio.sleep(0.2)  # the time that is to be measured
+        host.open.set()
+    results = await three
+    ended = time.perf_counter()
+    assert [isinstance(result, AuthUnavailable) for result in results] == 3 * [not answered]
+    if answered:
+        await authenticator.authenticate(bearer("alice-token"))
+    latency = authenticator.stats.main_host_latency
+    assert sum(latency.buckets) == len(host.asked) == 1
+    assert latency.buckets[bisect_left(latency.bounds, latency.sum)] == 1
+    assert 0.19 < latency.sum <= ended - started

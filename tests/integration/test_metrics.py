@@ -23,12 +23,13 @@ Told = dict[str, dict[str, float]]
 
 
 async def scrape(url: str) -> Told:
-    """Values by metric and worker; over all other labels they are added up."""
+    """Values by metric (or bucket) and worker; over all other labels they are added up."""
     text = (await ask(url, "/metrics")).body.decode()
     told: Told = defaultdict(lambda: defaultdict(float))
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            told[sample.name][sample.labels.get("worker", "")] += sample.value
+            bucket = f' le="{sample.labels["le"]}"' if "le" in sample.labels else ""
+            told[sample.name + bucket][sample.labels.get("worker", "")] += sample.value
     return told
 
 
@@ -82,6 +83,14 @@ async def test_one_scrape_tells_of_all_workers(
             assert sum(told["aionotify_streams"].values()) == 16
             assert sum(told["aionotify_events_delivered_total"].values()) == 16
             assert told["aionotify_events_received_total"] == BOTH
+            # One token, so each worker has asked the main host once.
+            assert told["aionotify_main_host_request_seconds_count"] == BOTH
+            assert told['aionotify_main_host_request_seconds_bucket le="+Inf"'] == BOTH
+            assert told['aionotify_main_host_request_seconds_bucket le="60.0"'] == BOTH
+            assert told['aionotify_main_host_request_seconds_bucket le="0.005"'].keys() == {
+                "0",
+                "1",
+            }
 
 
 async def test_a_worker_that_died_is_left_out_until_it_is_replaced(server: NotifyServer) -> None:
