@@ -153,8 +153,13 @@ class Endpoint:
         return Connection, common
 
 
+# RuntimeError is what uvloop has to say to a write on a connection that was lost just now.
+LOST: Final = (redis_errors.RedisError, OSError, RuntimeError)
+"""What an exchange with Redis fails with; `translate` makes an error of ours of it."""
+
+
 def translate(exc: Exception) -> BrokerError:
-    """Return the error of ours for one that redis-py or the network raised.
+    """Return the error of ours for one that redis-py, the network or the event loop raised.
 
     BrokerUnavailable when Redis did not answer; BrokerRefused when it did, and would not. The
     text is safe to log: Redis quotes the arguments of a command that it does not know.
@@ -183,5 +188,5 @@ def translated() -> Iterator[None]:
     """Have redis-py's errors and the network's leave the block as ours, see `translate`."""
     try:
         yield
-    except (redis_errors.RedisError, OSError) as exc:
+    except LOST as exc:
         raise translate(exc) from exc

@@ -19,10 +19,9 @@ from typing import Any, Final, Protocol
 
 import msgspec
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError
 
 from aionotify import tasks
-from aionotify.broker.connect import Endpoint
+from aionotify.broker.connect import LOST, Endpoint
 from aionotify.broker.inbox import parse_entry
 from aionotify.broker.names import Names
 from aionotify.errors import BrokerError, InvalidEvent
@@ -146,7 +145,7 @@ class Listener:
         while True:
             try:
                 await self._session()
-            except* (RedisError, BrokerError, OSError, TimeoutError, SilentConnection) as errors:
+            except* (*LOST, BrokerError, SilentConnection) as errors:
                 self._lost(_reason(errors))
             except* Exception as errors:  # noqa: BLE001 - the node lives, and so must its listener
                 _log.exception("listener failed")
@@ -230,7 +229,7 @@ class Listener:
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT):
                     await client.publish(self._names.control, message)
-            except (RedisError, OSError, TimeoutError):
+            except LOST:
                 pass  # what counts is whether it is heard
             tasks.obey()
 

@@ -14,10 +14,10 @@ from importlib import resources
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from aionotify.broker.connect import translate
+from aionotify.broker.connect import LOST, translate
 from aionotify.errors import BrokerError
 
 _BATCH: Final = 64
@@ -149,7 +149,7 @@ class Script:
 def _settle(future: asyncio.Future[Any], reply: Any) -> None:
     if future.done():
         return
-    if isinstance(reply, RedisError | OSError):
+    if isinstance(reply, LOST):
         future.set_exception(translate(reply))
     elif isinstance(reply, Exception):
         future.set_exception(reply)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from redis import Redis
+from redis.asyncio.connection import AbstractConnection
 
 from aionotify.broker.connect import Endpoint
 from aionotify.broker.listener import PROBE_EVERY, PROBE_TIMEOUT, UNHEARD, Listener
@@ -98,6 +99,34 @@ async def test_one_who_comes_back_before_anybody_was_told_has_been_heard_all_the
         await eventually(lambda: ear.heard.count(("confirmed", "42")) == 2)
         redis_server.cli("PUBLISH", "aionotify:{42}", entry(4, 2, "42"))
         await eventually(lambda: ("durable", "42", 4, 2) in ear.heard)
+
+
+async def test_a_connection_lost_while_somebody_is_asked_for_is_nothing_special(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the event loop calls it: the listener connects again, and the log has one line."""
+    endpoint = Endpoint(RedisConfig(url=redis_server.url))
+    subscriber, lines = endpoint.subscriber, []
+
+    async def noted() -> AbstractConnection:
+        lines.append(await subscriber())
+        return lines[-1]
+
+    vars(endpoint)["subscriber"] = noted
+    listener, ear = Listener(endpoint, NAMES, max_bytes=1000, stats=Stats()), Ear()
+    await listener.start(ear)
+    try:
+        listener.want("42")
+        writer = lines[0]._writer
+        assert writer is not None
+        writer.transport.abort()
+        await eventually(lambda: ("lost",) in ear.heard)
+        await eventually(lambda: ("confirmed", "42") in ear.heard[ear.heard.index(("lost",)) :])
+        assert len(lines) == 2
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+    finally:
+        await listener.close()
+        await endpoint.close()
 
 
 async def test_those_who_come_and_go_in_any_order_are_heard_in_the_end(

@@ -238,3 +238,27 @@ async def test_an_argument_that_cannot_be_sent_is_its_callers_error(append: Scri
         await call(append, "\ud800")
     with contextlib.suppress(BrokerError):
         await call(append, "{}")
+
+
+async def test_a_connection_lost_at_the_last_moment_is_an_outage(own_redis: RedisServer) -> None:
+    """After it was found to be good and before anything is sent: event loops have words of their
+    own for that.
+    """
+    async with script_at(own_redis.port) as append:
+        await call(append, "before")
+        pool = append._client().connection_pool
+        take = pool.get_connection
+
+        async def take_and_lose() -> Any:
+            del vars(pool)["get_connection"]
+            connection: Any = await take()  # type: ignore[no-untyped-call]
+            connection._writer.transport.abort()
+            return connection
+
+        for count in (1, 3):
+            vars(pool)["get_connection"] = take_and_lose
+            calls = [call(append, "lost") for _ in range(count)]
+            failed = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(error) for error in failed} == {BrokerUnavailable}
+            await call(append, "stored")
+    assert stored(own_redis) == ["before", "stored", "stored"]
