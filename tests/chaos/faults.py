@@ -1,14 +1,14 @@
 """What goes wrong: each fault begins, lasts for as long as it is told to, and is over."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
 from tests.chaos.scene import Scene
 
-Cause = Callable[[Scene, float], Awaitable[None]]
+Cause = Callable[[Scene, float], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,14 @@ class Fault:
 
     Attributes:
         cause: brings it about for some seconds and ends it.
+        place: where it happens; two at one place do not happen at once. Without one, it happens
+            alone.
         loses: whether Redis loses events, so that clients are told of gaps.
     """
 
     name: str
     cause: Cause
+    place: str
     loses: bool = False
 
 
@@ -177,22 +180,22 @@ async def lose_everything(scene: Scene, seconds: float) -> None:
 
 
 FAULTS = (
-    Fault("a node is killed", kill_node),
-    Fault("a node is replaced", replace_node),
-    Fault("a node is frozen", freeze_node),
-    Fault("Redis is restarted", restart_redis),
-    Fault("Redis is killed", kill_redis),
-    Fault("Redis is stopped", stop_redis),
-    Fault("Redis drops its clients one by one", kill_clients_one_by_one),
-    Fault("Redis drops all its clients", kill_all_clients),
-    Fault("Redis forgets its scripts", forget_scripts),
-    Fault("Redis loses everything", lose_everything, loses=True),
-    Fault("the network is cut", cut_network),
-    Fault("the network is cut within messages", cut_messages),
-    Fault("the network stalls", stall_network),
-    Fault("the network refuses", refuse_network),
-    Fault("readers stall", stall_readers),
-    Fault("readers lose their connections", reset_readers),
-    Fault("readers stay away", send_readers_away),
-    Fault("readers come and go", flap),
+    Fault("a node is killed", kill_node, "node"),
+    Fault("a node is replaced", replace_node, "node"),
+    Fault("a node is frozen", freeze_node, "node"),
+    Fault("Redis is restarted", restart_redis, "Redis"),
+    Fault("Redis is killed", kill_redis, "Redis"),
+    Fault("Redis is stopped", stop_redis, "Redis"),
+    Fault("Redis drops its clients one by one", kill_clients_one_by_one, "Redis"),
+    Fault("Redis drops all its clients", kill_all_clients, "Redis"),
+    Fault("Redis forgets its scripts", forget_scripts, "Redis"),
+    Fault("Redis loses everything", lose_everything, "", loses=True),
+    Fault("the network is cut", cut_network, "network"),
+    Fault("the network is cut within messages", cut_messages, "network"),
+    Fault("the network stalls", stall_network, "network"),
+    Fault("the network refuses", refuse_network, "network"),
+    Fault("readers stall", stall_readers, "readers"),
+    Fault("readers lose their connections", reset_readers, "readers"),
+    Fault("readers stay away", send_readers_away, "readers"),
+    Fault("readers come and go", flap, "readers"),
 )

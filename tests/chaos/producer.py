@@ -49,7 +49,7 @@ class Producer:
         self._random = random
         self._interval = min(len(recipients), 50) / rate
         self._padding = "x" * size
-        self._silently = silently
+        self.silently = silently
         self._turn = asyncio.Lock()
         self._limits = (world.inbox.max_events, world.inbox.retention, world.inbox.idempotency)
         self._append = resources.files("aionotify.broker").joinpath("append.lua").read_text()
@@ -114,7 +114,7 @@ class Producer:
         }
 
     def _way(self) -> Way:
-        if self._random.random() < self._silently:
+        if self._random.random() < self.silently:
             return self._unheard
         return self._random.choice((self._directly, self._over_http))
 

@@ -2,8 +2,13 @@
 
 import asyncio
 import resource
-from collections.abc import Coroutine, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from pathlib import Path
 from random import Random
 from typing import Any, Self
@@ -57,7 +62,7 @@ class Scene:
         )
         self._gaps = gaps
         self._tasks: list[asyncio.Task[None]] = []
-        self._running = AsyncExitStack()
+        self._running: AbstractAsyncContextManager[None]
 
     @property
     def seen(self) -> int:
@@ -68,37 +73,39 @@ class Scene:
     def connects(self) -> int:
         return sum(follower.connects for follower in self.followers)
 
-    @property
-    def violations(self) -> list[str]:
-        return [text for follower in self.followers for text in follower.track.violations]
-
-    async def __aenter__(self) -> Self:
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Let it run in the block; nothing is judged at its end."""
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        async with AsyncExitStack() as running:
-            await running.enter_async_context(self.world)
-            running.push_async_callback(self._end)
-            for follower in self.followers:
-                self._start(follower.run(), f"follower of {follower.user}")
-            await self.all_online()
-            self._start(self.producer.run(), "producer")
-            await self.progress(2)
-            self._running = running.pop_all()
+        async with self.world:
+            try:
+                for follower in self.followers:
+                    self._start(follower.run(), f"follower of {follower.user}")
+                await self.all_online()
+                self._start(self.producer.run(), "producer")
+                await self.progress(2)
+                yield
+            finally:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        self._running = self.running()
+        await self._running.__aenter__()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
-        async with self._running:
-            if kind is None:
-                await self.settle()
-                self.check()
+    async def __aexit__(self, *exc_info: Any) -> None:
+        async with AsyncExitStack() as end:
+            end.push_async_exit(self._running)
+            if exc_info[0] is None:
+                await self.settle(shown=bool(self._gaps or self.producer.unheard))
+                problems = self.problems(self._gaps)
+                assert not problems, "\n".join(problems[:10])
 
     def _start(self, work: Coroutine[None, None, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
-
-    async def _end(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def all_online(self, timeout: float = 30) -> None:
         """Return when every follower has a stream."""
@@ -111,27 +118,27 @@ class Scene:
         seen = self.seen
         await eventually(lambda: self.seen > seen or not self.followers, timeout, 0.005)
 
-    async def settle(self, timeout: float = 30) -> None:
-        """Return when every follower has everything.
+    async def settle(self, timeout: float = 30, *, shown: bool = False) -> None:
+        """Return when every follower has everything, or cannot be waited for any longer.
 
-        Without another event to show them what they lack, unless there is no other way: after
-        messages that pub/sub has lost, or events that Redis has.
+        With `shown`, another event shows them what they lack. There is no other way after
+        messages that pub/sub has lost, or events that Redis has; else it has to do without.
         """
         await self.producer.pause()
         await self.all_online()
-        if self.producer.unheard or self._gaps:
+        if shown:
             await self.producer.round([*self.users, EVERYONE])
-        with suppress(AssertionError):  # `check` says it better
+        with suppress(AssertionError):
             await eventually(
                 lambda: all(follower.track.complete() for follower in self.followers), timeout
             )
         self.producer.resume()
 
-    def check(self) -> None:
-        """Raise AssertionError unless everything is as it has to be, at a moment of rest."""
-        assert not self.violations, "\n".join(self.violations[:10])
-        behind = [each.track.lacks() for each in self.followers if not each.track.complete()]
-        assert not behind, f"{len(behind)} do not get on:\n" + "\n".join(behind[:10])
-        told = {reason for follower in self.followers for reason in follower.track.gaps}
-        assert told <= set(self._gaps), f"gaps that nobody caused: {told}"
-        assert not self.world.tracebacks(), self.world.tracebacks()[0]
+    def problems(self, gaps: Collection[str] = ()) -> list[str]:
+        """What is not as it has to be at a moment of rest; `gaps` are the reasons allowed."""
+        tracks = [follower.track for follower in self.followers]
+        found = [text for track in tracks for text in track.violations]
+        found += [f"does not get on: {each.lacks()}" for each in tracks if not each.complete()]
+        told = {reason for track in tracks for reason in track.gaps} - set(gaps)
+        found += [f"a gap that nobody caused: {reason}" for reason in told]
+        return found + self.world.tracebacks()

@@ -1,0 +1,137 @@
+"""Faults at random, for as long as one likes, with a judgement after each."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.ledger import EVERYONE
+from tests.chaos.scene import Scene
+
+LONGEST = 4.0  # seconds that a fault lasts; a silent Redis is noticed after that
+
+
+@dataclass(slots=True)
+class Act:
+    """Some faults that happen at the same time, and how it ended.
+
+    Attributes:
+        lasting: seconds for each fault.
+        silently: share of the messages that pub/sub loses meanwhile.
+        recovery: seconds from the end of the last fault to the moment at which every client had
+            everything, or None when that moment did not come.
+        problems: what was wrong then.
+    """
+
+    faults: dict[Fault, float]
+    silently: float
+    recovery: float | None = None
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        names = [fault.name for fault in self.faults]
+        if self.silently:
+            names.append(f"pub/sub loses {self.silently:.0%}")
+        return ", ".join(names)
+
+    @property
+    def loses(self) -> bool:
+        return any(fault.loses for fault in self.faults)
+
+
+@dataclass(slots=True)
+class Story:
+    """What has happened so far.
+
+    Attributes:
+        acts: the latest is still going on while `playing`.
+        gaps: told to clients, by reason.
+        missing: events that these gaps were about.
+    """
+
+    scene: Scene
+    seed: int
+    seconds: float
+    started: float = field(default_factory=time.monotonic)
+    acts: list[Act] = field(default_factory=list)
+    playing: bool = False
+    gaps: Counter[str] = field(default_factory=Counter)
+    missing: int = 0
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def problems(self) -> list[str]:
+        return [problem for act in self.acts for problem in act.problems]
+
+    async def play(self, told: Callable[[Act], None]) -> None:
+        """Play until the time is over or something is wrong; `told` hears of each act at its end.
+
+        The seed decides what happens, and not when exactly: real processes take their time.
+        """
+        random = Random(self.seed)
+        self.playing = True
+        while self.elapsed < self.seconds and not self.problems:
+            act = _next_act(random)
+            self.acts.append(act)
+            await self._play(act)
+            told(act)
+        self.playing = False
+
+    async def _play(self, act: Act) -> None:
+        scene = self.scene
+        scene.producer.silently = act.silently
+        await self._cause(act)
+        over = time.monotonic()
+        scene.producer.silently = 0
+        if not act.problems:
+            try:
+                await scene.progress(3)
+                await scene.settle(shown=bool(act.silently or act.loses))
+            except AssertionError as error:
+                act.problems.append(f"publishing or connecting does not work: {error}")
+            act.problems += scene.problems({"lost"} if act.loses else ())
+        if not act.problems:
+            act.recovery = time.monotonic() - over
+        for follower in scene.followers:
+            self.gaps += follower.track.gaps
+            self.missing += follower.track.missing
+            follower.track.gaps.clear()
+            follower.track.missing = 0
+
+    async def _cause(self, act: Act) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for fault, seconds in act.faults.items():
+                    group.create_task(fault.cause(self.scene, seconds), name=fault.name)
+        except* (AssertionError, OSError) as errors:
+            act.problems += [f"{type(error).__name__}: {error}" for error in errors.exceptions]
+
+    @property
+    def published(self) -> int:
+        return self.scene.ledger.stored.total()
+
+    @property
+    def broadcasts(self) -> int:
+        return self.scene.ledger.stored[EVERYONE]
+
+
+def _next_act(random: Random) -> Act:
+    """One fault, or two or three at different places."""
+    first = random.choice(FAULTS)
+    chosen = [first]
+    while first.place and len(chosen) < 3 and random.random() < 0.4:
+        taken = {fault.place for fault in chosen} | {""}
+        others = [fault for fault in FAULTS if fault.place not in taken]
+        if not others:
+            break
+        chosen.append(random.choice(others))
+    lasting = {fault: round(random.uniform(0.1, LONGEST), 1) for fault in chosen}
+    silently = random.choice((0.0, 0.0, 0.1)) if first.place else 0.0
+    return Act(lasting, silently)
