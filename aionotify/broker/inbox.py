@@ -64,7 +64,7 @@ class Inbox:
         self._page_bytes = page_bytes
         self._stats = stats
         self._script = Script(client, "read.lua")
-        self._asked: dict[tuple[str, int | None], asyncio.Future[Page]] = {}
+        self._asked: dict[tuple[str, int | None], list[asyncio.Future[Page]]] = {}
         self._log = Sampled(logging.getLogger("aionotify.inbox"))
 
     def read(self, recipient_id: str, after: int | None) -> asyncio.Future[Page]:
@@ -76,34 +76,42 @@ class Inbox:
 
         The future raises BrokerUnavailable or BrokerRefused when it cannot be read now.
         """
-        question = recipient_id, after
-        answer = self._asked.get(question)
-        if answer is None:
-            answer = self._asked[question] = self._ask(question)
-        return asyncio.shield(answer)  # whoever stops waiting does so for himself alone
+        # A future for each who asks: whoever stops waiting does so for himself alone.
+        page: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
+        waiting = self._asked.get((recipient_id, after))
+        if waiting is None:
+            waiting = self._asked[recipient_id, after] = []
+            self._ask(recipient_id, after, waiting)
+        waiting.append(page)
+        return page
 
     async def close(self) -> None:
         await self._script.close()
 
-    def _ask(self, question: tuple[str, int | None]) -> asyncio.Future[Page]:
-        recipient_id, after = question
-        page: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
-
+    def _ask(
+        self, recipient_id: str, after: int | None, waiting: list[asyncio.Future[Page]]
+    ) -> None:
         def answered(reply: asyncio.Future[Any]) -> None:
-            if reply.cancelled():
-                page.cancel()
-            elif (error := reply.exception()) is not None:
-                page.set_exception(error)
-                page.exception()  # looked at, even when all who asked have left
-            else:
-                page.set_result(self._page(reply.result(), recipient_id))
+            error = None if reply.cancelled() else reply.exception()
+            page = None
+            if not reply.cancelled() and error is None:
+                page = self._page(reply.result(), recipient_id)
+            for each in waiting:
+                if each.done():
+                    continue
+                if page is not None:
+                    each.set_result(page)
+                elif error is not None:
+                    each.set_exception(error)
+                    each.exception()  # looked at, even when whoever asked has left
+                else:
+                    each.cancel()
 
         self._script.call(
             (self._names.inbox(recipient_id),),
             ("" if after is None else after, _PAGE_EVENTS, self._page_bytes, self._retention),
-            sent=lambda: self._asked.pop(question),
+            sent=lambda: self._asked.pop((recipient_id, after)),
         ).add_done_callback(answered)
-        return page
 
     def _page(self, reply: list[Any], recipient_id: str) -> Page:
         newest, complete, gap, *raw = reply

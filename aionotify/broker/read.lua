@@ -70,11 +70,12 @@ end
 
 local reply = {number(newest), 0, gap}
 local bytes = 0
-for index = first, length - 1 do
-  local entry = redis.call('LINDEX', inbox, index)
-  bytes = bytes + #entry
-  if index > first and (bytes > max_bytes or index - first >= max_events) then return reply end
-  reply[#reply + 1] = entry
+for index = first, length - 1, 16 do -- a call for each would cost ten times as much
+  for _, entry in ipairs(redis.call('LRANGE', inbox, index, index + 15)) do
+    bytes = bytes + #entry
+    if #reply > 3 and (bytes > max_bytes or #reply - 3 >= max_events) then return reply end
+    reply[#reply + 1] = entry
+  end
 end
 reply[2] = 1
 return reply
