@@ -109,6 +109,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
 
     slice: int
     recipient: Recipient
+    _send_headers_immediately = False  # aiohttp's word for: together with the first of the body
 
     def __init__(self, settings: StreamSettings, hub: Hub, recipient: Recipient) -> None:
         super().__init__(send_timeout=settings.send_timeout)
@@ -172,8 +173,9 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         self._hub.attach(self)
         pulse.add(self)
         try:
-            self._write(b"retry: %d\n" % self._settings.retry)
-            self._write(self._control("open", reason="connected"))
+            # The head is still waiting for this: one system call, one packet, one wake-up.
+            opening = self._control("open", reason="connected")
+            await self._writer.write(b"retry: %d\n%b" % (self._settings.retry, opening))
             if self._hub.closed:
                 self.close("drain")  # which began while this stream was being opened
             self._task = asyncio.current_task()

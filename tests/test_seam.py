@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from aionotify import cursor
 from aionotify.cursor import Cursor, Entry, Page
-from aionotify.events import EVERYONE, decode
+from aionotify.events import EVERYONE, chunk, decode
 from aionotify.hub import Hub
 from aionotify.pulse import Pulse
 from aionotify.stream import NotificationStream, StreamSettings, present
@@ -206,6 +206,7 @@ class Client:
             if self.cursor is None:
                 assert max(start) < node.redis.tick(), "what comes now would not be for it"
             writer = mock.Mock(spec=AbstractStreamWriter, drain=self.socket.drain)
+            writer.write.side_effect = lambda data: self.socket.write(chunk(data))
             request = make_mocked_request("GET", "/", transport=self.socket, writer=writer)
             settings = StreamSettings(buffer=300)  # two events or so
             self.stream = NotificationStream(settings, node.hub, recipient)
