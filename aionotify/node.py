@@ -5,6 +5,7 @@ Knows when the application starts, drains and stops, not what it does.
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import logging
 import signal
@@ -86,8 +87,21 @@ def serve(
     0 after an orderly end, which takes ``server.drain`` seconds and a little; 1 when a second
     signal has cut it short. `tell` is called with the states of sd_notify(3).
     """
+    collect_less()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(config, listeners, tell, worker))
+
+
+def collect_less() -> None:
+    """Have the garbage collector look at many streams less often.
+
+    A stream is some 65 objects that live for long. With Python's defaults 10,000 that open at once
+    are looked at all over again seven times, a quarter of a second each, and that is a quarter of
+    what opening them takes. What is imported is never looked at again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 async def _serve(

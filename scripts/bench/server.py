@@ -27,7 +27,7 @@ from aionotify.config import LogConfig
 from aionotify.events import chunk, decode, frame
 from aionotify.hub import Hub
 from aionotify.listening import BACKLOG, listen, tune
-from aionotify.node import RUNNER_OPTIONS
+from aionotify.node import RUNNER_OPTIONS, collect_less
 from aionotify.stream import NotificationStream
 from scripts.bench import control
 
@@ -212,4 +212,5 @@ async def main(descriptor: int) -> None:
 if __name__ == "__main__":
     with Path(os.devnull).open("w") as nowhere:
         logs.configure(LogConfig(level=sys.argv[3]), nowhere)
+        collect_less()
         control.run(main(int(sys.argv[1])), sys.argv[2])
