@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -88,7 +89,13 @@ def test_the_version_is_the_packages(aionotify: Run) -> None:
         ([], "the following arguments are required: COMMAND"),
         (["server"], "invalid choice: 'server'"),
         (["serve", "extra"], "unknown argument extra"),
-        (["serve", "--server.prot", "1"], "unknown argument --server.prot; did you mean port?"),
+        (["serve", "--server.prot", "1"], "--server.prot; did you mean --server.port?"),
+        (["check", "--redis.ulr=x"], "unknown argument --redis.ulr; did you mean --redis.url?"),
+        (["serve", "--server-port", "1"], "--server-port; did you mean --server.port?"),
+        (["serve", "--server.max-streams=1"], "did you mean --server.max_streams?"),
+        (["serve", "--port", "1"], "--port; did you mean --server.port or --admin.port?"),
+        (["serve", "--confg", "x"], "unknown argument --confg; did you mean --config?"),
+        (["serve", "--cors.zebra", "x"], "unknown argument --cors.zebra; known here: origins"),
         (["serve", "--conf", "x"], "unknown argument --conf"),
         (["serve", "--server.port"], "argument --server.port: expected one argument"),
         (["publish", "42", "text"], "argument DATA: is not JSON; a text needs quotes of its own"),
@@ -112,7 +119,9 @@ def test_wrong_usage_is_told_in_a_line_and_exits_2(
 
 def test_the_value_of_an_unknown_flag_is_not_repeated(aionotify: Run) -> None:
     result = aionotify("serve", "--admin.publish_key=hunter2", "hunter2")
-    assert "unknown argument --admin.publish_key; did you mean publish_keys?" in result.stderr
+    assert (
+        "unknown argument --admin.publish_key; did you mean --admin.publish_keys?" in result.stderr
+    )
     assert "hunter2" not in result.stderr
 
 
@@ -359,6 +368,27 @@ def test_check_says_what_to_do_about_what_is_not_there(aionotify: Run) -> None:
     assert f"failed   main host: http://{nobody}/api/v1/is_user_auth/: " in result.stdout
     assert "it has to answer 401 or 403 to a bad token" in result.stdout
     assert "hunter2" not in result.stdout
+
+
+def test_a_variable_that_lacks_an_underscore_is_told_of(
+    aionotify: Run, redis_server: RedisServer, main_host: MainHost
+) -> None:
+    """By ``check``, and by ``serve`` as it starts; its value, which may be a key, is not."""
+    environ = {"AIONOTIFY_REDIS_URL": "redis://:hunter2@host"}
+    settings = ("--redis.url", redis_server.url, "--auth.main_host.url", main_host.url)
+    result = aionotify("check", *settings, environ=environ)
+    assert result.returncode == 0
+    assert (
+        "warning  environment: AIONOTIFY_REDIS_URL is not read\n"
+        "         -> it has to be AIONOTIFY_REDIS__URL\n"
+    ) in result.stdout
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        served = aionotify("serve", "--server.port", port, *settings, environ=environ)
+    [warning] = [line for line in served.stderr.splitlines() if "a variable is not read" in line]
+    assert "WARNING" in warning
+    assert "variable=AIONOTIFY_REDIS_URL expected=AIONOTIFY_REDIS__URL" in warning
+    assert "hunter2" not in result.stdout + served.stderr
 
 
 def test_check_warns_of_a_redis_that_may_lose_events(

@@ -12,7 +12,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aionotify.config import SETTINGS, Config, PublishKey, Setting, load_config, variable
+from aionotify.config import (
+    SETTINGS,
+    Config,
+    PublishKey,
+    Setting,
+    load_config,
+    overlooked,
+    variable,
+)
 from aionotify.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -319,6 +327,17 @@ def jwt(**settings: object) -> dict[str, Any]:
         (
             {"server": {"workers": 2}, "redis": {"url": "embedded://"}},
             {"server.workers": "expected 1 with embedded://, which belongs to one process"},
+        ),
+        (
+            {"redis": {"channel": "aionotify:control"}},
+            {
+                "redis.channel": "expected one that does not begin with aionotify:"
+                " as our own channels do"
+            },
+        ),
+        (
+            {"redis": {"channel": "mine:{42}", "prefix": "mine"}},
+            {"redis.channel": "expected one that does not begin with mine: as our own channels do"},
         ),
         (
             {"admin": {"publish_keys": [KEY, {"key": KEY, "recipients": "shop-"}]}},
@@ -632,6 +651,28 @@ def test_an_unknown_variable_of_ours_is_refused() -> None:
 def test_variables_that_are_no_settings_are_left_alone() -> None:
     environ = {"AIONOTIFY_CONFIG": "/x", "AIONOTIFY_TOKEN": "x", "SERVER__PORT": "1", "PATH": ""}
     assert load_config(environ=environ) == Config()
+
+
+@pytest.mark.parametrize("channel", ["aionotify", "aionotify.events", "other:aionotify:control"])
+def test_a_channel_that_is_not_like_one_of_ours_is_accepted(channel: str) -> None:
+    assert Config.from_mapping({"redis": {"channel": channel}}).redis.channel == channel
+
+
+@pytest.mark.parametrize("item", SETTINGS.values(), ids=lambda item: str(item.path))
+def test_a_variable_that_lacks_an_underscore_is_noticed(item: Setting) -> None:
+    right = variable(item.path)
+    wrong = right.replace("__", "_")
+    environ = {wrong: "1", f"{wrong}_FILE": "/x"}
+    assert overlooked(environ, SETTINGS) == {wrong: right, f"{wrong}_FILE": f"{right}_FILE"}
+    assert load_config(environ=environ) == Config()
+
+
+def test_a_variable_that_is_read_or_is_somebody_elses_is_not_noticed() -> None:
+    """Kubernetes sets those with 8001 or SERVICE for a service of the name aionotify."""
+    others = ("PORT", "PORT_8001_TCP_PORT", "SERVICE_HOST", "SERVICE_PORT", "CONFIG", "TOKEN")
+    environ = dict.fromkeys([f"AIONOTIFY_{name}" for name in others], "1")
+    environ |= dict.fromkeys(map(variable, SETTINGS), "1")
+    assert overlooked({**environ, "SERVER_PORT": "1"}, SETTINGS) == {}
 
 
 def test_a_secret_can_come_from_a_file_less_its_last_newline(tmp_path: Path) -> None:

@@ -6,13 +6,15 @@ extras of another command. Expected errors are one block on standard error, with
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from itertools import groupby
 
 from aionotify import logs
-from aionotify.config import SETTINGS, Config, Setting, load_config, suggestion
+from aionotify.config import SETTINGS, Config, Setting, load_config, overlooked, suggestion
 from aionotify.errors import AionotifyError, ConfigError
 
 OK, FAILED, USAGE = 0, 1, 2  # exit codes; argparse, too, ends with 2
@@ -58,9 +60,19 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if rest:
         # Its value is not repeated: it may be the key of a setting that is misspelt.
         flag = rest[0].partition("=")[0]
-        hint = suggestion(flag.removeprefix("--"), list(SETTINGS)) if "." in flag else ""
-        parser.error(f"unknown argument {flag}{hint}")
+        parser.error(f"unknown argument {flag}{_meant(flag) if flag.startswith('--') else ''}")
     return args
+
+
+def _meant(flag: str) -> str:
+    """Return the end of a sentence that says what an unknown flag may be meant to be."""
+    path = flag.removeprefix("--").replace("-", "_")
+    name = path.rpartition(".")[2]
+    close = get_close_matches(path, [*SETTINGS, "config"], 1)
+    close = close or [known for known in SETTINGS if known.rpartition(".")[2] == name]
+    if close:
+        return f"; did you mean {' or '.join(f'--{known}' for known in close)}?"
+    return suggestion(path, list(SETTINGS)) if "." in path else ""
 
 
 def _complain(error: AionotifyError, code: int) -> int:
@@ -79,6 +91,9 @@ def _config(args: argparse.Namespace) -> Config:
 def _serve(args: argparse.Namespace, config: Config) -> int:
     from aionotify import server
 
+    for name, meant in overlooked(os.environ, SETTINGS).items():
+        fields = {"variable": name, "expected": meant}
+        logging.getLogger(__name__).warning("a variable is not read", extra={"fields": fields})
     return server.run(config)
 
 

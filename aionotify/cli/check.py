@@ -8,6 +8,7 @@ import asyncio
 import base64
 import dataclasses
 import logging
+import os
 import resource
 import secrets
 import sys
@@ -21,7 +22,7 @@ from redis.asyncio import Redis
 from aionotify.auth.jwt import JWTAuthenticator
 from aionotify.auth.main_host_client import Accepted, MainHostClient
 from aionotify.broker.connect import Endpoint, translated
-from aionotify.config import AuthConfig, Config, RedisConfig
+from aionotify.config import SETTINGS, AuthConfig, Config, RedisConfig, overlooked
 from aionotify.errors import AionotifyError, AuthError, BrokerUnavailable, ConfigError, InvalidToken
 
 _OLDEST = (6, 2)  # Redis; Valkey counts on from 7.2
@@ -75,6 +76,8 @@ async def _collected(findings: AsyncIterator[Finding]) -> list[Finding]:
 
 def _settings(config: Config) -> Iterator[Finding]:
     yield Finding("configuration", "ok", "every setting is understood")
+    for name, meant in overlooked(os.environ, SETTINGS).items():
+        yield Finding("environment", "warning", f"{name} is not read", f"it has to be {meant}")
     if config.stream.heartbeat > _PROXY:
         yield Finding(
             "heartbeat",

@@ -27,7 +27,7 @@ from aionotify.config.sections import (
     ServerConfig,
     StreamConfig,
 )
-from aionotify.config.sources import Sources, variable
+from aionotify.config.sources import Sources, overlooked, variable
 from aionotify.errors import ConfigError
 
 __all__ = (
@@ -47,6 +47,7 @@ __all__ = (
     "Setting",
     "StreamConfig",
     "load_config",
+    "overlooked",
     "suggestion",
     "variable",
 )

@@ -230,6 +230,15 @@ class RedisConfig:
         "Where embedded:// keeps data; null: a temporary directory",
     )
 
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong between these settings, by name."""
+        if self.channel.startswith(f"{self.prefix}:"):
+            # Whatever is published there would be taken for a message between nodes.
+            yield (
+                "channel",
+                f"expected one that does not begin with {self.prefix}: as our own channels do",
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsConfig:

@@ -5,7 +5,7 @@ remembers where each came from so that a problem can name it. Knows no particula
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -136,3 +136,15 @@ class Sources:
 def variable(path: str) -> str:
     """Return the environment variable of the setting at `path`."""
     return PREFIX + path.upper().replace(".", "__")
+
+
+def overlooked(environ: Mapping[str, str], paths: Iterable[str]) -> dict[str, str]:
+    """Return the variables that name one of `paths`, but for an underscore, and how it is written.
+
+    ``AIONOTIFY_SERVER_PORT`` may be meant for us, or for somebody else: it cannot be refused. What
+    is merely similar is not taken for ours, since Kubernetes sets ``AIONOTIFY_SERVICE_PORT``, and
+    more like it, for a service of our name.
+    """
+    names = [variable(path) + end for path in paths for end in ("", "_FILE")]
+    ours = {name.replace("__", "_"): name for name in names}
+    return {name: ours[name] for name in sorted(environ) if name in ours}
