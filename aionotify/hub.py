@@ -22,6 +22,8 @@ from aionotify.errors import NodeFull, TooManyStreams
 from aionotify.events import EVERYONE, Event, chunk, frame
 from aionotify.stats import Stats
 
+# Microseconds by which pub/sub may be behind what is read: seconds are a lot.
+_BACKLOG = 60_000_000
 _OWN_PART = cursor.own_part(0, b"\0\0\0\0")  # stands for each user's own in a broadcast
 
 
@@ -77,6 +79,7 @@ class Recipient:
         newest: position of the last durable event known, or None when that has to be read first.
         subscribed: whether the live events are being heard.
         confirmations: how often they began to be.
+        last_heard: the last position that was heard since then.
         revocations: how often the streams were closed because the user may no longer listen.
         mark: the end of a cursor at `newest`.
     """
@@ -88,6 +91,7 @@ class Recipient:
         "confirmations",
         "entered",
         "id",
+        "last_heard",
         "mark",
         "revocations",
         "streams",
@@ -100,6 +104,7 @@ class Recipient:
         self.streams: set[HubStream] = set()
         self.subscribed = False
         self.confirmations = 0
+        self.last_heard = 0
         self.revocations = 0
         self._waiters: list[asyncio.Future[None]] = []
         self._tag = cursor.tag(id)
@@ -135,6 +140,7 @@ class Recipient:
     def confirm(self) -> None:
         self.subscribed = True
         self.confirmations += 1
+        self.last_heard = 0
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -309,8 +315,18 @@ class Hub:
         recipient = self._find(recipient_id)
         if recipient is None:
             return
-        if recipient.newest is None:
+        newest, before = recipient.newest, recipient.last_heard
+        recipient.last_heard = position
+        if newest is None:
             recipient.newest = position  # somebody is about to read: now he knows how far
+        elif (
+            position < newest
+            and not newest & 1
+            and (position < before or newest - position > _BACKLOG)
+        ):
+            # Redis publishes in order and at once: this is none that was read before it is heard.
+            # What put `newest` ahead of it was no event, or is gone since; the inbox knows.
+            self._doubt(recipient, "missed")
         else:
             self._advance(recipient, Entry(position, previous, event))
 

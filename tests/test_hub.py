@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aionotify.cursor import Cursor, Page, parse
+from aionotify.cursor import Cursor, Entry, Page, parse
 from aionotify.errors import NodeFull, TooManyStreams
 from aionotify.events import Event, decode, frame
 from aionotify.hub import Hub, Recipient
@@ -206,8 +206,39 @@ def test_an_event_heard_again_is_not_written_again(hub: Hub) -> None:
     one = attach(hub, "1")
     for _ in range(2):
         hub.durable("1", 210, 200, event("1", 1))
-    hub.durable("1", 204, 200, event("1", 0))
-    assert (one.numbers, hub.stats.events_repeated) == ([1], 2)
+    assert (one.numbers, one.behind, hub.stats.events_repeated) == ([1], [], 1)
+
+
+def test_an_event_heard_after_it_was_read_is_not_written_again(hub: Hub) -> None:
+    one = attach(hub, "1", newest=200)
+    entries = [Entry(200 + 2 * n, 198 + 2 * n, event("1", n)) for n in (1, 2, 3)]
+    hub.learn(one.recipient, one.recipient.question(200), Page(entries, 206, 206, None))
+    for entry in entries:
+        hub.durable("1", *entry)
+    assert (one.numbers, one.behind, hub.stats.events_repeated) == ([1, 2, 3], [], 3)
+
+
+@pytest.mark.parametrize("user", ["1", "*"])
+@pytest.mark.parametrize("ahead", [20, 30_000_000, 10**15])
+def test_a_message_from_the_future_hides_no_event_that_comes_after_it(
+    hub: Hub, user: str, ahead: int
+) -> None:
+    """However far ahead of Redis' clock it is, its readers go by what the inbox says."""
+    one = attach(hub, "1", newest=100)
+    hub.durable(user, 100 + ahead, 100, event(user, 666))
+    hub.durable(user, 110, 100, event(user, 1))
+    assert one.numbers == [666]
+    assert one.behind == [Cursor(*(100 + ahead * (user == whose) for whose in ("*", "1")))]
+    recipient = hub.everyone if user == "*" else one.recipient
+    assert recipient.newest is None  # to be read
+
+
+def test_what_was_ahead_when_it_was_read_and_is_gone_hides_no_event(hub: Hub) -> None:
+    """Redis' clock was set back, and the inbox has expired since."""
+    one = attach(hub, "1", newest=100 + 3600 * 10**6)
+    hub.durable("1", 110, 91, event("1", 1))
+    assert (one.numbers, one.recipient.newest) == ([], None)
+    assert one.behind == [Cursor(100, 100 + 3600 * 10**6)]
 
 
 def test_an_event_that_does_not_follow_on_sends_its_readers_to_the_inbox(hub: Hub) -> None:

@@ -6,6 +6,7 @@ import re
 import pytest
 from redis import Redis
 
+from aionotify import Publisher
 from tests.harness import RedisServer, eventually
 from tests.integration.conftest import Serve
 from tests.integration.talk import CHANNEL, ask, messages, metric, publish, received, stream
@@ -118,6 +119,43 @@ async def test_hostile_messages_on_the_other_channels_end_nothing_either(
         assert await metric(server, "aionotify_redis_losses_total") == 0
         # The cursor that the client holds is one that it can come back with.
         assert re.fullmatch(r"1\.[0-9a-f]{14}\.[0-9a-f]{14}\.[a-z2-7]{4}", client.last_event_id)
+
+
+@pytest.mark.parametrize("user", ["42", "*"])
+@pytest.mark.parametrize("ahead", [20, 10**9])  # seconds; the latter is in the year 2058
+async def test_a_message_from_the_future_silences_nobody(
+    serve: Serve, redis_server: RedisServer, user: str, ahead: int
+) -> None:
+    """What is published after it comes, live and to whoever comes back from there."""
+    server = await serve()
+    async with Publisher(redis_server.url) as publisher:
+        async with stream(server, "42") as client:
+            kept = {"recipient_id": user, "n": 0}
+            await publisher.publish(kept)
+            await received(client, 1)
+            seconds, micros = redis_server.cli("TIME")
+            position = (int(seconds) + ahead) * 10**6 + int(micros) & ~1
+            previous = int(redis_server.cli("LINDEX", f"aionotify:{{{user}}}:inbox", -1).split()[0])
+            forged = b'%d %d {"recipient_id": "%b", "n": 1}' % (position, previous, user.encode())
+            publish_all(redis_server, [forged], f"aionotify:{{{user}}}")
+            await received(client, 2)
+            cursor = client.last_event_id
+            await publisher.publish({"recipient_id": user, "n": 2})
+            # It was given a position that is none: it is told so, and gets what there is.
+            numbers = [event["n"] for event in await received(client, 4)]
+            assert numbers == [0, 1, 0, 2]
+            assert [each.data for each in client.events if each.event == "aionotify.gap"] == [
+                '{"reason":"unknown"}'
+            ]
+            async with stream(server, "42") as fresh:
+                await publisher.publish({"recipient_id": user, "n": 3})
+                assert [event["n"] for event in await received(fresh, 1)] == [3]
+            assert [event["n"] for event in await received(client, 5)][4:] == [3]
+        headers = {"Last-Event-ID": cursor}
+        async with stream(server, "42", headers=headers) as late:
+            assert [event["n"] for event in await received(late, 3)] == [0, 2, 3]
+            await publisher.publish({"recipient_id": user, "n": 4})
+            assert [event["n"] for event in await received(late, 4)][3:] == [4]
 
 
 async def test_an_event_cannot_add_fields_or_frames_to_the_stream(
