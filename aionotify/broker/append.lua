@@ -21,6 +21,13 @@ if key then
   end
 end
 
+-- What is no entry, whoever put it there, is at 0. No event is as late as 9e15, the year 2255: the
+-- next ones would come near 2^53, from where on numbers have gaps between them.
+local function position_of(entry)
+  local position = tonumber(string.match(entry, '^%d+ ') or 0)
+  return position <= 9e15 and position or 0
+end
+
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local oldest_kept = now - retention * 1000000
@@ -30,7 +37,7 @@ local oldest_kept = now - retention * 1000000
 -- says so, for it is no event's position.
 local previous = oldest_kept + 1 - oldest_kept % 2
 local last = redis.call('LINDEX', inbox, -1)
-if last then previous = tonumber(string.match(last, '^%d+ ') or 0) end
+if last then previous = position_of(last) end
 
 -- Positions grow even while the clock is set back, and are even: odd ones mark empty inboxes.
 local position = math.max(now, previous + 1)
@@ -45,7 +52,7 @@ if type(heard) == 'table' then -- an error: the producer may write the key, but 
   return heard
 end
 redis.call('LTRIM', inbox, -max_events, -1)
-while tonumber(string.match(redis.call('LINDEX', inbox, 0), '^%d+ ') or 0) < oldest_kept do
+while position_of(redis.call('LINDEX', inbox, 0)) < oldest_kept do
   redis.call('LPOP', inbox)
 end
 redis.call('EXPIRE', inbox, math.ceil(retention))

@@ -17,8 +17,9 @@ from aionotify.sampling import Sampled
 from aionotify.stats import Stats
 
 _PAGE_EVENTS: Final = 100
-# As many digits as a Lua number can have, and a cursor has room for.
 _ENTRY: Final = re.compile(rb"([0-9]{1,16}) ([0-9]{1,16}) ")
+_POSITION: Final = re.compile(rb"0*([0-9]{1,16}) ")
+_LAST: Final = 9 * 10**15  # as in the scripts: the year 2255
 _GROWTH: Final = 3  # an event is stored with escapes in it: six bytes for U+0085, which has two
 
 
@@ -31,7 +32,7 @@ def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
     """
     match = _ENTRY.match(entry)
     position, previous = map(int, match.groups()) if match else (0, 0)
-    if match is None or previous >= position:
+    if match is None or previous >= position or position > _LAST:
         raise InvalidEvent({"body": "is not <position> <previous> <event>"})
     decoded = decode(entry[match.end() :], _GROWTH * max_bytes)
     if decoded.recipients != (recipient_id,):
@@ -132,5 +133,6 @@ class Inbox:
 
 def _position(entry: bytes) -> int:
     """Where an entry stands; 0 for what is none, which counts as part of the one before it."""
-    digits = entry.split(b" ", 1)[0]
-    return int(digits) if digits.isdigit() else 0
+    match = _POSITION.match(entry)
+    position = int(match[1]) if match else 0
+    return position if position <= _LAST else 0

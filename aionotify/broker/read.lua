@@ -24,8 +24,8 @@ local function number(position) return string.format('%.0f', position) end
 -- What is no entry, whoever put it there, counts as part of the one before it.
 local function position_at(index)
   for at = index, 0, -1 do
-    local position = string.match(redis.call('LINDEX', inbox, at), '^%d+ ')
-    if position then return tonumber(position) end
+    local position = tonumber(string.match(redis.call('LINDEX', inbox, at), '^%d+ '))
+    if position and position <= 9e15 then return position end -- see append.lua
   end
   return 0
 end

@@ -225,7 +225,10 @@ def test_an_inbox_that_is_none_is_left_alone(scripts: Scripts) -> None:
     assert scripts.server.cli("DBSIZE") == 1
 
 
-@pytest.mark.parametrize("garbage", ["", "garbage", "12garbage", "9" * 400, " 1 2 {}"])
+@pytest.mark.parametrize(
+    "garbage",
+    ["", "garbage", "12garbage", "9" * 400, " 1 2 {}", f"{2**53} 2 {{}}", "9" * 400 + " 2 {}"],
+)
 def test_garbage_in_an_inbox_does_not_stop_it(scripts: Scripts, garbage: str) -> None:
     """Whoever pushed it there: the next event is stored, and garbage that is first goes."""
     scripts.server.cli("RPUSH", scripts.inbox, garbage)

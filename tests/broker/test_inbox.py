@@ -177,6 +177,7 @@ INVALID = [
     b"garbage",
     b"1 2",
     b"x 2 {}",
+    b'%d 2 {"recipient_id":"u"}' % 2**53,
     b'1 2 {"recipient_id":"somebody else"}',
     b'1 2 {"recipient_id":"*"}',
     b"1 2 []",
@@ -225,12 +226,13 @@ async def test_what_is_no_event_is_skipped_counted_and_told_once(
     assert "secret" not in str(vars(caplog.records[0]))
 
 
+@pytest.mark.parametrize("junk", ["junk", f"{2**53} 2 {{}}", "9" * 5000 + " 2 {}", "9" * 16])
 async def test_a_page_that_ends_with_junk_leads_on(
-    reader: Reader, publisher: Publisher, redis_server: RedisServer
+    reader: Reader, publisher: Publisher, redis_server: RedisServer, junk: str
 ) -> None:
     """Junk has no position: the page reaches to the last event before it."""
     positions = await fill(publisher, 20)
-    redis_server.cli("RPUSH", "p:{u}:inbox", *["junk"] * 200)
+    redis_server.cli("RPUSH", "p:{u}:inbox", *[junk] * 200)
     positions += await fill(publisher, 20)
     page = await reader.page(positions[0] - 1)
     assert page.upto == positions[19]
