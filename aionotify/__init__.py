@@ -3,7 +3,7 @@
 A server of its own (``aionotify serve``), or part of an application: ``aionotify.setup(app)``.
 """
 
-from aionotify.app import create_app, drain, setup
+from aionotify.app import PUBLISHER, create_app, drain, setup
 from aionotify.auth import Authenticator, Identity
 from aionotify.auth.middleware import IDENTITY
 from aionotify.broker.publisher import PartlyPublished, Published, Publisher
@@ -28,6 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = (
     "IDENTITY",
+    "PUBLISHER",
     "AionotifyError",
     "AuthError",
     "AuthFailed",

@@ -176,6 +176,8 @@ class Instance:
 INSTANCE: Final = web.AppKey("aionotify.instance", Instance)
 INSTANCES: Final = web.AppKey("aionotify.instances", list[Instance])
 """All that were set up in an application, under whatever prefix."""
+PUBLISHER: Final = web.AppKey("aionotify.publisher", Publisher)
+"""The publisher of the only one that was."""
 
 
 def create_app(config: Config, authenticator: Authenticator | None = None) -> web.Application:
@@ -190,7 +192,7 @@ def create_app(config: Config, authenticator: Authenticator | None = None) -> we
     instance = Instance(config, authenticator)
     app = web.Application(middlewares=[answering(instance.services)])
     instance.install(app, admin=config.admin.port is None)
-    app[INSTANCES] = [instance]
+    _register(app, instance)
     return app
 
 
@@ -213,6 +215,7 @@ def setup(
     """Add aionotify to an application that exists.
 
     It gets our routes and nothing else of it changes: not its middlewares, logging or signals.
+    ``app[aionotify.PUBLISHER]`` publishes as configured, from its start to its cleanup.
 
     Args:
         prefix: put before our routes, ``/push`` for ``/push/notify``; with it, several instances
@@ -228,7 +231,15 @@ def setup(
     instance.install(target, admin=True)
     if prefix:
         app.add_subapp(prefix, target)
+    _register(app, instance)
+
+
+def _register(app: web.Application, instance: Instance) -> None:
     app[INSTANCES] = [*app.get(INSTANCES, ()), instance]
+    if len(app[INSTANCES]) == 1:
+        app[PUBLISHER] = instance.services.publisher
+    else:  # the users of one are not those of the other, and nobody has said whose are meant
+        app.pop(PUBLISHER, None)
 
 
 async def join(app: web.Application, place: Place) -> None:

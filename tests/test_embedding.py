@@ -81,6 +81,43 @@ async def test_the_shop_tells_its_customers(redis_server: RedisServer) -> None:
         assert (await ask(url, "/notify")).status == 404
 
 
+@pytest.mark.parametrize("prefix", ["", "/push"])
+async def test_an_application_publishes_with_the_settings_it_was_set_up_with(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    """Also from a sub-application of its own."""
+
+    async def publish(request: web.Request) -> web.Response:
+        publisher = request.config_dict[aionotify.PUBLISHER]
+        published = await publisher.publish({"recipient_id": "42", "data": request.path})
+        return web.json_response({"id": published.id})
+
+    def make(app: web.Application) -> web.Application:
+        app.router.add_post("/tell", publish)
+        return app
+
+    app = make(web.Application())
+    app.add_subapp("/below/", make(web.Application()))
+    settings = config(redis_server.url, redis={"url": redis_server.url, "prefix": "mine"})
+    aionotify.setup(app, settings, prefix=prefix, authenticator=TokenIsUser())
+    async with served(app) as url, stream(url + prefix, "42") as client:
+        for path in ("/tell", "/below/tell"):
+            assert (await ask(url, path, "POST")).status == 200
+        assert [event["data"] for event in await received(client, 2)] == ["/tell", "/below/tell"]
+    assert redis_server.cli("LLEN", "mine:{42}:inbox") == 2
+    assert connections(redis_server) == 0
+
+
+def test_of_several_instances_none_is_whom_an_application_publishes_to() -> None:
+    app = web.Application()
+    for prefix in ("/a", "/b", "/c"):
+        aionotify.setup(app, aionotify.Config(), prefix=prefix, authenticator=TokenIsUser())
+        assert (aionotify.PUBLISHER in app) == (prefix == "/a")
+    assert isinstance(
+        aionotify.create_app(aionotify.Config())[aionotify.PUBLISHER], aionotify.Publisher
+    )
+
+
 # aiohttp-session keeps what it has to keep under texts.
 @pytest.mark.filterwarnings("ignore:It is recommended to use web.RequestKey")
 async def test_streams_go_by_a_session(redis_server: RedisServer) -> None:

@@ -31,6 +31,7 @@ PUBLIC = {
     "InvalidEvent",
     "InvalidScheme",
     "InvalidToken",
+    "PUBLISHER",
     "PartlyPublished",
     "Published",
     "Publisher",
@@ -63,7 +64,7 @@ def test_the_signatures_that_others_call_stay_as_they_are() -> None:
     assert parameters(aionotify.Publisher) == ["redis", "*prefix", "*inbox", "*max_bytes"]
 
 
-@pytest.mark.parametrize("name", sorted(PUBLIC - {"IDENTITY"}))
+@pytest.mark.parametrize("name", sorted(PUBLIC - {"IDENTITY", "PUBLISHER"}))
 def test_every_public_name_has_a_docstring_of_its_own(name: str) -> None:
     assert inspect.getdoc(getattr(aionotify, name))
     assert getattr(aionotify, name).__doc__
@@ -79,8 +80,9 @@ def test_every_error_of_ours_is_one() -> None:
     assert all(issubclass(error, aionotify.AionotifyError) for error in errors)
 
 
-def test_the_identity_has_a_typed_key() -> None:
+def test_the_identity_and_the_publisher_have_typed_keys() -> None:
     assert isinstance(aionotify.IDENTITY, web.RequestKey)
+    assert isinstance(aionotify.PUBLISHER, web.AppKey)
 
 
 def test_what_an_authenticator_needs_is_in_one_place() -> None:

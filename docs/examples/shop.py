@@ -5,7 +5,6 @@ curl -N -H 'Authorization: Bearer secret-of-alice' http://127.0.0.1:8080/push/no
 curl -X POST http://127.0.0.1:8080/orders/7/ship
 """
 
-from collections.abc import AsyncIterator
 from typing import Final
 
 from aiohttp import web
@@ -14,7 +13,6 @@ import aionotify
 
 TOKENS: Final = {"secret-of-alice": "alice", "secret-of-bob": "bob"}
 BUYERS: Final = {"7": "alice", "8": "bob"}
-PUBLISHER: Final = web.AppKey("publisher", aionotify.Publisher)
 
 
 class Customers:
@@ -34,7 +32,7 @@ async def ship(request: web.Request) -> web.Response:
     order = request.match_info["order"]
     if order not in BUYERS:
         raise web.HTTPNotFound
-    await request.app[PUBLISHER].publish(
+    await request.app[aionotify.PUBLISHER].publish(
         {"recipient_id": BUYERS[order], "event": "order.shipped", "data": {"order": order}}
     )
     return web.json_response({"shipped": order})
@@ -43,12 +41,6 @@ async def ship(request: web.Request) -> web.Response:
 def make_app(redis_url: str = "redis://127.0.0.1:6379/0") -> web.Application:
     app = web.Application()
     app.router.add_post("/orders/{order}/ship", ship)
-
-    async def publisher(app: web.Application) -> AsyncIterator[None]:
-        async with aionotify.Publisher(redis_url) as app[PUBLISHER]:
-            yield
-
-    app.cleanup_ctx.append(publisher)
     config = aionotify.Config.from_mapping({"redis": {"url": redis_url}, "server": {"drain": 2}})
     aionotify.setup(app, config, prefix="/push", authenticator=Customers())
     return app
