@@ -252,6 +252,12 @@ async def join(app: web.Application, place: Place) -> None:
     await services.siblings.join(place, partial(snapshot, services))
 
 
+def count_malformed(app: web.Application) -> None:
+    """Take note of a request that was none; no handler of `app` has seen it."""
+    if (services := app.get(SERVICES)) is not None:
+        services.stats.refused["malformed"] += 1
+
+
 def status(app: web.Application) -> str:
     """How `app` is, in one line for a person: its open streams, and what is wrong if anything."""
     services = app[SERVICES]

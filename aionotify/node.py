@@ -180,9 +180,9 @@ async def _running(
     if worker is not None and worker.place is not None:
         await _join(app, worker.place)
     async with contextlib.AsyncExitStack() as undo:
-        runner = await _start(undo, app, listeners.public)
+        runner = await start(undo, app, listeners.public)
         if listeners.admin:
-            await _start(undo, application.create_admin_app(app), listeners.admin)
+            await start(undo, application.create_admin_app(app), listeners.admin)
         yield app, runner
 
 
@@ -194,10 +194,12 @@ async def _join(app: web.Application, place: Place) -> None:
         logger.warning("workers tell their metrics each for itself", extra={"fields": fields})
 
 
-async def _start(
+async def start(
     undo: contextlib.AsyncExitStack, app: web.Application, sockets: Sequence[socket.socket]
 ) -> web.AppRunner:
-    runner = web.AppRunner(app, logger=ConnectionLog(), **RUNNER_OPTIONS)
+    """Serve `app` on `sockets` until `undo` is closed."""
+    log = ConnectionLog(partial(application.count_malformed, app))
+    runner = web.AppRunner(app, logger=log, **RUNNER_OPTIONS)
     undo.push_async_callback(_clean_up, runner)
     await runner.setup()
     for sock in sockets:

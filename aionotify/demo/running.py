@@ -7,12 +7,13 @@ whatever happens in between.
 import contextlib
 import secrets
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
 
+from aionotify import node
 from aionotify.app import create_app
 from aionotify.broker.connect import Endpoint
 from aionotify.broker.embedded import Embedded
@@ -29,8 +30,7 @@ from aionotify.demo import page
 from aionotify.demo.commands import TYPES, commands
 from aionotify.demo.main_host import main_host
 from aionotify.demo.world import HOST, USERS, Ports, World
-from aionotify.listening import BACKLOG, CannotListen, address_of, listen, tune
-from aionotify.node import RUNNER_OPTIONS
+from aionotify.listening import CannotListen, address_of, listen
 
 _REDIS_PORT: Final = 6380  # beside the 6379 of a Redis that may be there
 _DRAIN: Final = 0.5  # seconds; whoever ends a demo does not want to wait
@@ -71,8 +71,8 @@ async def running(
         )
         tokens = {user: token for token, user in USERS.items()}
         world = World(config, url, main_host_url, redis_port, key, tokens)
-        await _serve(undo, main_host(users), main_host_sockets)
-        await _serve(undo, await _server(undo, world), sockets)
+        await node.start(undo, main_host(users), main_host_sockets)
+        await node.start(undo, await _server(undo, world), sockets)
         yield world
 
 
@@ -91,17 +91,6 @@ async def _server(undo: contextlib.AsyncExitStack, world: World) -> web.Applicat
     }
     app.add_routes(page.routes(settings, endpoint.client()))
     return app
-
-
-async def _serve(
-    undo: contextlib.AsyncExitStack, app: web.Application, sockets: Sequence[socket.socket]
-) -> None:
-    runner = web.AppRunner(app, **RUNNER_OPTIONS)
-    undo.push_async_callback(runner.cleanup)
-    await runner.setup()
-    for sock in sockets:
-        tune(sock)
-        await web.SockSite(runner, sock, backlog=BACKLOG).start()
 
 
 def _sockets(

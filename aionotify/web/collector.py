@@ -29,7 +29,7 @@ _ENDS: Final = (
 _CODES: Final = (
     *("credentials_missing", "invalid_scheme", "invalid_token", "forbidden"),
     *("auth_unavailable", "auth_failed", "too_many_streams", "node_full", "redis_unavailable"),
-    *("invalid_event", "internal_error"),
+    *("invalid_event", "internal_error", "malformed"),
 )
 _GAPS: Final = ("trimmed", "lost", "unknown")
 _DOUBTS: Final = ("missed", "lost", "resubscribed")

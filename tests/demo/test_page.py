@@ -1,5 +1,6 @@
 """What the demo adds to the server, and who may use it."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -157,3 +158,22 @@ async def test_the_main_host_knows_two_users(authorization: str, status: int, wo
         session.get("/api/v1/is_user_auth/", headers=headers) as answer,
     ):
         assert answer.status == status
+
+
+async def test_a_malformed_request_is_counted_and_not_quoted(
+    world: World, session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To the server and to the main host; each closes the connection."""
+    for url in (world.url, world.main_host_url):
+        caplog.clear()
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /?ticket=secret HTTP/1.1\r\nContent-Length: secret\r\n\r\n")
+        async with asyncio.timeout(5):
+            assert (await reader.read()).startswith(b"HTTP/1.0 400")
+        writer.close()
+        [record] = caplog.records
+        assert (record.message, record.exc_info) == ("malformed request", None)
+        assert "secret" not in repr(vars(record))
+    async with session.get("/metrics") as answer:
+        assert 'aionotify_requests_refused_total{code="malformed"} 1.0' in await answer.text()

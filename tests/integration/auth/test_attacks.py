@@ -16,7 +16,7 @@ from tests.harness import NotifyServer, RedisServer, SSEClient
 from tests.integration.auth.conftest import HostProcess
 from tests.integration.auth.knocking import knock
 from tests.integration.conftest import Serve
-from tests.integration.talk import ask, messages, received
+from tests.integration.talk import ask, messages, metric, received
 
 GOOD, BAD, COOKIE, KEY, BODY = (
     "good-bearer-6Tq1",
@@ -160,6 +160,8 @@ async def test_a_request_whose_end_is_in_doubt_is_refused(
     assert main_host.seen.asked == 0
     # However many there are: the log has a line now and then, not each and no traceback.
     assert sum("malformed request" in line for line in server.logs) < 5
+    refused = await metric(server, "aionotify_requests_refused_total", code="malformed")
+    assert refused == len(SMUGGLED)
 
 
 async def test_other_ways_to_write_a_path_are_no_way_around_authentication(
