@@ -103,7 +103,7 @@ _COMMANDS = {
     "publish": "publish an event, or many from standard input",
     "listen": "print the notifications of the user whose token it is given",
     "check": "test the configuration, Redis and the main host, and say what to do",
-    "systemd": "print the units with which systemd runs this installation",
+    "systemd": "print or write the units with which systemd runs this installation",
 }
 _MODULES = {
     "demo": "aionotify.demo",

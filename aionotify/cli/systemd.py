@@ -23,20 +23,32 @@ _CLOSING: Final = 30  # seconds beyond server.drain for what is closed after the
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the choice of one unit."""
+    """Add the choice of one unit, and of where they are written."""
+    parser.add_argument("unit", nargs="?", choices=list(_UNITS), help="only this one")
     parser.add_argument(
-        "unit", nargs="?", choices=list(_UNITS), help=f"print only this one, for a file in {_PLACE}"
+        "--output", metavar="DIR", help=f"write them there, each into its file: {_PLACE}"
     )
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    """Print the units, and on standard error what keeps them from working."""
+    """Print or write the units, and tell on standard error what keeps them from working."""
     command = _command()
     file = args.config and os.path.abspath(args.config)
-    for unit in [args.unit] if args.unit else _UNITS:
-        if not args.unit:
-            print(f"# {_PLACE}/{_UNITS[unit]}")
-        print(rendered(unit, config, command, file), end="" if args.unit else "\n")
+    chosen = [args.unit] if args.unit else list(_UNITS)
+    texts = {_UNITS[unit]: rendered(unit, config, command, file) for unit in chosen}
+    if args.output:
+        try:
+            for name, text in texts.items():
+                print(_written(Path(args.output, name), text))
+        except OSError as error:
+            print(f"aionotify: {args.output}: {error.strerror}", file=sys.stderr)
+            return 1
+    elif args.unit:
+        print(*texts.values(), end="")
+    else:
+        for name, text in texts.items():
+            print(f"# {_PLACE}/{name}\n{text}")
+        print(f"aionotify: these are two files; --output {_PLACE} writes them", file=sys.stderr)
     files = (command[0], sys.executable, *([file] if file else []))
     for real in dict.fromkeys(Path(os.path.realpath(name)) for name in files):
         for reason in _out_of_reach(real):
@@ -60,6 +72,15 @@ def rendered(unit: str, config: Config, command: list[str], file: str | None = N
         "listen": "\n".join(f"ListenStream={address}" for address in _addresses(config)),
     }
     return re.sub(r"@(\w+)@", lambda match: values[match[1]], text)
+
+
+def _written(path: Path, text: str) -> Path:
+    """Write `path` as a whole, or not at all, for all to read, whatever the umask."""
+    # In place of what is there, not through it: a masked unit is a link to /dev/null.
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.chmod(0o644)
+    return new.replace(path)
 
 
 def _command() -> list[str]:

@@ -96,10 +96,39 @@ def test_the_command_prints_both_units_for_this_installation(tmp_path: Path) -> 
     assert re.findall("^# (/etc/systemd/system/.*)$", done.stdout, re.MULTILINE) == [
         f"/etc/systemd/system/{name}" for name in UNITS
     ]
+    assert "--output /etc/systemd/system writes them" in done.stderr
 
 
 def test_one_unit_can_be_printed_into_its_file() -> None:
     assert printed("socket").stdout == rendered("socket", Config(), list(SOURCE))
+
+
+@pytest.mark.parametrize("words", [(), ("service",), ("socket",)])
+def test_units_are_written_into_their_files(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """All or one; over those that are there, and readable for all even with a umask of root's."""
+    written = [name for name in UNITS if not words or name.endswith(words[0])]
+    for name in written:
+        (tmp_path / "earlier").write_text("of an earlier version\n" * 1000)
+        (tmp_path / name).symlink_to("earlier")
+    umask = os.umask(0o077)
+    try:
+        done = printed(*words, "--output", str(tmp_path))
+    finally:
+        os.umask(umask)
+    assert done.stdout.split() == [str(tmp_path / name) for name in written]
+    assert sorted(os.listdir(tmp_path)) == sorted([*written, "earlier"])
+    assert (tmp_path / "earlier").read_text().startswith("of an earlier version\n")
+    for name in written:
+        text = rendered(name.removeprefix("aionotify."), Config(), list(SOURCE))
+        assert (tmp_path / name).read_text("utf-8") == text
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o644
+
+
+def test_a_directory_that_cannot_be_written_to_is_told_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        printed("--output", str(tmp_path / "no"))
+    assert caught.value.returncode == 1
+    assert caught.value.stderr == f"aionotify: {tmp_path / 'no'}: No such file or directory\n"
 
 
 def test_it_says_what_the_service_could_not_read() -> None:
