@@ -26,6 +26,7 @@ MAX_NAME_CHARS: Final = 128  # of `event` and of `id`
 # node takes, the next one must take as well.
 MAX_DEPTH: Final = 500
 RESERVED_TYPES: Final = frozenset({"open", "error"})  # EventSource dispatches its own under these
+RESERVED_PREFIX: Final = "aionotify."  # of `control_frame`: clients do what these tell them
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # Everything that some client's line splitter takes for the end of a line. The standard has CR and
@@ -210,7 +211,7 @@ def frame(data: bytes, type: str | None = None, cursor: bytes | None = None) -> 
 
 def control_frame(type: str, cursor: bytes | None = None, **members: Any) -> bytes:
     """A frame that aionotify itself has to say something with: ``aionotify.<type>``."""
-    return frame(_encode(members), f"aionotify.{type}", cursor)
+    return frame(_encode(members), RESERVED_PREFIX + type, cursor)
 
 
 def chunk(frame: bytes) -> bytes:
@@ -253,6 +254,8 @@ def _check_type(value: str, fields: dict[str, str]) -> None:
         fields["event"] = "must not contain a line break or NUL"
     elif value in RESERVED_TYPES:
         fields["event"] = f'must not be "{value}": EventSource has its own event of that name'
+    elif value.startswith(RESERVED_PREFIX):
+        fields["event"] = f'must not begin with "{RESERVED_PREFIX}", as our own events do'
 
 
 def _explain(message: bytes) -> dict[str, str]:

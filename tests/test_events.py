@@ -252,6 +252,12 @@ REFUSED: list[tuple[bytes | str, str, str]] = [
     ('{"recipient_id": 1, "event": "open"}', "event", 'must not be "open"'),
     ('{"recipient_id": 1, "event": "error"}', "event", 'must not be "error"'),
     ('{"recipient_id": 1, "event": "e\\u0072ror"}', "event", 'must not be "error"'),
+    ('{"recipient_id": 1, "event": "aionotify.gap"}', "event", 'must not begin with "aionotify."'),
+    (
+        '{"recipient_id": 1, "event": "aionotify\\u002e"}',
+        "event",
+        'must not begin with "aionotify."',
+    ),
     ('{"recipient_id": 1, "id": 7}', "id", "must be a string, not a number"),
     ('{"recipient_id": 1, "id": {}}', "id", "must be a string, not an object"),
     ('{"recipient_id": 1, "id": ""}', "id", "1 to 128 characters, not 0"),

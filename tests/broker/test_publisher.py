@@ -66,6 +66,7 @@ async def test_an_event_is_a_mapping_or_json(
     [
         {"data": 1},
         {"recipient_id": "42", "event": "a\nb"},
+        {"recipient_id": "42", "event": "aionotify.gap", "reason": "lost"},
         {"recipient_id": "42", "data": object()},
         "\ud800",
         b"nonsense",

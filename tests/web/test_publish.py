@@ -144,6 +144,7 @@ async def test_the_same_key_answers_the_same_cursor(node: Node) -> None:
         ("nonsense", "body"),
         (b'{"recipient_id":"\xff"}', "body"),
         ({"recipient_id": "u", "data": "x" * 2000}, "body"),
+        ({"recipient_id": "u", "event": "aionotify.gap", "reason": "lost"}, "event"),
     ],
 )
 async def test_a_bad_event_is_explained_and_nothing_is_stored(
