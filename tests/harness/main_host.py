@@ -42,7 +42,7 @@ class MainHost:
     """A main host, on an event loop and a thread of its own while it is entered.
 
     ``token-42`` is user ``42``. `answers` has the JSON for further tokens, `refused` the tokens
-    that get a 401. `asked` grows with each request.
+    that get a 401. `asked` grows with each request; `in_flight` are those not answered yet.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class MainHost:
         self.refused: set[str] = set()
         self.asked: list[Asked] = []
         self.most_in_flight = 0
-        self._in_flight = 0
+        self.in_flight = 0
         self._mode = Mode.OK
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="main-host")
@@ -93,7 +93,10 @@ class MainHost:
             return
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        # Whoever gives a question up is no longer in flight.
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True
+        )
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=1024).start()
 
@@ -104,14 +107,14 @@ class MainHost:
 
     async def _answer(self, request: web.Request) -> web.Response:
         self.asked.append(asked := Asked(request.method, request.path, dict(request.headers)))
-        self._in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self._in_flight)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             if self._mode is Mode.SLOW:
                 await asyncio.sleep(self.delay)
             return self._verdict(asked.token)
         finally:
-            self._in_flight -= 1
+            self.in_flight -= 1
 
     def _verdict(self, token: str) -> web.Response:
         if self._mode is Mode.ERROR:

@@ -1,9 +1,11 @@
 """The main host of the tests names users, fails on demand and counts."""
 
+import asyncio
+
 import aiohttp
 import pytest
 
-from tests.harness import MainHost, Mode
+from tests.harness import MainHost, Mode, eventually
 
 
 async def ask(host: MainHost, token: str) -> tuple[int, object]:
@@ -52,3 +54,17 @@ async def test_slow_is_slower_than_a_timeout(main_host: MainHost) -> None:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(0.05)) as session:
         with pytest.raises(TimeoutError):
             await session.get(main_host.url)
+
+
+async def test_a_question_that_is_given_up_is_not_in_flight(main_host: MainHost) -> None:
+    """Or the next one would seem to be asked beside it."""
+    main_host.mode = Mode.SLOW
+    main_host.delay = 30
+    for _ in range(2):
+        async with aiohttp.ClientSession() as session:
+            asking = asyncio.create_task(session.get(main_host.url))
+            await eventually(lambda: main_host.in_flight == 1)
+            asking.cancel()
+            await asyncio.wait([asking])
+            await eventually(lambda: main_host.in_flight == 0)
+    assert main_host.most_in_flight == 1
