@@ -43,7 +43,7 @@ async def say(connection: AbstractConnection, *words: bytes | str) -> None:
     """
     if connection._writer is None or connection._writer.is_closing():
         raise RedisConnectionError("closed by Redis")  # uvloop's would be a RuntimeError
-    await connection.send_command(*words)
+    await connection.send_packed_command(hiredis.pack_command(words))  # type: ignore[arg-type]
 
 
 class _Hearing(asyncio.BufferedProtocol):

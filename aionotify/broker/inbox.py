@@ -1,26 +1,34 @@
 """Reading inboxes: the bounded recent history of each recipient."""
 
 import asyncio
+import itertools
 import logging
 import re
 from collections.abc import Callable
 from typing import Any, Final
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from aionotify.broker.connect import translate
 from aionotify.broker.names import Names
 from aionotify.broker.scripts import Script
 from aionotify.cursor import Entry, Page
-from aionotify.errors import InvalidEvent
+from aionotify.errors import BrokerError, BrokerUnavailable, InvalidEvent
 from aionotify.events import decode
 from aionotify.sampling import Sampled
 from aionotify.stats import Stats
 
 _PAGE_EVENTS: Final = 100
+_IN_ONE: Final = 16  # inboxes in one call; Redis does nothing else meanwhile
+_AT_ONCE: Final = 64  # inboxes
+_TOGETHER: Final = 0.002  # seconds
 _ENTRY: Final = re.compile(rb"([0-9]{1,16}) ([0-9]{1,16}) ")
 _POSITION: Final = re.compile(rb"0*([0-9]{1,16}) ")
 _LAST: Final = 9 * 10**15  # as in the scripts: the year 2255
 _GROWTH: Final = 3  # an event is stored with escapes in it: six bytes for U+0085, which has two
+
+_Question = tuple[str, int | None]
 
 
 def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
@@ -65,7 +73,8 @@ class Inbox:
         self._page_bytes = page_bytes
         self._stats = stats
         self._script = Script(client, "read.lua")
-        self._asked: dict[tuple[str, int | None], list[asyncio.Future[Page]]] = {}
+        self._asked: dict[_Question, list[asyncio.Future[Page]]] = {}
+        self._task: asyncio.Task[None] | None = None
         self._log = Sampled(logging.getLogger("aionotify.inbox"))
 
     def read(self, recipient_id: str, after: int | None) -> asyncio.Future[Page]:
@@ -79,42 +88,58 @@ class Inbox:
         """
         # A future for each who asks: whoever stops waiting does so for himself alone.
         page: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
-        waiting = self._asked.get((recipient_id, after))
-        if waiting is None:
-            waiting = self._asked[recipient_id, after] = []
-            self._ask(recipient_id, after, waiting)
-        waiting.append(page)
+        self._asked.setdefault((recipient_id, after), []).append(page)
+        if self._task is None:
+            self._task = asyncio.create_task(self._work(), name="aionotify inbox reads")
         return page
 
     async def close(self) -> None:
+        """Wait for what is under way."""
+        if self._task is not None:
+            await self._task
         await self._script.close()
 
-    def _ask(
-        self, recipient_id: str, after: int | None, waiting: list[asyncio.Future[Page]]
-    ) -> None:
-        def answered(reply: asyncio.Future[Any]) -> None:
-            error = None if reply.cancelled() else reply.exception()
-            page = None
-            if not reply.cancelled() and error is None:
-                page = self._page(reply.result(), recipient_id)
-            for each in waiting:
-                if each.done():
-                    continue
-                if page is not None:
-                    each.set_result(page)
-                elif error is not None:
-                    each.set_exception(error)
-                    each.exception()  # looked at, even when whoever asked has left
-                else:
-                    each.cancel()
+    async def _work(self) -> None:
+        # The task ends when nothing is asked, so an idle node has none.
+        try:
+            while self._asked:
+                questions = list(itertools.islice(self._asked, _AT_ONCE))
+                await self._ask([(each, self._asked.pop(each)) for each in questions])
+                if len(self._asked) < _AT_ONCE:
+                    # Sending is what costs most, when thousands of streams open within a second.
+                    await asyncio.sleep(_TOGETHER)
+        finally:
+            self._task = None
 
-        self._script.call(
-            (self._names.inbox(recipient_id),),
-            ("" if after is None else after, _PAGE_EVENTS, self._page_bytes, self._retention),
-            sent=lambda: self._asked.pop((recipient_id, after)),
-        ).add_done_callback(answered)
+    async def _ask(self, asked: list[tuple[_Question, list[asyncio.Future[Page]]]]) -> None:
+        limits = _PAGE_EVENTS, self._page_bytes, self._retention
+        calls = []
+        for start in range(0, len(asked), _IN_ONE):
+            some = asked[start : start + _IN_ONE]
+            keys = tuple(self._names.inbox(recipient_id) for (recipient_id, _), _ in some)
+            afters = ("" if after is None else after for (_, after), _ in some)
+            calls.append((some, self._script.call(keys, (*limits, *afters))))
+        for some, call in calls:
+            try:
+                replies = await call
+            except BrokerError as error:
+                for _, waiting in some:
+                    _settle(waiting, error)
+                if isinstance(error, BrokerUnavailable):
+                    self._give_up(error)
+            else:
+                for ((recipient_id, _), waiting), reply in zip(some, replies, strict=True):
+                    _settle(waiting, self._page(reply, recipient_id))
 
-    def _page(self, reply: list[Any], recipient_id: str) -> Page:
+    def _give_up(self, error: BrokerUnavailable) -> None:
+        """Who has asked meanwhile would be kept as long again, one after the other."""
+        asked, self._asked = self._asked, {}
+        for waiting in asked.values():
+            _settle(waiting, error)
+
+    def _page(self, reply: Any, recipient_id: str) -> Page | BrokerError:
+        if isinstance(reply, RedisError):
+            return translate(reply)
         newest, complete, gap, *raw = reply
         upto = int(newest)
         entries = []
@@ -129,6 +154,17 @@ class Inbox:
         if not complete:
             upto = max(map(_position, raw))
         return Page(entries, upto, int(newest), gap.decode() or None)
+
+
+def _settle(waiting: list[asyncio.Future[Page]], answer: Page | BrokerError) -> None:
+    for each in waiting:
+        if each.done():
+            continue
+        if isinstance(answer, BrokerError):
+            each.set_exception(answer)
+            each.exception()  # looked at, even when whoever asked has left
+        else:
+            each.set_result(answer)
 
 
 def _position(entry: bytes) -> int:

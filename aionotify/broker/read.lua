@@ -1,18 +1,16 @@
--- Read a page of a recipient's inbox.
+-- Read a page of each of some inboxes.
 --
--- KEYS[1]  {prefix}:{recipient}:inbox
--- ARGV     after (a position; '' asks for the newest position only), max events, max bytes,
---          retention s
+-- KEYS  {prefix}:{recipient}:inbox, any number of them
+-- ARGV  max events, max bytes, retention s, and then for each inbox after which position ('' asks
+--       for the newest position only)
 --
--- Returns {newest, complete 0 or 1, gap, entry ...}: newest is odd when the inbox is empty; gap is
--- '' or why events after `after` are gone:
+-- Returns for each inbox the error that reading it was, or {newest, complete 0 or 1, gap, entry
+-- ...}: newest is odd when the inbox is empty; gap is '' or why events after the position are gone:
 --   trimmed  the inbox keeps newer ones only
 --   lost     the position is not in the inbox: Redis has lost what it had
 --   unknown  nobody can have been given this position
 
-local inbox = KEYS[1]
-local after = tonumber(ARGV[1])
-local max_events, max_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
+local max_events, max_bytes, retention = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -22,7 +20,7 @@ local nothing_yet = now - 1 + now % 2
 
 local function number(position) return string.format('%.0f', position) end
 -- What is no entry, whoever put it there, counts as part of the one before it.
-local function position_at(index)
+local function position_at(inbox, index)
   for at = index, 0, -1 do
     local position = tonumber(string.match(redis.call('LINDEX', inbox, at), '^%d+ '))
     if position and position <= 9e15 then return position end -- see append.lua
@@ -30,52 +28,62 @@ local function position_at(index)
   return 0
 end
 
-local length = redis.call('LLEN', inbox)
-if length == 0 then
+local function read(inbox, after)
+  local length = redis.call('LLEN', inbox)
+  if length == 0 then
+    local gap = ''
+    if after then
+      if after == 0 or after > now then gap = 'unknown'
+      elseif after < now - retention * 1000000 then gap = 'trimmed'
+      elseif after % 2 == 0 then gap = 'lost' end
+    end
+    return {number(nothing_yet), 1, gap}
+  end
+
+  local newest = position_at(inbox, length - 1)
+  if not after then return {number(newest), 1, ''} end
+  if after == newest then return {number(newest), 1, ''} end
+
   local gap = ''
-  if after then
-    if after == 0 or after > now then gap = 'unknown'
-    elseif after < now - tonumber(ARGV[4]) * 1000000 then gap = 'trimmed'
-    elseif after % 2 == 0 then gap = 'lost' end
+  local first = 0 -- index of the first entry of the page
+  if after == 0 or after > now + 1 and after > newest then
+    gap = 'unknown'
+  elseif after > newest then
+    if after % 2 == 0 then gap = 'lost' end
+    return {number(newest), 1, gap}
+  else
+    local low, high = 0, length - 1 -- the first entry after `after` is between the two
+    while low < high do
+      local middle = math.floor((low + high) / 2)
+      if position_at(inbox, middle) > after then high = middle else low = middle + 1 end
+    end
+    first = low
+    if first == 0 then
+      local before = tonumber(string.match(redis.call('LINDEX', inbox, 0), '^%d+ (%d+) ') or 0)
+      if after < before then gap = 'trimmed'
+      elseif after % 2 == 0 and after ~= before then gap = 'lost' end
+    elseif after % 2 == 0 and position_at(inbox, first - 1) ~= after then
+      gap = 'lost'
+    end
   end
-  return {number(nothing_yet), 1, gap}
+
+  local reply = {number(newest), 0, gap}
+  local bytes = 0
+  for index = first, length - 1, 16 do -- a call for each would cost ten times as much
+    for _, entry in ipairs(redis.call('LRANGE', inbox, index, index + 15)) do
+      bytes = bytes + #entry
+      if #reply > 3 and (bytes > max_bytes or #reply - 3 >= max_events) then return reply end
+      reply[#reply + 1] = entry
+    end
+  end
+  reply[2] = 1
+  return reply
 end
 
-local newest = position_at(length - 1)
-if not after then return {number(newest), 1, ''} end
-if after == newest then return {number(newest), 1, ''} end
-
-local gap = ''
-local first = 0 -- index of the first entry of the page
-if after == 0 or after > now + 1 and after > newest then
-  gap = 'unknown'
-elseif after > newest then
-  if after % 2 == 0 then gap = 'lost' end
-  return {number(newest), 1, gap}
-else
-  local low, high = 0, length - 1 -- the first entry after `after` is between the two
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    if position_at(middle) > after then high = middle else low = middle + 1 end
-  end
-  first = low
-  if first == 0 then
-    local before = tonumber(string.match(redis.call('LINDEX', inbox, 0), '^%d+ (%d+) ') or 0)
-    if after < before then gap = 'trimmed'
-    elseif after % 2 == 0 and after ~= before then gap = 'lost' end
-  elseif after % 2 == 0 and position_at(first - 1) ~= after then
-    gap = 'lost'
-  end
+local pages = {}
+for i, inbox in ipairs(KEYS) do
+  local fine, page = pcall(read, inbox, tonumber(ARGV[3 + i]))
+  -- What is wrong with one inbox is no reason not to read the others.
+  pages[i] = fine and page or type(page) == 'table' and page or redis.error_reply(tostring(page))
 end
-
-local reply = {number(newest), 0, gap}
-local bytes = 0
-for index = first, length - 1, 16 do -- a call for each would cost ten times as much
-  for _, entry in ipairs(redis.call('LRANGE', inbox, index, index + 15)) do
-    bytes = bytes + #entry
-    if #reply > 3 and (bytes > max_bytes or #reply - 3 >= max_events) then return reply end
-    reply[#reply + 1] = entry
-  end
-end
-reply[2] = 1
-return reply
+return pages

@@ -28,7 +28,6 @@ class _Call(NamedTuple):
     keys: tuple[str, ...]
     args: tuple[str | bytes | int | float, ...]
     reply: asyncio.Future[Any]
-    sent: Callable[[], object]
 
 
 class Script:
@@ -60,15 +59,14 @@ class Script:
         self,
         keys: tuple[str, ...],
         args: tuple[str | bytes | int | float, ...],
-        sent: Callable[[], object] = lambda: None,
     ) -> asyncio.Future[Any]:
-        """The script's reply, in time. `sent` is called when the call goes off.
+        """The script's reply, in time.
 
         The future raises BrokerUnavailable when Redis does not answer (a call that writes may
         have been carried out all the same) and BrokerRefused when it will not.
         """
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Call(keys, args, reply, sent))
+        self._waiting.append(_Call(keys, args, reply))
         if self._task is None:
             self._task = asyncio.create_task(self._work(), name=f"aionotify {self._name}")
         return reply
@@ -88,8 +86,6 @@ class Script:
             self._task = None
 
     async def _run(self, batch: list[_Call]) -> None:
-        for call in batch:
-            call.sent()
         batch = [call for call in batch if not call.reply.done()]  # the caller may have left
         try:
             # Redis may have been restarted. Of several calls the first brings the script along:
@@ -125,17 +121,16 @@ class Script:
     def _give_up(self, error: Exception) -> None:
         waiting, self._waiting = self._waiting, deque()
         for call in waiting:
-            call.sent()
             _settle(call.reply, error)
 
     async def _execute(self, batch: list[_Call], *, bring: bool) -> list[Any]:
         """For each call its reply, or the error in its place."""
         try:
             if len(batch) == 1 and not bring:  # a pipeline would double our share of the cost
-                keys, args, *_ = batch[0]
+                keys, args, _ = batch[0]
                 return [await self._client().evalsha(self._sha, len(keys), *keys, *args)]
             async with self._client().pipeline(transaction=False) as pipeline:
-                for keys, args, *_ in batch:
+                for keys, args, _ in batch:
                     if bring:
                         pipeline.eval(self._source, len(keys), *keys, *args)
                         bring = False

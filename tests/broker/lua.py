@@ -80,8 +80,8 @@ class Scripts:
         retention: float = RETENTION,
     ) -> Read:
         text, start = source("read.lua", self.now), "" if after is None else after
-        newest, complete, gap, *raw = self.server.cli(
-            "EVAL", text, 1, self.inbox, start, max_events, max_bytes, retention
+        [[newest, complete, gap, *raw]] = self.server.cli(
+            "EVAL", text, 1, self.inbox, max_events, max_bytes, retention, start
         )
         return Read([_entry(item) for item in raw], int(newest), complete, gap)
 

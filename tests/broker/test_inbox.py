@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from aionotify.broker.connect import Endpoint
 from aionotify.broker.inbox import Inbox, parse_entry
@@ -14,12 +17,13 @@ from aionotify.broker.names import Names
 from aionotify.broker.publisher import Publisher
 from aionotify.config import InboxConfig, RedisConfig
 from aionotify.cursor import Page
-from aionotify.errors import BrokerUnavailable, InvalidEvent
+from aionotify.errors import BrokerRefused, BrokerUnavailable, InvalidEvent
 from aionotify.events import decode
 from aionotify.stats import Stats
 from tests.harness import RedisServer
 
 NAMES = Names("p", "")
+TIMEOUT = 0.3  # seconds of silence after which a question is given up here
 
 
 class Reader(Inbox):
@@ -124,6 +128,53 @@ async def test_who_ask_the_same_share_an_answer(
     pages = await asyncio.gather(*(reader.read("u", 0) for _ in range(1000)))
     assert scripts_run(redis_server) - before == 1
     assert len({id(page) for page in pages}) == 1
+
+
+async def test_questions_about_many_inboxes_travel_together(
+    reader: Reader, publisher: Publisher, redis_server: RedisServer
+) -> None:
+    """A call for each would cost Redis and us several times as much; each gets its own answer."""
+    users = [f"u{number}" for number in range(100)]
+    await publisher.publish_many([{"recipient_id": user} for user in users[::2]])
+    before = scripts_run(redis_server)
+    pages = await asyncio.gather(*(reader.read(user, 0) for user in users))
+    assert scripts_run(redis_server) - before == 4 + 3  # 16 to a call, 64 at a time
+    found = [[entry.event.recipients for entry in page.entries] for page in pages]
+    assert found == [[] if number % 2 else [(user,)] for number, user in enumerate(users)]
+
+
+async def test_an_inbox_that_cannot_be_read_is_no_reason_not_to_read_the_others(
+    reader: Reader, redis_server: RedisServer
+) -> None:
+    redis_server.cli("SET", NAMES.inbox("broken"), "not a list", "EX", 60)
+    before, broken, after = await asyncio.gather(
+        *(reader.read(user, 0) for user in ("a", "broken", "b")), return_exceptions=True
+    )
+    assert isinstance(before, Page)
+    assert isinstance(after, Page)
+    assert isinstance(broken, BrokerRefused)
+    assert "WRONGTYPE" in str(broken) or "wrong kind of value" in str(broken)
+
+
+async def test_a_silent_redis_keeps_nobody_for_longer_than_one_timeout(
+    own_redis: RedisServer,
+) -> None:
+    """Who asks meanwhile shares the fate of those who asked before."""
+    client = Redis(
+        port=own_redis.port, protocol=2, socket_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0)
+    )
+    reader = Reader(lambda: client)
+    own_redis.pause()
+    started = time.monotonic()
+    failed = await asyncio.gather(
+        *(reader.read(f"u{number}", 0) for number in range(1000)), return_exceptions=True
+    )
+    taken = time.monotonic() - started
+    own_redis.resume()
+    await reader.close()
+    await client.aclose()
+    assert {type(error) for error in failed} == {BrokerUnavailable}
+    assert TIMEOUT <= taken < 5 * TIMEOUT
 
 
 async def test_an_answer_is_never_older_than_its_question(own_redis: RedisServer) -> None:

@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 
 from aionotify.broker.scripts import Script
 from aionotify.errors import BrokerError, BrokerRefused, BrokerUnavailable
-from tests.harness import RedisServer, TcpProxy, eventually
+from tests.harness import RedisServer, TcpProxy
 
 TIMEOUT = 0.3  # seconds of silence after which a call is given up here
 
@@ -39,9 +39,9 @@ async def append(redis_server: RedisServer) -> AsyncIterator[Script]:
         yield script
 
 
-def call(script: Script, event: str, user: str = "u", **more: Any) -> asyncio.Future[Any]:
+def call(script: Script, event: str, user: str = "u") -> asyncio.Future[Any]:
     channel = f"s:{{{user}}}"
-    return script.call((f"{channel}:inbox",), (channel, event, 10000, 600, 60, "PUBLISH"), **more)
+    return script.call((f"{channel}:inbox",), (channel, event, 10000, 600, 60, "PUBLISH"))
 
 
 def stored(server: RedisServer, user: str = "u") -> list[str]:
@@ -205,22 +205,6 @@ async def test_nobody_is_told_of_a_failure_whose_caller_has_left(own_redis: Redi
         with nothing_reported():
             call(append, "nobody looks")
             await append.close()
-
-
-async def test_each_call_says_when_it_is_sent(own_redis: RedisServer) -> None:
-    """Once, and also when it never will be, because Redis is silent."""
-    sent: list[int] = []
-    async with script_at(own_redis.port) as append:
-        first = call(append, "e", sent=lambda: sent.append(1))
-        assert sent == []
-        await first
-        assert sent == [1]
-        own_redis.pause()
-        calls = [call(append, "e", sent=lambda: sent.append(2)) for _ in range(200)]
-        await eventually(lambda: sent.count(2) == 64)
-        await asyncio.gather(*calls, return_exceptions=True)
-        assert sent.count(2) == 200
-        own_redis.resume()
 
 
 async def test_closing_waits_for_what_is_under_way(

@@ -62,7 +62,7 @@ async def _reads(lab: Lab, result: Result, length: int) -> None:
     positions = await _fill_list(lab, length)
     for some in _RETURNED:
         after = positions[-some - 1] if some < length else positions[0] - 1
-        script = "EVALSHA", sha, 1, _KEY, after, *_PAGE
+        script = "EVALSHA", sha, 1, _KEY, *_PAGE, after
         result.add(f"{some} of {length:,}, list: read.lua", await _time_of(lab, script), "µs")
         bare = "LRANGE", _KEY, -some, -1
         result.add(f"{some} of {length:,}, list: LRANGE", await _time_of(lab, bare), "µs")
