@@ -73,13 +73,18 @@ async def present(hub: Hub, recipient: Recipient, inbox: Inbox) -> Cursor:
         for each in asked:
             await each.heard()
         questions = [each.question(None) for each in asked]
-        pages = await asyncio.gather(*(inbox.read(each.id, None) for each in asked))
+        pages = await _all([inbox.read(each.id, None) for each in asked])
         for each, question, page in zip(asked, questions, pages, strict=True):
             hub.learn(each, question, page)
         asked = [each for each in both if each.newest is None]
     at = hub.position(recipient)
     assert at is not None
     return at
+
+
+async def _all(pages: list[asyncio.Future[Page]]) -> list[Page]:
+    # asyncio.gather takes longer than all that is done with the pages.
+    return [await page for page in pages]
 
 
 @dataclass(slots=True, frozen=True)
@@ -228,8 +233,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
                 asked.append((recipient, recipient.question(known)))
             if known != at:
                 asked.append((recipient, recipient.question(at)))
-        answers = [inbox.read(recipient.id, question.after) for recipient, question in asked]
-        pages = await asyncio.gather(*answers)
+        pages = await _all([inbox.read(each.id, question.after) for each, question in asked])
         for (recipient, question), page in zip(asked, pages, strict=True):
             self._hub.learn(recipient, question, page)
         ours = {recipient: page for (recipient, _), page in zip(asked, pages, strict=True)}
