@@ -60,15 +60,14 @@ class Inbox(Protocol):
         """
 
 
+def known_present(hub: Hub, recipient: Recipient) -> Cursor | None:
+    """The position after which there is all that is published from now on, if that is known."""
+    return None if _unknown(hub, recipient) else hub.position(recipient)
+
+
 async def present(hub: Hub, recipient: Recipient, inbox: Inbox) -> Cursor:
-    """The position after which there is all that is published from now on."""
-    both = hub.everyone, recipient
-    # What is known of an inbox that is empty may be from long ago, when this node started. Given
-    # to a client now, it would soon be older than what is kept.
-    old = cursor.moment(time.time() - _FRESH)
-    asked = [
-        each for each in both if each.newest is None or (each.newest & 1 and each.newest < old)
-    ]
+    """As `known_present`, after asking for what is not known."""
+    asked = _unknown(hub, recipient)
     while asked:
         for each in asked:
             await each.heard()
@@ -76,10 +75,21 @@ async def present(hub: Hub, recipient: Recipient, inbox: Inbox) -> Cursor:
         pages = await _all([inbox.read(each.id, None) for each in asked])
         for each, question, page in zip(asked, questions, pages, strict=True):
             hub.learn(each, question, page)
-        asked = [each for each in both if each.newest is None]
+        asked = [each for each in (hub.everyone, recipient) if each.newest is None]
     at = hub.position(recipient)
     assert at is not None
     return at
+
+
+def _unknown(hub: Hub, recipient: Recipient) -> list[Recipient]:
+    # What is known of an inbox that is empty may be from long ago, when this node started. Given
+    # to a client now, it would soon be older than what is kept.
+    old = cursor.moment(time.time() - _FRESH)
+    return [
+        each
+        for each in (hub.everyone, recipient)
+        if each.newest is None or (each.newest & 1 and each.newest < old)
+    ]
 
 
 async def _all(pages: list[asyncio.Future[Page]]) -> list[Page]:

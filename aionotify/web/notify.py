@@ -14,7 +14,7 @@ from aionotify.auth.middleware import IDENTITY
 from aionotify.cursor import Cursor
 from aionotify.errors import BrokerError, InvalidToken
 from aionotify.hub import Recipient
-from aionotify.stream import HEADERS, NotificationStream, present
+from aionotify.stream import HEADERS, NotificationStream, known_present, present
 from aionotify.web.cors import cors_headers
 from aionotify.web.errors import json_response
 from aionotify.web.request_id import HEADER, request_id
@@ -76,6 +76,8 @@ async def _start(
         return ("cursor", start) if start is not None else ("unknown_cursor", _NOWHERE)
     # Once the client has seen the status, all that is published later must reach it. So where
     # "now" is has to be known before: nearly always it is, or Redis says so in a millisecond.
+    if (at := known_present(services.hub, recipient)) is not None:
+        return "fresh", at
     if services.hub.everyone.subscribed:
         try:
             async with asyncio.timeout(_SETTLE):
