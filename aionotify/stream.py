@@ -167,7 +167,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         writer = await super(aiohttp_sse.EventSourceResponse, self).prepare(request)
         assert writer is not None
         self._writer, self._transport = writer, request.transport
-        _bound_kernel_buffer(self._transport)
+        self._bound_kernel_buffer()
         # The protocol is paused as soon as the socket is full, so drain() waits for just that.
         self._transport.set_write_buffer_limits(high=0)
         self._ping_task = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
@@ -379,6 +379,15 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
             self._sent += len(data)
             self._transport.write(data)
 
+    def _bound_kernel_buffer(self) -> None:
+        """Have the socket say that it is full long before the kernel has taken megabytes.
+
+        A server of ours does this where it listens; an application that we are part of does not.
+        """
+        # As aiohttp-sse has found it just now: to get a socket of uvloop's makes a new one of it.
+        if self._tcp_sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            self._tcp_sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+
     def _reset(self) -> None:
         """Close with RST: after a polite close the kernel would keep what the client never took,
         up to some megabytes, until it gives up on it.
@@ -387,16 +396,6 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         if sock is not None and sock.family in _TCP:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()
-
-
-def _bound_kernel_buffer(transport: asyncio.Transport) -> None:
-    """Have the socket say that it is full long before the kernel has taken megabytes.
-
-    A server of ours does this where it listens; an application that we are part of does not.
-    """
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family in _TCP and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
 
 def _unchunk(data: bytes) -> bytes:

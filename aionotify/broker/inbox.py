@@ -20,7 +20,7 @@ from aionotify.sampling import Sampled
 from aionotify.stats import Stats
 
 _PAGE_EVENTS: Final = 100
-_IN_ONE: Final = 16  # inboxes in one call; Redis does nothing else meanwhile
+_IN_ONE: Final = 32  # inboxes in one call; Redis does nothing else meanwhile
 _AT_ONCE: Final = 64  # inboxes
 _TOGETHER: Final = 0.002  # seconds
 _ENTRY: Final = re.compile(rb"([0-9]{1,16}) ([0-9]{1,16}) ")

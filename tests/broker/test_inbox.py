@@ -138,7 +138,7 @@ async def test_questions_about_many_inboxes_travel_together(
     await publisher.publish_many([{"recipient_id": user} for user in users[::2]])
     before = scripts_run(redis_server)
     pages = await asyncio.gather(*(reader.read(user, 0) for user in users))
-    assert scripts_run(redis_server) - before == 4 + 3  # 16 to a call, 64 at a time
+    assert scripts_run(redis_server) - before == 2 + 2  # 32 to a call, 64 at a time
     found = [[entry.event.recipients for entry in page.entries] for page in pages]
     assert found == [[] if number % 2 else [(user,)] for number, user in enumerate(users)]
 
