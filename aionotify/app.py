@@ -32,6 +32,7 @@ from aionotify.broker.tickets import RedisTickets
 from aionotify.config import Config
 from aionotify.descriptors import Descriptors
 from aionotify.hub import Hub
+from aionotify.patience import Patience
 from aionotify.pulse import Pulse
 from aionotify.siblings import Place, Siblings
 from aionotify.stats import Stats
@@ -47,6 +48,7 @@ from aionotify.web.services import SERVICES, Services
 _log = logging.getLogger("aionotify.app")
 
 _DESCRIPTORS_KEPT: Final = 256  # for Redis, the main host, requests that are no streams
+_SETTLE: Final = 1.0  # seconds that a first byte may wait for Redis to say where "now" is
 _DRAIN_STEP: Final = 0.05  # seconds between the batches of streams that are ended
 
 
@@ -86,6 +88,7 @@ class Instance:
             ),
             store=Store(client, names),
             pulse=Pulse(config.stream.heartbeat),
+            patience=Patience(_SETTLE),
             watch=Watch(config.auth.revalidate),
             authenticator=tickets,
             publisher=Publisher(

@@ -106,7 +106,7 @@ class Recipient:
         self.confirmations = 0
         self.last_heard = 0
         self.revocations = 0
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: set[asyncio.Future[None]] = set()
         self._tag = cursor.tag(id)
         self.newest = None
 
@@ -129,22 +129,26 @@ class Recipient:
     async def heard(self) -> None:
         """Wait until the live events are being heard."""
         while not self.subscribed:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
+            waiter = self.hearing()
             try:
                 await waiter
             finally:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
+                self._waiters.discard(waiter)
+
+    def hearing(self) -> asyncio.Future[None]:
+        """Done when the live events are being heard, perhaps not any more by the time one looks."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        return waiter
 
     def confirm(self) -> None:
         self.subscribed = True
         self.confirmations += 1
         self.last_heard = 0
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        self._waiters.clear()
 
 
 class Hub:

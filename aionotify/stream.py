@@ -31,6 +31,7 @@ from aionotify.cursor import Cursor, Page
 from aionotify.errors import BrokerError
 from aionotify.events import chunk, control_frame, frame
 from aionotify.hub import Hub, Question, Recipient
+from aionotify.patience import Patience
 from aionotify.pulse import Pulse
 
 HEADERS: Final = {
@@ -65,14 +66,22 @@ def known_present(hub: Hub, recipient: Recipient) -> Cursor | None:
     return None if _unknown(hub, recipient) else hub.position(recipient)
 
 
-async def present(hub: Hub, recipient: Recipient, inbox: Inbox) -> Cursor:
-    """As `known_present`, after asking for what is not known."""
+async def present(hub: Hub, recipient: Recipient, inbox: Inbox, patience: Patience) -> Cursor:
+    """As `known_present`, after asking for what is not known.
+
+    Raises:
+        BrokerError: the inbox cannot be read now.
+        TimeoutError: it is beyond `patience`.
+    """
+    began = asyncio.get_running_loop().time()
     asked = _unknown(hub, recipient)
     while asked:
         for each in asked:
-            await each.heard()
+            while not each.subscribed:
+                await patience.wait(each.hearing(), began)
         questions = [each.question(None) for each in asked]
-        pages = await _all([inbox.read(each.id, None) for each in asked])
+        answers = [inbox.read(each.id, None) for each in asked]
+        pages = [await patience.wait(answer, began) for answer in answers]
         for each, question, page in zip(asked, questions, pages, strict=True):
             hub.learn(each, question, page)
         asked = [each for each in (hub.everyone, recipient) if each.newest is None]
@@ -90,11 +99,6 @@ def _unknown(hub: Hub, recipient: Recipient) -> list[Recipient]:
         for each in (hub.everyone, recipient)
         if each.newest is None or (each.newest & 1 and each.newest < old)
     ]
-
-
-async def _all(pages: list[asyncio.Future[Page]]) -> list[Page]:
-    # asyncio.gather takes longer than all that is done with the pages.
-    return [await page for page in pages]
 
 
 @dataclass(slots=True, frozen=True)
@@ -243,7 +247,8 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
                 asked.append((recipient, recipient.question(known)))
             if known != at:
                 asked.append((recipient, recipient.question(at)))
-        pages = await _all([inbox.read(each.id, question.after) for each, question in asked])
+        answers = [inbox.read(each.id, question.after) for each, question in asked]
+        pages = [await answer for answer in answers]
         for (recipient, question), page in zip(asked, pages, strict=True):
             self._hub.learn(recipient, question, page)
         ours = {recipient: page for (recipient, _), page in zip(asked, pages, strict=True)}

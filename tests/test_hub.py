@@ -293,7 +293,7 @@ async def test_whoever_waits_to_be_heard_is_told_and_whoever_leaves_is_forgotten
     async with asyncio.timeout(1):
         await asyncio.gather(*waiting[1:])
         await recipient.heard()
-    assert recipient._waiters == []
+    assert recipient._waiters == set()
 
 
 def test_what_is_heard_of_somebody_who_has_left_is_of_no_interest(hub: Hub) -> None:

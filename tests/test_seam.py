@@ -22,6 +22,7 @@ from aionotify import cursor
 from aionotify.cursor import Cursor, Entry, Page
 from aionotify.events import EVERYONE, chunk, decode
 from aionotify.hub import Hub
+from aionotify.patience import Patience
 from aionotify.pulse import Pulse
 from aionotify.stream import NotificationStream, StreamSettings, present
 from tests.harness import EventParser
@@ -29,6 +30,7 @@ from tests.harness import EventParser
 Step = Callable[[], Coroutine[Any, Any, None] | None]
 
 USERS = ("alice", "bob")
+PATIENCE = Patience(60)
 PAGE = 2  # events at a time, so that most catch-ups take several pages
 
 
@@ -202,7 +204,7 @@ class Client:
         self.socket = Socket()
         recipient = node.hub.enter(self.user)
         try:
-            start = self.cursor or await present(node.hub, recipient, node)
+            start = self.cursor or await present(node.hub, recipient, node, PATIENCE)
             if self.cursor is None:
                 assert max(start) < node.redis.tick(), "what comes now would not be for it"
             writer = mock.Mock(spec=AbstractStreamWriter, drain=self.socket.drain)

@@ -1,6 +1,5 @@
 """GET /notify: the stream itself, and POST /notify/ticket for those who cannot send a header."""
 
-import asyncio
 import logging
 import time
 from functools import partial
@@ -20,7 +19,6 @@ from aionotify.web.errors import json_response
 from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES, Services
 
-_SETTLE: Final = 1.0  # seconds that the first byte may wait for Redis to say where "now" is
 _NOWHERE: Final = Cursor(0, 0)  # of a cursor that cannot be understood: told as a gap
 _log = logging.getLogger("aionotify.stream")
 
@@ -80,8 +78,8 @@ async def _start(
         return "fresh", at
     if services.hub.everyone.subscribed:
         try:
-            async with asyncio.timeout(_SETTLE):
-                return "fresh", await present(services.hub, recipient, services.inbox)
+            at = await present(services.hub, recipient, services.inbox, services.patience)
+            return "fresh", at
         except (BrokerError, TimeoutError):
             pass
     now = cursor.moment(time.time())

@@ -16,6 +16,7 @@ from aionotify.broker.store import Store
 from aionotify.config import Config
 from aionotify.descriptors import Descriptors
 from aionotify.hub import Hub
+from aionotify.patience import Patience
 from aionotify.pulse import Pulse
 from aionotify.siblings import Siblings
 from aionotify.stats import Stats
@@ -34,6 +35,7 @@ class Services:
     inbox: Inbox
     store: Store
     pulse: Pulse
+    patience: Patience
     watch: Watch
     authenticator: TicketAuthenticator
     publisher: Publisher

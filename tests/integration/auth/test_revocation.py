@@ -10,6 +10,7 @@ import pytest
 
 from aionotify.cursor import Cursor
 from aionotify.hub import Hub, Recipient
+from aionotify.patience import Patience
 from aionotify.stream import Inbox, present
 from tests.embedded import embedded
 from tests.harness import NotifyServer, RedisServer, SSEClient, eventually
@@ -94,10 +95,10 @@ async def test_a_stream_that_is_about_to_open_does_not(
 ) -> None:
     reached, go_on = asyncio.Event(), asyncio.Event()
 
-    async def held(hub: Hub, recipient: Recipient, inbox: Inbox) -> Cursor:
+    async def held(hub: Hub, recipient: Recipient, inbox: Inbox, patience: Patience) -> Cursor:
         reached.set()
         await go_on.wait()
-        return await present(hub, recipient, inbox)
+        return await present(hub, recipient, inbox, patience)
 
     monkeypatch.setattr("aionotify.web.notify.present", held)
     async with embedded(redis_server.url) as (url, services):

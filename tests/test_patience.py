@@ -1,0 +1,59 @@
+"""Patience: many wait, and one timer sees to it that none waits for too long."""
+
+import asyncio
+
+import pytest
+
+from aionotify.patience import Patience
+from tests.harness import eventually
+
+
+def loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_what_comes_in_time_is_passed_on() -> None:
+    """A result or an error, there already or later."""
+    patience = Patience(60)
+    waited: list[asyncio.Future[int]] = [asyncio.Future() for _ in range(4)]
+    waited[0].set_result(1)
+    waited[1].set_exception(KeyError("known"))
+    waiting = [asyncio.create_task(patience.wait(each, loop_time())) for each in waited]
+    await asyncio.sleep(0)
+    waited[2].set_result(3)
+    waited[3].set_exception(KeyError("late"))
+    one, known, three, late = await asyncio.gather(*waiting, return_exceptions=True)
+    assert (one, three) == (1, 3)
+    assert isinstance(known, KeyError)
+    assert isinstance(late, KeyError)
+
+
+async def test_who_has_waited_for_too_long_is_told_and_nobody_else() -> None:
+    patience = Patience(0.05)
+    early: asyncio.Future[None] = asyncio.Future()
+    late: asyncio.Future[None] = asyncio.Future()
+    others = asyncio.create_task(patience.wait(late, loop_time() + 60))
+    with pytest.raises(TimeoutError):
+        await patience.wait(early, loop_time())
+    assert not others.done()
+    late.set_result(None)
+    await others
+
+
+async def test_waiting_for_one_thing_after_another_takes_no_longer() -> None:
+    """What counts is since when one waits, not for what: this one has waited for a day."""
+    with pytest.raises(TimeoutError):
+        await Patience(1).wait(asyncio.Future(), loop_time() - 86400)
+
+
+async def test_who_leaves_is_forgotten_and_with_the_last_the_timer_ends() -> None:
+    patience = Patience(0.01)
+    future: asyncio.Future[None] = asyncio.Future()
+    waiting = asyncio.create_task(patience.wait(future, loop_time()))
+    await asyncio.sleep(0)
+    assert patience._timer is not None
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await eventually(lambda: patience._timer is None)
+    assert not patience._waiting
