@@ -6,7 +6,6 @@ that exists. Both put the parts together here, and start and stop them in the or
 
 import asyncio
 import logging
-import random
 import resource
 from functools import partial
 from typing import Any, Final
@@ -15,6 +14,7 @@ from aiohttp import web
 
 from aionotify import tasks
 from aionotify.auth import Authenticator
+from aionotify.auth.handing_over import Tell
 from aionotify.auth.jwt import JWTAuthenticator
 from aionotify.auth.main_host import MainHostAuthenticator
 from aionotify.auth.publishers import PublisherKeys
@@ -22,6 +22,7 @@ from aionotify.auth.stats import AuthStats
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Tickets
 from aionotify.broker.connect import Endpoint
+from aionotify.broker.control import ControlChannel
 from aionotify.broker.directory import Directory
 from aionotify.broker.inbox import Inbox
 from aionotify.broker.listener import Listener
@@ -31,7 +32,9 @@ from aionotify.broker.store import Store
 from aionotify.broker.tickets import RedisTickets
 from aionotify.config import Config
 from aionotify.descriptors import Descriptors
+from aionotify.heard import Heard
 from aionotify.hub import Hub
+from aionotify.leaving import leave
 from aionotify.patience import Patience
 from aionotify.pulse import Pulse
 from aionotify.siblings import Place, Siblings
@@ -49,7 +52,6 @@ _log = logging.getLogger("aionotify.app")
 
 _DESCRIPTORS_KEPT: Final = 256  # for Redis, the main host, requests that are no streams
 _SETTLE: Final = 1.0  # seconds that a first byte may wait for Redis to say where "now" is
-_DRAIN_STEP: Final = 0.05  # seconds between the batches of streams that are ended
 
 
 class Instance:
@@ -63,8 +65,9 @@ class Instance:
         names = Names(config.redis.prefix, config.redis.channel)
         client, max_bytes = self._endpoint.client, config.events.max_bytes
         listener = Listener(self._endpoint, names, max_bytes=max_bytes, stats=stats)
+        control = ControlChannel(client, names)
         tickets = TicketAuthenticator(
-            authenticator or _authenticator(config, auth_stats),
+            authenticator or _authenticator(config, auth_stats, control.hand_over),
             Tickets(RedisTickets(client, names), config.auth.ticket_ttl),
             stats=auth_stats,
         )
@@ -73,7 +76,6 @@ class Instance:
             hub=Hub(
                 listener,
                 stats=stats,
-                forget=tickets.forget,
                 max_streams=config.server.max_streams or _streams_that_fit(),
                 max_streams_per_user=config.server.max_streams_per_user,
             ),
@@ -89,7 +91,7 @@ class Instance:
             store=Store(client, names),
             pulse=Pulse(config.stream.heartbeat),
             patience=Patience(_SETTLE),
-            watch=Watch(config.auth.revalidate),
+            watch=Watch(config.auth.revalidate, tickets.revalidate),
             authenticator=tickets,
             publisher=Publisher(
                 self._endpoint,
@@ -99,6 +101,7 @@ class Instance:
             ),
             publisher_keys=PublisherKeys(config.admin.publish_keys),
             directory=Directory(client, names),
+            control=control,
             descriptors=Descriptors(),
             siblings=Siblings(),
             limits=Limits(
@@ -117,7 +120,9 @@ class Instance:
         """Where events come from first, then who may listen, then what keeps streams in order."""
         services = self.services
         await self._endpoint.start()
-        await services.listener.start(services.hub)
+        heard = Heard(services.hub, services.authenticator)
+        await services.listener.start(heard)
+        await heard.catch_up(services.control)
         await services.authenticator.start()
         self._tasks = [
             asyncio.create_task(services.pulse.run(), name="aionotify pulse"),
@@ -135,21 +140,7 @@ class Instance:
 
     async def drain(self, seconds: float) -> None:
         """Take no new streams, and end the open ones spread over `seconds`."""
-        hub = self.services.hub
-        hub.closed = True
-        streams = hub.streams()
-        random.shuffle(streams)
-        steps = max(1, int(seconds * 0.9 / _DRAIN_STEP))
-        size = -(-len(streams) // steps)
-        while streams:
-            for stream in streams[-size:]:
-                stream.close("drain")
-            del streams[-size:]
-            await asyncio.sleep(_DRAIN_STEP if streams else 0)
-        for stream in hub.streams():  # those that were being opened when it began
-            stream.close("drain")
-        async with asyncio.timeout(max(1.0, seconds * 0.1)):
-            await hub.empty()
+        await leave(self.services, seconds)
 
     async def clean_up(self, app: web.Application) -> None:
         """Everything that `start` started, in the opposite order."""
@@ -158,6 +149,7 @@ class Instance:
         await services.siblings.leave()
         await services.authenticator.close()
         await services.listener.close()
+        await services.control.close()
         await services.inbox.close()
         await services.publisher.close()
         await self._endpoint.close()
@@ -283,7 +275,7 @@ async def drain(app: web.Application, seconds: float) -> None:
     await asyncio.gather(*(instance.drain(seconds) for instance in app[INSTANCES]))
 
 
-def _authenticator(config: Config, stats: AuthStats) -> Authenticator:
+def _authenticator(config: Config, stats: AuthStats, tell: Tell) -> Authenticator:
     shared: dict[str, Any] = {
         "cookie": config.auth.cookie,
         "origins": config.cors.origins,
@@ -291,7 +283,9 @@ def _authenticator(config: Config, stats: AuthStats) -> Authenticator:
     }
     if config.auth.method == "jwt":
         return JWTAuthenticator(config.auth.jwt, **shared)
-    return MainHostAuthenticator(config.auth.main_host, **shared)
+    return MainHostAuthenticator(
+        config.auth.main_host, tell=tell, revalidate=config.auth.revalidate, **shared
+    )
 
 
 def _streams_that_fit() -> int:

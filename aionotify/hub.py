@@ -13,7 +13,6 @@ then, as after every other doubt, the streams concerned fall back to reading the
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from aionotify import cursor
@@ -156,7 +155,6 @@ class Hub:
 
     Args:
         interest: told of the first and the last stream of each user.
-        forget: told of a user who was revoked, before the streams are closed.
         max_streams: streams in all; 0 = no limit.
         max_streams_per_user: streams of one user; 0 = no limit.
     """
@@ -166,7 +164,6 @@ class Hub:
         interest: Interest,
         *,
         stats: Stats | None = None,
-        forget: Callable[[str], object] = lambda user_id: None,
         max_streams: int = 0,
         max_streams_per_user: int = 0,
     ) -> None:
@@ -174,7 +171,6 @@ class Hub:
         self.everyone = Recipient(EVERYONE)
         self.closed = False
         self._interest = interest
-        self._forget = forget
         self._max_streams = max_streams
         self._max_streams_per_user = max_streams_per_user
         self._recipients: dict[str, Recipient] = {}
@@ -253,7 +249,6 @@ class Hub:
 
     def revoked(self, user_id: str) -> None:
         """End all streams of a user who may no longer listen."""
-        self._forget(user_id)
         recipient = self._recipients.get(user_id)
         if recipient is None:
             return

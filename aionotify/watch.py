@@ -12,9 +12,9 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from aionotify.auth import AuthError, CredentialsMissing, Identity, InvalidToken
 
@@ -25,8 +25,7 @@ _PATIENCE: Final = 30.0  # seconds for an answer: who asks without a limit must 
 
 _log = logging.getLogger("aionotify.watch")
 
-Ask = Callable[[], Awaitable[Identity]]
-"""Asks afresh who a stream belongs to; raises AuthError."""
+R = TypeVar("R")
 
 
 class Watched(Protocol):
@@ -36,19 +35,28 @@ class Watched(Protocol):
         """End it."""
 
 
+class Leaving(NamedTuple, Generic[R]):
+    """A stream that is still open, its request, and in how many seconds it is to be asked about."""
+
+    stream: Watched
+    request: R
+    due: float
+
+
 @dataclass(slots=True)
-class _Entry:
+class _Entry(Generic[R]):
     stream: Watched
     identity: Identity
-    ask: Ask
+    request: R
     ask_at: float = 0.0
 
 
-class Watch:
+class Watch(Generic[R]):
     """Asks again, and ends streams whose token has expired or been refused.
 
     Args:
         interval: seconds after which a token is asked about again.
+        ask: asks afresh who a request is from; raises AuthError.
         clock: unix time in seconds, as `Identity.expires_at` is given. It may be set: intervals
             are not measured with it.
         timer: seconds that only go forward.
@@ -57,25 +65,37 @@ class Watch:
     def __init__(
         self,
         interval: float,
+        ask: Callable[[R], Awaitable[Identity]],
         *,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._interval = interval
+        self._ask = ask
         self._clock = clock
         self._timer = timer
         self._numbers = itertools.count()
-        self._entries: dict[int, _Entry] = {}
+        self._entries: dict[int, _Entry[R]] = {}
         self._heap: list[tuple[float, int]] = []  # when something is due, and for which entry
         self._sooner = asyncio.Event()
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    def add(self, stream: Watched, identity: Identity, ask: Ask) -> int:
-        """Watch a stream; returns what `discard` wants."""
+    def add(self, stream: Watched, identity: Identity, request: R) -> int:
+        """Watch a stream that `request` has opened; returns what `discard` wants."""
         number = next(self._numbers)
-        self._entries[number] = entry = _Entry(stream, identity, ask)
-        self._schedule(number, entry)
+        self._entries[number] = entry = _Entry(stream, identity, request)
+        self._schedule(number, entry, identity.ask_at)
         return number
+
+    def numbers(self) -> list[int]:
+        """What `add` has returned for the streams that are watched."""
+        return list(self._entries)
+
+    def leaving(self, numbers: Iterable[int]) -> list[Leaving[R]]:
+        """What there is to tell of streams that are to be ended, but for those that have."""
+        now = self._timer()
+        entries = [entry for number in numbers if (entry := self._entries.get(number))]
+        return [Leaving(each.stream, each.request, each.ask_at - now) for each in entries]
 
     def discard(self, number: int) -> None:
         """Watch it no longer. The stream and its request are let go of at once."""
@@ -112,10 +132,10 @@ class Watch:
                 question = self._question(number, entry)
                 questions.create_task(question, name="aionotify revalidation")
 
-    async def _question(self, number: int, entry: _Entry) -> None:
+    async def _question(self, number: int, entry: _Entry[R]) -> None:
         try:
             async with asyncio.timeout(_PATIENCE):
-                identity = await entry.ask()
+                identity = await self._ask(entry.request)
             if identity.user_id != entry.identity.user_id:
                 raise InvalidToken("it is somebody else's now")
             entry.identity = identity
@@ -132,11 +152,14 @@ class Watch:
         if number in self._entries:
             self._schedule(number, entry)
 
-    def _schedule(self, number: int, entry: _Entry) -> None:
-        entry.ask_at = self._timer() + self._interval * random.uniform(1 - _JITTER, 1)
+    def _schedule(self, number: int, entry: _Entry[R], ask_at: float | None = None) -> None:
+        wait = self._interval * random.uniform(1 - _JITTER, 1)
+        if ask_at is not None:
+            wait = min(wait, ask_at - self._clock())
+        entry.ask_at = self._timer() + wait
         self._push(number, entry)
 
-    def _push(self, number: int, entry: _Entry, at_least: float = -math.inf) -> None:
+    def _push(self, number: int, entry: _Entry[R], at_least: float = -math.inf) -> None:
         due, expires_at = entry.ask_at, entry.identity.expires_at
         if expires_at is not None:
             due = min(due, self._timer() + max(expires_at - self._clock(), at_least))

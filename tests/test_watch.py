@@ -3,7 +3,8 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -47,17 +48,26 @@ class Host:
         return answer
 
 
+Asked = Callable[[], Awaitable[Identity]]
+AnyWatch = Watch[Asked]
+
+
+async def put(host: Asked) -> Identity:
+    """Ask a host, which stands for the request that opened a stream."""
+    return await host()
+
+
 ALICE, BOB = Identity("alice"), Identity("bob")
 
 
 @pytest.fixture
-async def running() -> AsyncIterator[list[Watch]]:
+async def running() -> AsyncIterator[list[AnyWatch]]:
     """A list; a watch that is put into it is run, and stopped at the end."""
-    watches: list[Watch] = []
+    watches: list[AnyWatch] = []
     tasks: list[asyncio.Task[None]] = []
 
-    class Running(list[Watch]):
-        def append(self, watch: Watch) -> None:
+    class Running(list[AnyWatch]):
+        def append(self, watch: AnyWatch) -> None:
             super().append(watch)
             tasks.append(asyncio.create_task(watch.run()))
 
@@ -69,8 +79,8 @@ async def running() -> AsyncIterator[list[Watch]]:
         await asyncio.wait(tasks)
 
 
-async def test_a_token_is_asked_about_again_and_again(running: list[Watch]) -> None:
-    watch, stream, host = Watch(0.02), Stream(), Host(ALICE)
+async def test_a_token_is_asked_about_again_and_again(running: list[AnyWatch]) -> None:
+    watch, stream, host = Watch(0.02, put), Stream(), Host(ALICE)
     running.append(watch)
     watch.add(stream, ALICE, host)
     await eventually(lambda: host.asked >= 3)
@@ -78,10 +88,10 @@ async def test_a_token_is_asked_about_again_and_again(running: list[Watch]) -> N
 
 
 async def test_nothing_is_asked_before_the_interval_has_nearly_passed(
-    running: list[Watch],
+    running: list[AnyWatch],
 ) -> None:
     clock = Clock()
-    watch, host, witness = Watch(300, clock=clock, timer=clock), Host(ALICE), Host(ALICE)
+    watch, host, witness = Watch(300, put, clock=clock, timer=clock), Host(ALICE), Host(ALICE)
     running.append(watch)
     watch.add(Stream(), ALICE, host)
     clock.now += 239
@@ -98,7 +108,7 @@ async def test_nothing_is_asked_before_the_interval_has_nearly_passed(
 
 async def test_streams_that_open_together_are_not_asked_about_together() -> None:
     clock = Clock()
-    watch = Watch(300, clock=clock, timer=clock)
+    watch = Watch(300, put, clock=clock, timer=clock)
     for _ in range(200):
         watch.add(Stream(), ALICE, Host(ALICE))
     moments = sorted(due - clock.now for due, _ in watch._heap)
@@ -108,8 +118,10 @@ async def test_streams_that_open_together_are_not_asked_about_together() -> None
 
 
 @pytest.mark.parametrize("refusal", [InvalidToken("no"), CredentialsMissing("signed out")])
-async def test_a_definite_refusal_ends_the_stream(running: list[Watch], refusal: AuthError) -> None:
-    watch, stream, host = Watch(0.02), Stream(), Host(ALICE, refusal)
+async def test_a_definite_refusal_ends_the_stream(
+    running: list[AnyWatch], refusal: AuthError
+) -> None:
+    watch, stream, host = Watch(0.02, put), Stream(), Host(ALICE, refusal)
     running.append(watch)
     watch.add(stream, ALICE, host)
     await eventually(lambda: stream.closed)
@@ -118,9 +130,9 @@ async def test_a_definite_refusal_ends_the_stream(running: list[Watch], refusal:
 
 
 async def test_a_token_that_has_become_somebody_elses_ends_the_stream(
-    running: list[Watch],
+    running: list[AnyWatch],
 ) -> None:
-    watch, stream = Watch(0.02), Stream()
+    watch, stream = Watch(0.02, put), Stream()
     running.append(watch)
     watch.add(stream, ALICE, Host(BOB))
     await eventually(lambda: stream.closed == ["token_refused"])
@@ -130,9 +142,9 @@ async def test_a_token_that_has_become_somebody_elses_ends_the_stream(
     "failure", [AuthUnavailable("the main host is down"), ValueError("a bug of somebody's")]
 )
 async def test_no_answer_says_nothing_about_the_token(
-    running: list[Watch], failure: Exception
+    running: list[AnyWatch], failure: Exception
 ) -> None:
-    watch, stream, host = Watch(0.02), Stream(), Host(failure, failure, ALICE)
+    watch, stream, host = Watch(0.02, put), Stream(), Host(failure, failure, ALICE)
     running.append(watch)
     watch.add(stream, ALICE, host)
     await eventually(lambda: host.asked >= 4)
@@ -140,10 +152,10 @@ async def test_no_answer_says_nothing_about_the_token(
 
 
 async def test_a_token_ends_when_it_expires_without_being_asked_about(
-    running: list[Watch],
+    running: list[AnyWatch],
 ) -> None:
     clock = Clock()
-    watch, stream, other = Watch(300, clock=clock, timer=clock), Stream(), Stream()
+    watch, stream, other = Watch(300, put, clock=clock, timer=clock), Stream(), Stream()
     host = Host(ALICE)
     running.append(watch)
     watch.add(stream, Identity("alice", clock.now + 10), host)
@@ -154,10 +166,10 @@ async def test_a_token_ends_when_it_expires_without_being_asked_about(
     assert host.asked == 0
 
 
-async def test_an_answer_may_prolong_what_would_have_expired(running: list[Watch]) -> None:
+async def test_an_answer_may_prolong_what_would_have_expired(running: list[AnyWatch]) -> None:
     loop = asyncio.get_running_loop()
     clock = loop.time
-    watch, stream = Watch(0.05, clock=clock, timer=clock), Stream()
+    watch, stream = Watch(0.05, put, clock=clock, timer=clock), Stream()
     host = Host(Identity("alice", clock() + 60))
     running.append(watch)
     watch.add(stream, Identity("alice", clock() + 0.3), host)
@@ -166,8 +178,8 @@ async def test_an_answer_may_prolong_what_would_have_expired(running: list[Watch
     assert stream.closed == []
 
 
-async def test_the_soonest_is_seen_to_first_however_late_it_comes(running: list[Watch]) -> None:
-    watch, host = Watch(300), Host(ALICE)
+async def test_the_soonest_is_seen_to_first_however_late_it_comes(running: list[AnyWatch]) -> None:
+    watch, host = Watch(300, put), Host(ALICE)
     running.append(watch)
     watch.add(Stream(), ALICE, host)
     await asyncio.sleep(0)  # the watch now sleeps for minutes
@@ -177,10 +189,10 @@ async def test_the_soonest_is_seen_to_first_however_late_it_comes(running: list[
 
 
 async def test_one_who_never_answers_holds_up_nobody(
-    running: list[Watch], monkeypatch: pytest.MonkeyPatch
+    running: list[AnyWatch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aionotify.watch._PATIENCE", 0.05)
-    watch, stream = Watch(0.01), Stream()
+    watch, stream = Watch(0.01, put), Stream()
     silent = 0
 
     async def never() -> Identity:
@@ -199,9 +211,9 @@ async def test_one_who_never_answers_holds_up_nobody(
     assert not any(each.closed for each in stuck)
 
 
-async def test_a_stream_that_has_ended_is_let_go_of_at_once(running: list[Watch]) -> None:
+async def test_a_stream_that_has_ended_is_let_go_of_at_once(running: list[AnyWatch]) -> None:
     """With its request: those who come and go are many in one interval."""
-    watch = Watch(86_400)
+    watch = Watch(86_400, put)
     running.append(watch)
     stream, host = Stream(), Host(ALICE)
     references = weakref.ref(stream), weakref.ref(host)
@@ -212,7 +224,7 @@ async def test_a_stream_that_has_ended_is_let_go_of_at_once(running: list[Watch]
 
 
 async def test_those_who_come_and_go_leave_nothing_behind() -> None:
-    watch = Watch(86_400)
+    watch = Watch(86_400, put)
     kept = [watch.add(Stream(), ALICE, Host(ALICE)) for _ in range(10)]
     for _ in range(5000):
         watch.discard(watch.add(Stream(), ALICE, Host(ALICE)))
@@ -222,9 +234,9 @@ async def test_those_who_come_and_go_leave_nothing_behind() -> None:
 
 
 async def test_an_answer_about_a_stream_that_has_ended_is_of_no_use(
-    running: list[Watch],
+    running: list[AnyWatch],
 ) -> None:
-    watch, stream = Watch(0.01), Stream()
+    watch, stream = Watch(0.01, put), Stream()
     asked, answer = asyncio.Event(), asyncio.Event()
 
     async def slow() -> Identity:
@@ -244,10 +256,10 @@ async def test_an_answer_about_a_stream_that_has_ended_is_of_no_use(
 
 
 async def test_a_clock_that_is_set_ahead_starts_no_storm_of_questions(
-    running: list[Watch],
+    running: list[AnyWatch],
 ) -> None:
     clock = Clock()
-    watch, host = Watch(300, clock=clock), Host(ALICE)
+    watch, host = Watch(300, put, clock=clock), Host(ALICE)
     running.append(watch)
     for _ in range(50):
         watch.add(Stream(), ALICE, host)
@@ -258,9 +270,9 @@ async def test_a_clock_that_is_set_ahead_starts_no_storm_of_questions(
     assert host.asked == 0
 
 
-async def test_a_clock_that_is_set_back_puts_off_no_question(running: list[Watch]) -> None:
+async def test_a_clock_that_is_set_back_puts_off_no_question(running: list[AnyWatch]) -> None:
     clock = Clock()
-    watch, host = Watch(0.02, clock=clock), Host(ALICE)
+    watch, host = Watch(0.02, put, clock=clock), Host(ALICE)
     running.append(watch)
     watch.add(Stream(), ALICE, host)
     clock.now -= 86_400
@@ -268,11 +280,11 @@ async def test_a_clock_that_is_set_back_puts_off_no_question(running: list[Watch
 
 
 async def test_a_token_lives_until_the_clock_says_that_it_has_expired(
-    running: list[Watch],
+    running: list[AnyWatch],
 ) -> None:
     """Set back while it is waited for, the clock has it live longer, and nobody is asked."""
     clock = Clock()
-    watch, stream, host = Watch(300, clock=clock), Stream(), Host(ALICE)
+    watch, stream, host = Watch(300, put, clock=clock), Stream(), Host(ALICE)
     running.append(watch)
     watch.add(stream, Identity("alice", clock.now + 0.05), host)
     clock.now -= 0.05
@@ -282,3 +294,44 @@ async def test_a_token_lives_until_the_clock_says_that_it_has_expired(
     clock.now += 1
     await eventually(lambda: stream.closed == ["token_expired"])
     assert host.asked == 0
+
+
+async def test_it_may_be_told_to_ask_sooner_and_then_goes_on_as_usual(
+    running: list[AnyWatch],
+) -> None:
+    """As of a stream that comes from another node, where that was due."""
+    clock = Clock()
+    watch = Watch(300, put, clock=clock, timer=clock)
+    running.append(watch)
+    numbers = [
+        watch.add(Stream(), replace(ALICE, ask_at=at), Host(ALICE))
+        for at in (None, clock.now + 100, clock.now + 10_000)
+    ]
+    usual, sooner, later = (each.due for each in watch.leaving(numbers))
+    assert 240 <= usual <= 300
+    assert sooner == 100
+    assert 240 <= later <= 300
+
+
+@pytest.mark.parametrize("answer", [AuthUnavailable("no answer"), ALICE])
+async def test_who_was_to_be_asked_sooner_is_so_once(
+    running: list[AnyWatch], answer: Identity | Exception
+) -> None:
+    clock = Clock()
+    watch, host = Watch(300, put, clock=clock, timer=clock), Host(answer)
+    running.append(watch)
+    number = watch.add(Stream(), replace(ALICE, ask_at=clock.now), host)
+    await eventually(lambda: host.asked == 1 and watch.leaving([number])[0].due > 0)
+    (leaving,) = watch.leaving([number])
+    assert 240 <= leaving.due <= 300
+
+
+async def test_who_leaves_is_told_with_the_request_unless_the_stream_has_ended() -> None:
+    watch, streams, hosts = Watch(300, put), [Stream(), Stream()], [Host(ALICE), Host(BOB)]
+    numbers = [watch.add(stream, ALICE, host) for stream, host in zip(streams, hosts, strict=True)]
+    assert watch.numbers() == numbers
+    watch.discard(numbers[0])
+    assert [(each.stream, each.request) for each in watch.leaving(numbers)] == [
+        (streams[1], hosts[1])
+    ]
+    assert watch.numbers() == numbers[1:]

@@ -1,12 +1,13 @@
 """What all authenticators share that go by a bearer token."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from aiohttp import web
 
 from aionotify.auth.credentials import bearer_token
 from aionotify.auth.identity import Identity
+from aionotify.auth.moving import Moving
 
 
 class BearerAuthenticator(ABC):
@@ -14,7 +15,12 @@ class BearerAuthenticator(ABC):
 
     `cookie` is the name of a cookie that may carry the token, `origins` are the foreign origins
     whose pages may use that cookie.
+
+    Attributes:
+        moving: what other nodes are told of tokens, and tell; None if nothing.
     """
+
+    moving: Moving | None = None
 
     def __init__(self, *, cookie: str | None = None, origins: Collection[str] = ()) -> None:
         self._cookie = cookie
@@ -29,6 +35,19 @@ class BearerAuthenticator(ABC):
 
     def forget(self, user_id: str) -> None:  # noqa: B027 - nothing to forget is the usual case
         """Drop what is remembered of `user_id`, whose rights have changed."""
+
+    async def hand_over(self, tokens: Mapping[str, float], hold: float) -> int:
+        """Tell other nodes what is known of `tokens`, in how many cases there is something.
+
+        Args:
+            tokens: with the seconds until each is due to be asked about.
+            hold: for how many seconds it may be needed.
+
+        Raises:
+            BrokerError: they cannot be told.
+            TimeoutError: nothing is heard of what they were told.
+        """
+        return 0
 
     def token_of(self, request: web.Request) -> str:
         """Return the token that `request` carries; raise as `bearer_token` does."""

@@ -29,6 +29,11 @@ class Forgotten:
         if gone is not None:
             self._outdated = max(self._outdated, gone)
 
+    def mark(self) -> int:
+        """Return what `now` is from here on, though nobody has changed."""
+        self.now += 1
+        return self.now
+
     def since(self, learned: int, user_id: str) -> bool:
         """Whether what was known when `now` was `learned` is of no use any more."""
         return learned < max(self._outdated, self._latest.get(user_id) or 0)

@@ -22,13 +22,16 @@ class Identity:
     """A user, as somebody we trust has named them.
 
     `user_id` may be given as an integer; it is text afterwards, and always what `user_id_from`
-    accepts. `expires_at` is in unix seconds (``time.time()``); None when the end is not known.
+    accepts. Times are in unix seconds (``time.time()``): `expires_at` is None when the end is not
+    known, `ask_at` when it will do to ask about a stream of theirs every `auth.revalidate` seconds.
+    Otherwise that is when to ask first, if it is sooner.
 
     Raises AuthFailed for what cannot be a user id.
     """
 
     user_id: str
     expires_at: float | None = None
+    ask_at: float | None = None
 
     def __post_init__(self) -> None:
         # Whoever makes one, embedders too: 42 would be nobody's stream, and "*" everybody's.

@@ -6,11 +6,12 @@ Decides when it is asked and what its answer means for later. How it is asked is
 
 import asyncio
 import logging
+import math
 import random
 import secrets
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 
@@ -18,13 +19,16 @@ from aionotify.auth.bearer import BearerAuthenticator
 from aionotify.auth.breaker import Breaker
 from aionotify.auth.cache import BoundedCache
 from aionotify.auth.forgotten import Forgotten
+from aionotify.auth.handing_over import Tell
 from aionotify.auth.identity import Identity
 from aionotify.auth.main_host_client import Accepted, Denied, MainHostClient
+from aionotify.auth.moving import Moving
 from aionotify.auth.outage import OutageLog
 from aionotify.auth.single_flight import FlightCancelled, SingleFlight
 from aionotify.auth.stats import AuthStats
+from aionotify.auth.vouched import Vouched
 from aionotify.config import MainHostConfig
-from aionotify.errors import AuthUnavailable, InvalidToken
+from aionotify.errors import AuthFailed, AuthUnavailable, InvalidToken
 
 MAX_KNOWN = 100_000  # tokens; more than a process can hold streams for, about 50 MB when full
 MAX_REFUSED = 10_000  # tokens; apart from the known, so that a flood of bad ones pushes out none
@@ -60,10 +64,14 @@ class MainHostAuthenticator(BearerAuthenticator):
     - At most `max_concurrency` questions are put at a time. After several failures in a row it is
       left alone for a while.
     - While it fails, a token that it accepted within the last `stale_if_error` seconds still works.
+    - What a node that left has said of a token counts until that node would have asked again.
 
     Tokens are remembered as hashes under a key that is made at random for each process. The
-    connections are opened when they are needed; `close` closes them. `clock` is in seconds.
+    connections are opened when they are needed; `close` closes them. `tell` reaches all nodes,
+    `revalidate` and `clock` are in seconds.
     """
+
+    moving: Moving
 
     def __init__(
         self,
@@ -72,6 +80,8 @@ class MainHostAuthenticator(BearerAuthenticator):
         cookie: str | None = None,
         origins: Collection[str] = (),
         stats: AuthStats | None = None,
+        tell: Tell | None = None,
+        revalidate: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(cookie=cookie, origins=origins)
@@ -82,6 +92,7 @@ class MainHostAuthenticator(BearerAuthenticator):
         self._known = BoundedCache[bytes, _Known](MAX_KNOWN)
         self._refused = BoundedCache[bytes, float](MAX_REFUSED)
         self._forgotten = Forgotten(MAX_FORGOTTEN)
+        self.moving = Moving(tell, self._forgotten, revalidate, clock)
         self._client = MainHostClient(config)
         self._flights = SingleFlight[Accepted | Denied]("aionotify-main-host")
         self._slots = asyncio.Semaphore(config.max_concurrency)
@@ -105,7 +116,7 @@ class MainHostAuthenticator(BearerAuthenticator):
         Raises InvalidToken when the main host refuses it; AuthFailed and AuthUnavailable, both
         with `retry_after`, when it gives no answer.
         """
-        key = blake2b(token.encode(), key=self._hash_key, digest_size=16).digest()
+        key = self._key(token)
         ttl = self._config.cache_ttl
         known, now = self._recall(key), self._clock()
         if known is not None and known.is_within(min(ttl, SHARED) if fresh else ttl, now):
@@ -114,6 +125,9 @@ class MainHostAuthenticator(BearerAuthenticator):
         if now < (self._refused.get(key) or 0.0):
             self.stats.cache_refused += 1
             raise InvalidToken("the token is not valid")
+        if not fresh and (moved := self._take_over(key, token)) is not None:
+            self.stats.handed_over_accepted += 1
+            return moved
         while True:
             try:
                 answer = await self._flights.run(key, partial(self._ask, key, token))
@@ -133,6 +147,39 @@ class MainHostAuthenticator(BearerAuthenticator):
                 return known.identity
         raise answer.error(answer.message, retry_after=answer.retry_after or _jittered(1.0))
 
+    async def hand_over(self, tokens: Mapping[str, float], hold: float) -> int:
+        """See `BearerAuthenticator.hand_over`."""
+        began = self._clock()
+
+        def vouch(token: str) -> Vouched | None:
+            return self._vouch(token, tokens[token] + began - self._clock())
+
+        return await self.moving.say(tokens, vouch, hold)
+
+    def _vouch(self, token: str, due: float) -> Vouched | None:
+        known, now = self._recall(self._key(token)), self._clock()
+        if known is None or known.asked < self.moving.unsure:
+            return None
+        return Vouched(known.identity.user_id, now - known.answered, due, known.until - now)
+
+    def _take_over(self, key: bytes, token: str) -> Identity | None:
+        """Return whose `token` was at a node that left, for as long as nobody was to ask there."""
+        moved = self.moving.find(token)
+        if moved is None:
+            return None
+        known, now, wall = self._recall(key), self._clock(), time.time()
+        if known is None or known.answered < moved.answered:
+            expires_at = wall + moved.until - now if moved.until < math.inf else None
+            try:
+                identity = Identity(moved.user_id, expires_at)
+            except AuthFailed:  # who can be no user here was none there
+                return None
+            known = _Known(identity, moved.learned, moved.answered, moved.until)
+            self._known.put(key, known)
+        if known.identity.user_id != moved.user_id or now >= min(moved.due, known.until):
+            return None
+        return replace(known.identity, ask_at=wall + moved.due - now)
+
     async def _ask(self, key: bytes, token: str) -> Accepted | Denied:
         if self._breaker.blocks() or len(self._flights) > MAX_WAITING:
             return self._spare()
@@ -148,7 +195,7 @@ class MainHostAuthenticator(BearerAuthenticator):
             answer = await self._exchange(token)
         finally:
             self._slots.release()
-        self._remember(key, answer, asked)
+        self._remember(key, token, answer, asked)
         return answer
 
     def _spare(self) -> Denied:
@@ -167,13 +214,16 @@ class MainHostAuthenticator(BearerAuthenticator):
             self.stats.main_host_latency.observe(time.perf_counter() - started)
         return answer
 
+    def _key(self, token: str) -> bytes:
+        return blake2b(token.encode(), key=self._hash_key, digest_size=16).digest()
+
     def _recall(self, key: bytes) -> _Known | None:
         known = self._known.get(key)
         if known is None or self._forgotten.since(known.asked, known.identity.user_id):
             return None
         return known
 
-    def _remember(self, key: bytes, answer: Accepted | Denied, asked: int) -> None:
+    def _remember(self, key: bytes, token: str, answer: Accepted | Denied, asked: int) -> None:
         now = self._clock()
         if isinstance(answer, Accepted):
             self.stats.main_host_accepted += 1
@@ -182,6 +232,7 @@ class MainHostAuthenticator(BearerAuthenticator):
             self.stats.main_host_refused += 1
             self._known.drop(key)
             self._refused.put(key, now + self._config.refusal_ttl)
+            self.moving.void(token)
         else:
             self.stats.main_host_failed += 1
             self._outage.failed(answer.message)

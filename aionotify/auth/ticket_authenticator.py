@@ -1,12 +1,14 @@
 """Lets requests in by ticket, and all others by another authenticator."""
 
 import time
+from collections.abc import Iterable
 
 from aiohttp import web
 
 from aionotify.auth.bearer import BearerAuthenticator
 from aionotify.auth.cache import BoundedCache
 from aionotify.auth.identity import Authenticator, Identity, revalidate
+from aionotify.auth.moving import Moving
 from aionotify.auth.stats import AuthStats
 from aionotify.auth.tickets import Grant, Ticket, Tickets
 from aionotify.errors import AuthError, AuthUnavailable, BrokerError, InvalidToken
@@ -43,9 +45,24 @@ class TicketAuthenticator:
         if hasattr(self._inner, "close"):
             await self._inner.close()
 
-    def forget(self, user_id: str) -> None:
-        """Void the user's tickets; see also `BearerAuthenticator.forget`."""
-        self._revoked.put(user_id, time.time())
+    @property
+    def moving(self) -> Moving | None:
+        """See `BearerAuthenticator.moving`."""
+        return self._inner.moving if isinstance(self._inner, BearerAuthenticator) else None
+
+    async def hand_over(self, leaving: Iterable[tuple[web.Request, float]], hold: float) -> int:
+        """See `BearerAuthenticator.hand_over`; for requests that have opened a stream."""
+        if not isinstance(self._inner, BearerAuthenticator):
+            return 0
+        tokens = {
+            token: due for request, due in leaving if due > 0 and (token := self._token(request))
+        }
+        return await self._inner.hand_over(tokens, hold)
+
+    def forget(self, user_id: str, ago: float = 0.0) -> None:
+        """Void the tickets that a user had `ago` seconds ago; see `BearerAuthenticator.forget`."""
+        revoked = max(time.time() - ago, self._revoked.get(user_id) or 0.0)
+        self._revoked.put(user_id, revoked)
         if isinstance(self._inner, BearerAuthenticator):
             self._inner.forget(user_id)
 
@@ -96,6 +113,11 @@ class TicketAuthenticator:
         if grant.token is not None and isinstance(self._inner, BearerAuthenticator):
             return await self._inner.identify(grant.token, fresh=True)
         return grant.identity
+
+    def _token(self, request: web.Request) -> str | None:
+        assert isinstance(self._inner, BearerAuthenticator)
+        grant: Grant | None = request.get(_GRANT)
+        return self._inner.token_of(request) if grant is None else grant.token
 
     async def _owner(self, grant: Grant) -> Identity:
         if grant.token is None or not isinstance(self._inner, BearerAuthenticator):

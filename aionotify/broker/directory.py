@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Sequence
 
-import msgspec
 from redis.asyncio import Redis
 
 from aionotify.broker.connect import translated
-from aionotify.broker.listener import Control
 from aionotify.broker.names import Names
 
 
 class Directory:
-    """Questions and orders about users whose streams may be on any node."""
+    """Questions about users whose streams may be on any node."""
 
     def __init__(self, client: Callable[[], Redis], names: Names) -> None:
         self._client = client
@@ -26,13 +24,3 @@ class Directory:
         with translated():
             counts = await self._client().pubsub_numsub(*map(self._names.live, recipient_ids))
         return {id: int(count) > 0 for id, (_, count) in zip(recipient_ids, counts, strict=True)}
-
-    async def revoke(self, user_id: str) -> int:
-        """Tell all nodes to close a user's streams; returns how many nodes were told.
-
-        Raises:
-            BrokerUnavailable, BrokerRefused: they could not be told.
-        """
-        with translated():
-            message = msgspec.json.encode(Control(revoke=user_id))
-            return int(await self._client().publish(self._names.control, message))

@@ -21,6 +21,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from aionotify import tasks
 from aionotify.broker.connect import LOST, Endpoint
+from aionotify.broker.control import Control, decode_control
 from aionotify.broker.hearing import hear, say
 from aionotify.broker.inbox import parse_entry
 from aionotify.broker.names import Names
@@ -49,22 +50,11 @@ class Sink(Protocol):
     def confirmed(self, recipient_id: str) -> None: ...
     def lost(self) -> None: ...
     def revoked(self, user_id: str) -> None: ...
+    def handed_over(self, message: bytes) -> None: ...
 
 
 class SilentConnection(Exception):
     """Nothing is heard, though the connection stands."""
-
-
-class Control(msgspec.Struct, omit_defaults=True):
-    """A message on the control channel, from one node to all.
-
-    Attributes:
-        probe: the name of the node that wants to hear itself.
-        revoke: the user whose streams are to be closed.
-    """
-
-    probe: str | None = None
-    revoke: str | None = None
 
 
 class Listener:
@@ -275,15 +265,14 @@ class Listener:
             self._found()
 
     def _hear_control(self, data: bytes) -> None:
-        try:
-            control = msgspec.json.decode(data, type=Control)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise InvalidEvent({"body": "is not a control message"}) from None
+        control = decode_control(data)
         if control.probe == self._node:
             self._unheard = 0
             self.lag = time.monotonic() - self._probed_at
         if control.revoke is not None:
             self._sink.revoked(control.revoke)
+        if control.handed_over is not None:
+            self._sink.handed_over(control.handed_over)
 
 
 def _batches(channels: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -16,6 +16,7 @@ class Names:
     def __init__(self, prefix: str, channel: str) -> None:
         self.ephemeral = channel
         self.control = f"{prefix}:control"
+        self.control_log = f"{prefix}:control:log"
         self.probe = f"{prefix}:probe"
         self._prefix = prefix
 

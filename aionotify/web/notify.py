@@ -2,13 +2,11 @@
 
 import logging
 import time
-from functools import partial
 from typing import Final
 
 from aiohttp import hdrs, web
 
 from aionotify import cursor
-from aionotify.auth import revalidate
 from aionotify.auth.middleware import IDENTITY
 from aionotify.cursor import Cursor
 from aionotify.errors import BrokerError, InvalidToken
@@ -40,8 +38,7 @@ async def notify(request: web.Request) -> web.StreamResponse:
         # What else the client sends is dropped. As requests to be answered after this one it would
         # be kept, up to a megabyte each.
         request.protocol.close()
-        ask = partial(revalidate, services.authenticator, request)
-        watched = services.watch.add(stream, identity, ask)
+        watched = services.watch.add(stream, identity, request)
         try:
             await _run(stream, request, services, start, how)
         finally:

@@ -8,6 +8,7 @@ from aiohttp import web
 from aionotify.auth.publishers import PublisherKeys
 from aionotify.auth.stats import AuthStats
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
+from aionotify.broker.control import ControlChannel
 from aionotify.broker.directory import Directory
 from aionotify.broker.inbox import Inbox
 from aionotify.broker.listener import Listener
@@ -36,11 +37,12 @@ class Services:
     store: Store
     pulse: Pulse
     patience: Patience
-    watch: Watch
+    watch: Watch[web.Request]
     authenticator: TicketAuthenticator
     publisher: Publisher
     publisher_keys: PublisherKeys
     directory: Directory
+    control: ControlChannel
     descriptors: Descriptors
     siblings: Siblings
     limits: Limits

@@ -36,5 +36,5 @@ async def close_streams(request: web.Request) -> web.Response:
         raise InvalidEvent({"user_id": problem or "is to be a user"})
     if not holder.may(user_id):
         raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
-    nodes = await services.directory.revoke(user_id)
+    nodes = await services.control.revoke(user_id)
     return json_response({"nodes": nodes}, 202)

@@ -42,6 +42,9 @@ class Ear:
     def revoked(self, user_id: str) -> None:
         self.heard.append(("revoked", user_id))
 
+    def handed_over(self, message: bytes) -> None:
+        self.heard.append(("handed over", message))
+
 
 @asynccontextmanager
 async def listening(
@@ -71,8 +74,14 @@ async def test_once_started_it_hears_events_for_anybody_and_for_everyone(
         redis_server.cli("PUBLISH", "push_notifications", '{"recipient_id": [1, 2]}')
         redis_server.cli("PUBLISH", "aionotify:{*}", entry(4, 2, "*"))
         redis_server.cli("PUBLISH", "aionotify:control", '{"revoke": "42"}')
-        await eventually(lambda: len(ear.heard) == 4)
-        assert ear.heard[1:] == [("ephemeral", "1", "2"), ("durable", "*", 4, 2), ("revoked", "42")]
+        redis_server.cli("PUBLISH", "aionotify:control", '{"handed_over": "AP8="}')
+        await eventually(lambda: len(ear.heard) == 5)
+        assert ear.heard[1:] == [
+            ("ephemeral", "1", "2"),
+            ("durable", "*", 4, 2),
+            ("revoked", "42"),
+            ("handed over", b"\x00\xff"),
+        ]
     assert listener.problem == "closed"
 
 

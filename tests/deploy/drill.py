@@ -23,8 +23,11 @@ def _arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--streams", type=int, default=5000, help="(default %(default)s)")
     parser.add_argument("--tabs", type=int, default=5, help="per browser (default %(default)s)")
-    parser.add_argument("--rate", type=float, default=100, help="events/s (default %(default)s)")
-    parser.add_argument("--drain", type=float, default=30, help="seconds (default %(default)s)")
+    parser.add_argument("--rate", type=float, default=300, help="events/s (default %(default)s)")
+    parser.add_argument(
+        "--broadcasts", type=float, default=0.2, help="and to everyone (default %(default)s)"
+    )
+    parser.add_argument("--drain", type=float, default=60, help="seconds (default %(default)s)")
     parser.add_argument("--calm", type=float, default=10, help="seconds before that is begun")
     parser.add_argument("--proxy", choices=list(_PROXIES), default="nginx")
     parser.add_argument(
@@ -53,7 +56,7 @@ async def _drill(given: argparse.Namespace, directory: Path, redis: RedisServer)
             )
             await stack.enter_async_context(proxy)
             tabs, browsers = tabs_and_browsers(proxy.port, trust, given.streams, given.tabs)
-            rollout = Rollout(tabs, browsers, redis, main_host, given.rate)
+            rollout = Rollout(tabs, browsers, redis, main_host, given.rate, given.broadcasts)
             await rollout.run(nodes, calm=given.calm)
             return rollout
 

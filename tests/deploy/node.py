@@ -59,6 +59,7 @@ class Node:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.logs: list[str] = []
+        self._patience = 60 + float(str(settings.get("server.drain", 0)))
         self._command = [*command, "serve"]
         self._directory = directory
         self._environ = {**(os.environ if environ is None else environ), "PYTHONUNBUFFERED": "1"}
@@ -104,7 +105,7 @@ class Node:
         """Return its exit code when it has ended."""
         assert self._process is not None
         assert self._reading is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(self._patience):
             code = await self._process.wait()
             await self._reading
         self._process = None

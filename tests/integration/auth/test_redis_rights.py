@@ -28,7 +28,13 @@ async def test_a_server_can_do_all_its_work_with_the_rights_that_it_needs(
     for name in ("aionotify", "producer"):
         own_redis.cli("ACL", "SETUSER", name, *user(name))
     address = f"password@127.0.0.1:{own_redis.port}/0"
-    server = await serve({"redis.url": f"redis://aionotify:{address}", "admin.publish_keys": [KEY]})
+    server = await serve(
+        {
+            "redis.url": f"redis://aionotify:{address}",
+            "admin.publish_keys": [KEY],
+            "server.drain": 1,
+        }
+    )
     ready = (await ask(server, "/readyz")).json
     assert all(check["ok"] for check in ready["checks"].values())
     ticket = (await ask(server, "/notify/ticket", "POST", token="token-42")).json["ticket"]
@@ -49,6 +55,9 @@ async def test_a_server_can_do_all_its_work_with_the_rights_that_it_needs(
     async with stream(server, "42") as client:
         assert (await ask(server, "/streams/42", "DELETE", token=KEY)).status == 202
         assert await client.wait_end() == "complete"
+    async with stream(server, "42"):
+        assert await server.terminate() == 0
+    assert any("handed over tokens=1" in line for line in server.logs), server
 
 
 async def test_a_server_has_no_rights_that_it_does_not_need(own_redis: RedisServer) -> None:
