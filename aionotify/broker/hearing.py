@@ -28,15 +28,18 @@ async def hear(connection: AbstractConnection, heard: Callable[[Any], None]) -> 
     Raises:
         RedisError: it is lost, or Redis has refused something.
     """
-    lost = asyncio.get_running_loop().create_future()
+    assert connection._reader is not None
     assert connection._writer is not None
     transport = cast("asyncio.Transport", connection._writer.transport)
+    if connection._reader.at_eof() or transport.is_closing():
+        raise RedisConnectionError("closed by Redis")  # it would not be said again
+    lost = asyncio.get_running_loop().create_future()
     transport.set_protocol(_Hearing(transport, heard, lost))
     await lost
 
 
 async def say(connection: AbstractConnection, *words: bytes | str) -> None:
-    """Send a command on a connection that is heard.
+    """Send a command on a connection that is heard, and wait while too much has not left yet.
 
     Raises:
         RedisError: it is lost.
@@ -54,6 +57,7 @@ class _Hearing(asyncio.BufferedProtocol):
         lost: asyncio.Future[None],
     ) -> None:
         self._transport = transport
+        self._writing = cast("asyncio.Protocol", transport.get_protocol())  # drain() asks this one
         self._heard = heard
         self._lost = lost
         self._buffer = memoryview(bytearray(_AT_ONCE))
@@ -82,6 +86,13 @@ class _Hearing(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lose(RedisConnectionError(str(exc) if exc else "closed by Redis"))
+        self._writing.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._writing.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._writing.resume_writing()
 
     def _go_on(self) -> None:
         if not self._transport.is_closing():

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -16,8 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 
+from aionotify import tasks
 from aionotify.broker import connect
 from aionotify.broker.connect import Endpoint, translate, translated
+from aionotify.broker.hearing import hear, say
 from aionotify.config import RedisConfig
 from aionotify.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from tests.harness import RedisServer, TcpProxy, eventually, free_port
@@ -45,11 +48,26 @@ async def subscribed(made: Endpoint, channel: str) -> AsyncIterator[AbstractConn
 
 
 async def published(made: Endpoint, channel: str) -> None:
-    """Send bytes that are no text, and have them arrive."""
-    async with subscribed(made, channel) as connection:
-        assert await made.client().publish(channel, b"\xff\x00") == 1
-        message = await connection.read_response(timeout=5)
-        assert message == [b"message", channel.encode(), b"\xff\x00"]
+    """Send bytes that are no text, few and many, and have them heard."""
+    heard: list[Any] = []
+    connection = await made.subscriber()
+    hearing = asyncio.create_task(hear(connection, heard.append))
+    try:
+        await asyncio.sleep(0)
+        await say(connection, "SUBSCRIBE", channel)
+        await eventually(lambda: heard == [[b"subscribe", channel.encode(), 1]])
+        messages = [b"\xff\x00", *[b"\r\n" * 100_000] * 10]
+        for message in messages:
+            assert await made.client().publish(channel, message) == 1
+        await eventually(lambda: len(heard) == 1 + len(messages))
+        assert heard[1:] == [[b"message", channel.encode(), message] for message in messages]
+        if writer := connection._writer:
+            writer.transport.abort()
+        with pytest.raises(redis_errors.ConnectionError):
+            await hearing
+    finally:
+        await tasks.cancelled([hearing])
+        await connection.disconnect()
 
 
 @pytest.fixture
