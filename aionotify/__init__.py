@@ -3,7 +3,7 @@
 A server of its own (``aionotify serve``), or part of an application: ``aionotify.setup(app)``.
 """
 
-from aionotify.app import PUBLISHER, create_app, drain, setup
+from aionotify.app import PUBLISHER, create_app, drain, reload, setup
 from aionotify.auth import Authenticator, Identity
 from aionotify.auth.middleware import IDENTITY
 from aionotify.broker.publisher import PartlyPublished, Published, Publisher
@@ -54,5 +54,6 @@ __all__ = (
     "create_app",
     "drain",
     "load_config",
+    "reload",
     "setup",
 )

@@ -8,15 +8,13 @@ import asyncio
 import logging
 import resource
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
 from aionotify import tasks
 from aionotify.auth import Authenticator
-from aionotify.auth.handing_over import Tell
-from aionotify.auth.jwt import JWTAuthenticator
-from aionotify.auth.main_host import MainHostAuthenticator
+from aionotify.auth.configured import Recipe, recipe
 from aionotify.auth.publishers import PublisherKeys
 from aionotify.auth.stats import AuthStats
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
@@ -38,7 +36,7 @@ from aionotify.leaving import leave
 from aionotify.patience import Patience
 from aionotify.pulse import Pulse
 from aionotify.siblings import Place, Siblings
-from aionotify.stats import Stats
+from aionotify.stats import Reloads, Stats
 from aionotify.stream import StreamSettings
 from aionotify.watch import Watch
 from aionotify.web.health import problems
@@ -46,7 +44,7 @@ from aionotify.web.limits import Limits
 from aionotify.web.metrics import snapshot
 from aionotify.web.middlewares import answering
 from aionotify.web.routes import admin_routes, public_routes
-from aionotify.web.services import SERVICES, Services
+from aionotify.web.services import SERVICES, Services, Terms
 
 _log = logging.getLogger("aionotify.app")
 
@@ -55,24 +53,36 @@ _SETTLE: Final = 1.0  # seconds that a first byte may wait for Redis to say wher
 
 
 class Instance:
-    """One instance: its parts, and the order in which they start and stop."""
+    """One instance: its parts, and the order in which they start and stop.
+
+    Nothing is opened, and no task started, before `start`.
+    """
 
     def __init__(self, config: Config, authenticator: Authenticator | None = None) -> None:
-        self._config = config
         self._endpoint = Endpoint(config.redis)
         self._tasks: list[asyncio.Task[None]] = []
+        self._given = authenticator
+        self._asked: Authenticator | Recipe = authenticator or recipe(config)
         stats, auth_stats = Stats(), AuthStats()
         names = Names(config.redis.prefix, config.redis.channel)
         client, max_bytes = self._endpoint.client, config.events.max_bytes
         listener = Listener(self._endpoint, names, max_bytes=max_bytes, stats=stats)
         control = ControlChannel(client, names)
         tickets = TicketAuthenticator(
-            authenticator or _authenticator(config, auth_stats, control.hand_over),
+            self._asked.make(auth_stats, control.hand_over, config.auth.revalidate)
+            if isinstance(self._asked, Recipe)
+            else self._asked,
             Tickets(RedisTickets(client, names), config.auth.ticket_ttl),
             stats=auth_stats,
         )
         self.services = Services(
-            config=config,
+            terms=Terms(
+                config,
+                PublisherKeys(config.admin.publish_keys),
+                StreamSettings(
+                    config.stream.send_timeout, config.stream.retry, config.stream.buffer
+                ),
+            ),
             hub=Hub(
                 listener,
                 stats=stats,
@@ -99,7 +109,6 @@ class Instance:
                 inbox=config.inbox,
                 max_bytes=max_bytes,
             ),
-            publisher_keys=PublisherKeys(config.admin.publish_keys),
             directory=Directory(client, names),
             control=control,
             descriptors=Descriptors(),
@@ -109,11 +118,9 @@ class Instance:
                 handshake_rate=config.server.handshake_rate,
                 trusted_proxies=config.server.trusted_proxies,
             ),
-            stream=StreamSettings(
-                config.stream.send_timeout, config.stream.retry, config.stream.buffer
-            ),
             stats=stats,
             auth_stats=auth_stats,
+            reloads=Reloads(),
         )
 
     async def start(self, app: web.Application) -> None:
@@ -131,10 +138,47 @@ class Instance:
             asyncio.create_task(services.descriptors.run(), name="aionotify descriptor check"),
         ]
 
+    async def reload(self, config: Config) -> tuple[str, ...]:
+        """See the function `reload`.
+
+        Whatever can be wrong is found by making another instance, as at a start; then the parts of
+        this one adopt what those of the other were made with.
+        """
+        ours, inner = self.services, None
+        try:
+            other = Instance(config, self._given)
+            asked = other._asked
+            if isinstance(asked, Recipe) and asked != self._asked:
+                tell = ours.control.hand_over
+                inner = asked.make(ours.auth_stats, tell, config.auth.revalidate)
+        except Exception:
+            ours.reloads.done(successful=False)
+            raise
+        new = other.services
+        ours.terms.config = ours.terms.config.reloaded(config)
+        ours.terms.publisher_keys, ours.terms.stream = new.terms.publisher_keys, new.terms.stream
+        ours.hub.adopt(new.hub)
+        ours.limits.adopt(new.limits)
+        ours.listener.adopt(new.listener)
+        ours.inbox.adopt(new.inbox)
+        ours.publisher.adopt(new.publisher)
+        ours.pulse.adopt(new.pulse)
+        ours.watch.adopt(new.watch)
+        ours.authenticator.adopt(new.authenticator)
+        if inner is not None:
+            self._asked = asked
+            ours.authenticator.replace_inner(inner)
+            # About every stream, as when a node drains, so spread over the same time.
+            ours.watch.doubt(config.server.drain)
+        ours.reloads.done(successful=True)
+        waiting = tuple(item.path for item in ours.terms.config.changed(config))
+        await ours.authenticator.close_replaced()
+        return waiting
+
     async def shut_down(self, app: web.Application) -> None:
         """End the streams: aiohttp would wait for their handlers, twice its shutdown_timeout."""
         try:
-            await self.drain(self._config.server.drain)
+            await self.drain(self.services.terms.config.server.drain)
         except TimeoutError:  # no reason to keep the application from what else it has to do
             _log.warning("not every stream ended in time")
 
@@ -156,8 +200,6 @@ class Instance:
 
     def install(self, app: web.Application, *, admin: bool) -> None:
         """Add routes and hooks to `app`."""
-        if INSTANCE in app:
-            raise RuntimeError("aionotify is set up in here already; a second one needs a prefix")
         app[INSTANCE] = self
         app[SERVICES] = self.services
         app.add_routes(public_routes(self.services))
@@ -169,8 +211,8 @@ class Instance:
 
 
 INSTANCE: Final = web.AppKey("aionotify.instance", Instance)
-INSTANCES: Final = web.AppKey("aionotify.instances", list[Instance])
-"""All that were set up in an application, under whatever prefix."""
+INSTANCES: Final = web.AppKey("aionotify.instances", dict[str, Instance])
+"""All that were set up in an application, by their prefix."""
 PUBLISHER: Final = web.AppKey("aionotify.publisher", Publisher)
 """The publisher of the only one that was."""
 
@@ -187,7 +229,7 @@ def create_app(config: Config, authenticator: Authenticator | None = None) -> we
     instance = Instance(config, authenticator)
     app = web.Application(middlewares=[answering(instance.services)])
     instance.install(app, admin=config.admin.port is None)
-    _register(app, instance)
+    _register(app, instance, "")
     return app
 
 
@@ -219,19 +261,22 @@ def setup(
 
     Raises:
         ConfigError: what `config` names cannot be used.
-        RuntimeError: there is an instance in `app` already, and no `prefix` for this one.
+        RuntimeError: there is an instance in `app` already, and no other `prefix` for this one.
     """
+    if prefix in app.get(INSTANCES, {}):
+        raise RuntimeError("aionotify is set up in here already; a second one needs a prefix")
     instance = Instance(config or Config(), authenticator)
     target = web.Application() if prefix else app
     instance.install(target, admin=True)
     if prefix:
         app.add_subapp(prefix, target)
-    _register(app, instance)
+    _register(app, instance, prefix)
 
 
-def _register(app: web.Application, instance: Instance) -> None:
-    app[INSTANCES] = [*app.get(INSTANCES, ()), instance]
-    if len(app[INSTANCES]) == 1:
+def _register(app: web.Application, instance: Instance, prefix: str) -> None:
+    others: dict[str, Instance] = app.get(INSTANCES, {})
+    app[INSTANCES] = {**others, prefix: instance}
+    if not others:
         app[PUBLISHER] = instance.services.publisher
     else:  # the users of one are not those of the other, and nobody has said whose are meant
         app.pop(PUBLISHER, None)
@@ -253,6 +298,21 @@ def count_malformed(app: web.Application) -> None:
         services.stats.refused["malformed"] += 1
 
 
+def config_of(app: web.Application) -> Config:
+    """The configuration in force."""
+    return app[SERVICES].terms.config
+
+
+def check(config: Config) -> None:
+    """Raise the ConfigError that a start, or a reload, with `config` would."""
+    Instance(config)
+
+
+def not_reloaded(app: web.Application) -> None:
+    """Take note that a configuration was refused before `reload` could be called with it."""
+    app[SERVICES].reloads.done(successful=False)
+
+
 def status(app: web.Application) -> str:
     """How `app` is, in one line for a person: its open streams, and what is wrong if anything."""
     services = app[SERVICES]
@@ -272,20 +332,32 @@ async def drain(app: web.Application, seconds: float) -> None:
     """
     if INSTANCES not in app:
         raise RuntimeError("call aionotify.setup(app, config) first: there is nothing to drain")
-    await asyncio.gather(*(instance.drain(seconds) for instance in app[INSTANCES]))
+    await asyncio.gather(*(instance.drain(seconds) for instance in app[INSTANCES].values()))
 
 
-def _authenticator(config: Config, stats: AuthStats, tell: Tell) -> Authenticator:
-    shared: dict[str, Any] = {
-        "cookie": config.auth.cookie,
-        "origins": config.cors.origins,
-        "stats": stats,
-    }
-    if config.auth.method == "jwt":
-        return JWTAuthenticator(config.auth.jwt, **shared)
-    return MainHostAuthenticator(
-        config.auth.main_host, tell=tell, revalidate=config.auth.revalidate, **shared
-    )
+async def reload(app: web.Application, config: Config, *, prefix: str = "") -> tuple[str, ...]:
+    """Put another configuration in force. No stream ends of it, and no event is lost.
+
+    New requests find it in force at once. Streams that are open go on as they were opened; if
+    another one says now whose a token is, it is asked about theirs within ``server.drain`` seconds.
+    An authenticator that `setup` or `create_app` was given stays.
+
+    Args:
+        app: what `create_app` returned, or `setup` was given.
+        prefix: the one that `setup` was given.
+
+    Returns:
+        The names of settings that are not in force, since they take a restart. Which ones do is
+        in docs/configuration.rst.
+
+    Raises:
+        ConfigError: what `config` names cannot be used. All is as it was before.
+        RuntimeError: there is no such instance in `app`.
+    """
+    instance = app.get(INSTANCES, {}).get(prefix)
+    if instance is None:
+        raise RuntimeError("call aionotify.setup(app, config) first: there is nothing to reload")
+    return await instance.reload(config)
 
 
 def _streams_that_fit() -> int:

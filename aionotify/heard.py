@@ -23,18 +23,17 @@ class Heard:
         self.durable = hub.durable
         self._hub = hub
         self._authenticator = authenticator
-        self._moving = authenticator.moving
         self._sampled = Sampled(_log)
 
     def confirmed(self, recipient_id: str) -> None:
         """What concerns tokens is heard on the same connection as what concerns everyone."""
-        if recipient_id == EVERYONE and self._moving is not None:
-            self._moving.heard()
+        if recipient_id == EVERYONE and (moving := self._authenticator.moving) is not None:
+            moving.heard()
         self._hub.confirmed(recipient_id)
 
     def lost(self) -> None:
-        if self._moving is not None:
-            self._moving.unheard()
+        if (moving := self._authenticator.moving) is not None:
+            moving.unheard()
         self._hub.lost()
 
     def revoked(self, user_id: str) -> None:
@@ -43,15 +42,15 @@ class Heard:
         self._hub.revoked(user_id)
 
     def handed_over(self, message: bytes) -> None:
-        if self._moving is not None:
-            self._moving.hear(message)
+        if (moving := self._authenticator.moving) is not None:
+            moving.hear(message)
 
     async def catch_up(self, control: ControlChannel) -> None:
         """Take note of what was said before anything was heard here, while another node left."""
-        if self._moving is None:
+        if (moving := self._authenticator.moving) is None:
             return
         # What is heard from now on may come before what is read, and have been said after it.
-        now = self._moving.now
+        now = moving.now
         try:
             logged = await control.logged()
         except BrokerError as error:
@@ -63,7 +62,7 @@ class Heard:
                 if message.revoke is not None:
                     self._authenticator.forget(message.revoke, age)
                 if message.handed_over is not None:
-                    self._moving.read(message.handed_over, age, now)
+                    moving.read(message.handed_over, age, now)
             except InvalidEvent as error:
                 self._hub.stats.events_invalid += 1
                 fields = {"from": "control log", "reason": str(error)}

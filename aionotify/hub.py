@@ -178,6 +178,11 @@ class Hub:
         self._unflushed: list[HubStream] = []
         self._emptied: asyncio.Future[None] | None = None
 
+    def adopt(self, other: "Hub") -> None:
+        """Take as many streams as `other` does. Those that are open stay, be they more."""
+        self._max_streams = other._max_streams
+        self._max_streams_per_user = other._max_streams_per_user
+
     # --- streams come and go ------------------------------------------------------------------
 
     def __len__(self) -> int:

@@ -48,6 +48,10 @@ class Pulse:
     def discard(self, stream: Beating) -> None:
         self._slices[stream.slice].discard(stream)
 
+    def adopt(self, other: "Pulse") -> None:
+        """Beat as often as `other` does."""
+        self._tick = other._tick
+
     async def run(self) -> None:
         """Until it is cancelled."""
         clock = asyncio.get_running_loop().time

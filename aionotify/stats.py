@@ -4,6 +4,7 @@ The rooms on an event's way add to these with `+=`, which costs nothing beside a
 `web.collector` reads them when somebody asks. Nothing here knows Prometheus.
 """
 
+import time
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
@@ -77,3 +78,18 @@ class Stats:
     """Times it was lost."""
     latency: Histogram = field(default_factory=_latency)
     """Seconds from publish to write of each durable event that was written as it came."""
+
+
+@dataclass(slots=True)
+class Reloads:
+    """How the configuration was read last. At the start it was read well."""
+
+    successful: bool = True
+    at: float = field(default_factory=time.time)
+    """When it was read well for the last time, in unix seconds."""
+
+    def done(self, *, successful: bool) -> None:
+        """Take note of a reload."""
+        self.successful = successful
+        if successful:
+            self.at = time.time()

@@ -60,6 +60,9 @@ class Watch(Generic[R]):
         clock: unix time in seconds, as `Identity.expires_at` is given. It may be set: intervals
             are not measured with it.
         timer: seconds that only go forward.
+
+    Attributes:
+        doubts: how often all that had been said of tokens was doubted.
     """
 
     def __init__(
@@ -79,12 +82,16 @@ class Watch(Generic[R]):
         self._heap: list[tuple[float, int]] = []  # when something is due, and for which entry
         self._sooner = asyncio.Event()
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self.doubts = 0
 
-    def add(self, stream: Watched, identity: Identity, request: R) -> int:
-        """Watch a stream that `request` has opened; returns what `discard` wants."""
+    def add(self, stream: Watched, identity: Identity, request: R, *, doubted: bool = False) -> int:
+        """Watch a stream that `request` has opened; returns what `discard` wants.
+
+        One whose identity is `doubted` is asked about at once.
+        """
         number = next(self._numbers)
         self._entries[number] = entry = _Entry(stream, identity, request)
-        self._schedule(number, entry, identity.ask_at)
+        self._schedule(number, entry, self._clock() if doubted else identity.ask_at)
         return number
 
     def numbers(self) -> list[int]:
@@ -103,6 +110,28 @@ class Watch(Generic[R]):
         if len(self._heap) > 2 * len(self._entries) + _AT_ONCE:
             self._heap = [due for due in self._heap if due[1] in self._entries]
             heapq.heapify(self._heap)
+
+    def adopt(self, other: "Watch[R]") -> None:
+        """Ask as often as `other` does."""
+        if other._interval < self._interval:
+            self._ask_within(other._interval)
+        self._interval = other._interval
+
+    def doubt(self, within: float) -> None:
+        """Ask about all streams in the next seconds: whoever said who they are is asked no more."""
+        self.doubts += 1
+        self._ask_within(within)
+
+    def _ask_within(self, seconds: float) -> None:
+        latest = self._timer() + seconds
+        # The others are being asked about just now.
+        waiting = {number for _, number in self._heap if number in self._entries}
+        for number in waiting:
+            entry = self._entries[number]
+            entry.ask_at = min(entry.ask_at, latest - seconds * random.random())
+        self._heap = [(self._due(self._entries[number]), number) for number in waiting]
+        heapq.heapify(self._heap)
+        self._sooner.set()
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -160,12 +189,15 @@ class Watch(Generic[R]):
         self._push(number, entry)
 
     def _push(self, number: int, entry: _Entry[R], at_least: float = -math.inf) -> None:
-        due, expires_at = entry.ask_at, entry.identity.expires_at
-        if expires_at is not None:
-            due = min(due, self._timer() + max(expires_at - self._clock(), at_least))
-        heapq.heappush(self._heap, (due, number))
+        heapq.heappush(self._heap, (self._due(entry, at_least), number))
         if self._heap[0][1] == number:
             self._sooner.set()
+
+    def _due(self, entry: _Entry[R], at_least: float = -math.inf) -> float:
+        expires_at = entry.identity.expires_at
+        if expires_at is None:
+            return entry.ask_at
+        return min(entry.ask_at, self._timer() + max(expires_at - self._clock(), at_least))
 
     def _expired(self, identity: Identity) -> bool:
         return identity.expires_at is not None and identity.expires_at <= self._clock()

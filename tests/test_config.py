@@ -768,3 +768,42 @@ def test_every_setting_is_documented_with_its_default_and_limits(item: Setting) 
     text = " ".join((ROOT / "docs" / "configuration.rst").read_text().split())
     told = f"``{item.path}``, default ``{item.default_text}`` {item.does}."
     assert f"{told} Expected: {item.kind.expected}." in text
+
+
+# Another one while the first is in force
+
+
+def test_it_is_documented_of_every_setting_whether_it_takes_a_restart() -> None:
+    page = (ROOT / "docs" / "configuration.rst").read_text()
+    [(rule, table)] = re.findall(r"(?m)^(=+  =[= ]+)\nSection .*\n\1\n((?:.*\n)*?)\1$", page)
+    columns = [match.span() for match in re.finditer("=+", rule)]
+    told: dict[str, bool] = {}
+    section = ""
+    for line in table.splitlines():
+        named, at_reload, at_restart = (line[start:end].strip() for start, end in columns)
+        section = named or section
+        told |= {f"{section}.{name}": False for name in re.findall(r"\w+", at_reload)}
+        told |= {f"{section}.{name}": True for name in re.findall(r"\w+", at_restart)}
+    assert told == {path: item.fixed for path, item in SETTINGS.items()}
+
+
+def test_the_one_in_force_after_a_reload_is_the_new_one_but_for_what_is_fixed() -> None:
+    old = Config.from_mapping({"server": {"port": 1, "drain": 1}, "redis": {"prefix": "old"}})
+    new = Config.from_mapping(
+        {
+            "server": {"port": 2, "workers": 4, "drain": 2},
+            "redis": {"prefix": "new", "channel": "new"},
+            "auth": {"main_host": {"timeout": 2}},
+            "admin": {"publish_keys": [KEY]},
+        }
+    )
+    changed = [item.path for item in old.changed(new)]
+    assert changed == [
+        *("server.port", "server.workers", "server.drain", "admin.publish_keys"),
+        *("auth.main_host.timeout", "redis.channel", "redis.prefix"),
+    ]
+    in_force = old.reloaded(new)
+    assert [item.path for item in in_force.changed(new)] == [
+        *("server.port", "server.workers", "redis.channel", "redis.prefix"),
+    ]
+    assert old.reloaded(old) == old

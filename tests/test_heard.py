@@ -166,3 +166,18 @@ class Anybody:
 
     async def authenticate(self, request: object) -> Identity:
         return Identity("42")
+
+
+async def test_after_a_reload_it_is_told_to_whoever_is_asked_then() -> None:
+    node = Node()
+    node.known = MainHostAuthenticator(MainHostConfig(url="http://127.0.0.1:10"))
+    node.entrance.replace_inner(node.known)
+    node.heard.confirmed("*")
+    for _, message in MOVED:
+        assert isinstance(message, Control)
+        assert message.handed_over is not None
+        node.heard.handed_over(message.handed_over)
+    assert node.knows()
+    node.heard.lost()
+    assert not node.knows()
+    await node.entrance.close()

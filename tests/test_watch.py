@@ -335,3 +335,79 @@ async def test_who_leaves_is_told_with_the_request_unless_the_stream_has_ended()
         (streams[1], hosts[1])
     ]
     assert watch.numbers() == numbers[1:]
+
+
+# Another configuration
+
+
+async def test_all_are_asked_about_within_a_time_when_what_was_said_is_doubted(
+    running: list[AnyWatch],
+) -> None:
+    clock = Clock()
+    watch = Watch(86_400, put, clock=clock, timer=clock)
+    for _ in range(200):
+        watch.add(Stream(), ALICE, Host(ALICE))
+    watch.doubt(10)
+    moments = sorted(due - clock.now for due, _ in watch._heap)
+    assert len(moments) == 200
+    assert 0 <= moments[0] < 2
+    assert 8 < moments[-1] <= 10
+
+
+async def test_a_doubt_ends_whoever_is_refused_and_only_them(running: list[AnyWatch]) -> None:
+    watch, refused, accepted = Watch(86_400, put), Stream(), Stream()
+    host = Host(ALICE)
+    running.append(watch)
+    watch.add(refused, ALICE, Host(InvalidToken("no")))
+    watch.add(accepted, ALICE, host)
+    watch.doubt(0)
+    await eventually(lambda: refused.closed == ["token_refused"] and host.asked == 1)
+    assert accepted.closed == []
+
+
+async def test_whoever_is_let_in_while_a_doubt_comes_up_is_asked_about_at_once(
+    running: list[AnyWatch],
+) -> None:
+    watch, stream = Watch(86_400, put), Stream()
+    running.append(watch)
+    watch.add(stream, ALICE, Host(InvalidToken("no")), doubted=True)
+    await eventually(lambda: stream.closed == ["token_refused"])
+
+
+async def test_doubts_again_and_again_leave_nothing_behind(running: list[AnyWatch]) -> None:
+    """Not even while a question is under way."""
+    watch = Watch(86_400, put)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> Identity:
+        asked.set()
+        await answer.wait()
+        return ALICE
+
+    running.append(watch)
+    numbers = [watch.add(Stream(), ALICE, Host(ALICE)) for _ in range(10)]
+    watch.add(Stream(), ALICE, slow, doubted=True)
+    await asked.wait()
+    for _ in range(1000):
+        watch.doubt(86_400)
+    assert sorted(number for _, number in watch._heap) == numbers
+    answer.set()
+    await eventually(lambda: len(watch._heap) == 11)
+
+
+async def test_a_shorter_interval_counts_for_streams_that_are_open(running: list[AnyWatch]) -> None:
+    watch, host = Watch(86_400, put), Host(ALICE)
+    running.append(watch)
+    watch.add(Stream(), ALICE, host)
+    watch.adopt(Watch(0.02, put))
+    await eventually(lambda: host.asked >= 3)
+
+
+async def test_a_longer_interval_counts_from_the_next_question_on() -> None:
+    clock = Clock()
+    watch = Watch(10, put, clock=clock, timer=clock)
+    watch.add(Stream(), ALICE, Host(ALICE))
+    watch.adopt(Watch(300, put))
+    assert watch._heap[0][0] - clock.now <= 10
+    watch.add(Stream(), ALICE, Host(ALICE))
+    assert max(due for due, _ in watch._heap) - clock.now >= 240

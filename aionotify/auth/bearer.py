@@ -33,6 +33,10 @@ class BearerAuthenticator(ABC):
         `fresh` asks for an answer that was not given long ago.
         """
 
+    @abstractmethod
+    async def close(self) -> None:
+        """End what is under way."""
+
     def forget(self, user_id: str) -> None:  # noqa: B027 - nothing to forget is the usual case
         """Drop what is remembered of `user_id`, whose rights have changed."""
 
@@ -48,6 +52,9 @@ class BearerAuthenticator(ABC):
             TimeoutError: nothing is heard of what they were told.
         """
         return 0
+
+    def inherit(self, other: "BearerAuthenticator") -> None:  # noqa: B027 - the same goes for this
+        """Know what `other`, whose place this one takes, has learned and is as true here."""
 
     def token_of(self, request: web.Request) -> str:
         """Return the token that `request` carries; raise as `bearer_token` does."""

@@ -61,6 +61,10 @@ class HandedOver:
     def __len__(self) -> int:
         return sum(len(source.entries) for source in self._sources.values())
 
+    def adopt(self, other: "HandedOver") -> None:
+        """Remember for as long as `other` does, from the next message on."""
+        self._longest = other._longest
+
     def take(self, message: Message, now: int, age: float = 0.0) -> None:
         """Remember the records of `message`, which was written `age` seconds ago.
 

@@ -81,6 +81,19 @@ class JWTAuthenticator(BearerAuthenticator):
         """End a fetch of keys that is under way."""
         await self._keys.close()
 
+    def inherit(self, other: BearerAuthenticator) -> None:
+        """Have the keys that `other` has fetched from the same address: it may be out of reach."""
+        if isinstance(other, JWTAuthenticator) and self._fetches_like(other):
+            self._keys, other._keys = other._keys, self._keys  # each closes those that it has
+
+    def _fetches_like(self, other: "JWTAuthenticator") -> bool:
+        ours, theirs = self._config, other._config
+        return (
+            ours.jwks_url is not None
+            and ours.jwks_url == theirs.jwks_url
+            and ours.algorithms == theirs.algorithms
+        )
+
     async def identify(self, token: str, *, fresh: bool = False) -> Identity:
         """Return the owner of `token`.
 

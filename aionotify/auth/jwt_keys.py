@@ -5,6 +5,7 @@ Knows keys; where they come from over the network is `jwks`'.
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -97,15 +98,24 @@ def public_keys(key_set: object) -> list[Key]:
     return keys
 
 
-def _read_key(config: JWTConfig, path: str) -> Key:
-    text = config.key or ""
-    if config.key_file is not None:
-        try:
-            text = Path(config.key_file).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            raise ConfigError({path: f"cannot be read ({type(error).__name__})"}) from None
+def with_key(config: JWTConfig) -> JWTConfig:
+    """Return `config` with what `key_file` has in it now as `key`, unless it has that already.
+
+    Raises ConfigError when the file cannot be read.
+    """
+    if config.key_file is None or config.key is not None:
+        return config
     try:
-        return _import_key(text)
+        text = Path(config.key_file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read ({type(error).__name__})"
+        raise ConfigError({"auth.jwt.key_file": problem}) from None
+    return replace(config, key=text)
+
+
+def _read_key(config: JWTConfig, path: str) -> Key:
+    try:
+        return _import_key(with_key(config).key or "")
     except (JoseError, ValueError, TypeError, KeyError):
         # The library's own words may quote the key.
         raise ConfigError({path: "expected a key in PEM or JWK form, or a secret"}) from None

@@ -103,6 +103,15 @@ class MainHostAuthenticator(BearerAuthenticator):
         """End what is under way and close the connections. It can't be used afterwards."""
         await self._flights.close()
         await self._client.close()
+        self.stats.breaker_open = 0  # nobody is left alone any more
+
+    def inherit(self, other: BearerAuthenticator) -> None:
+        """Know what the same main host told `other`: it may be failing just now."""
+        if isinstance(other, MainHostAuthenticator) and other._client.url == self._client.url:
+            self._hash_key, self._forgotten = other._hash_key, other._forgotten
+            self._known, self._refused = other._known, other._refused
+            other.moving.adopt(self.moving)
+            self.moving = other.moving
 
     def forget(self, user_id: str) -> None:
         """Ask again about every token of `user_id`, instead of answering from memory."""

@@ -43,10 +43,10 @@ class Denied:
 
 
 class MainHostClient:
-    """Asks the main host, over connections that it keeps open."""
+    """Asks the main host at `url`, over connections that it keeps open."""
 
     def __init__(self, config: MainHostConfig) -> None:
-        self._url = config.url.rstrip("/") + config.path
+        self.url = config.url.rstrip("/") + config.path
         self._config = config
         self._session: aiohttp.ClientSession | None = None
 
@@ -56,7 +56,7 @@ class MainHostClient:
             self._session = open_session(self._config.timeout, self._config.max_concurrency)
         try:
             async with self._session.get(
-                self._url, headers={hdrs.AUTHORIZATION: f"Bearer {token}"}, allow_redirects=False
+                self.url, headers={hdrs.AUTHORIZATION: f"Bearer {token}"}, allow_redirects=False
             ) as response:
                 return await _read(response)
         except TimeoutError:

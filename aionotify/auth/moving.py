@@ -38,6 +38,10 @@ class Moving:
         self._handing_over = HandingOver(tell) if tell is not None else None
         self._handed_over = HandedOver(longest, clock)
 
+    def adopt(self, other: "Moving") -> None:
+        """Rely on answers for as long as `other` does."""
+        self._handed_over.adopt(other._handed_over)
+
     # --- what is heard of others ----------------------------------------------------------------
 
     def hear(self, data: bytes) -> None:

@@ -1,7 +1,8 @@
 """Lets requests in by ticket, and all others by another authenticator."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -32,6 +33,7 @@ class TicketAuthenticator:
     ) -> None:
         self.stats = stats if stats is not None else AuthStats()
         self._inner = inner
+        self._replaced: set[BearerAuthenticator] = set()
         self._tickets = tickets
         self._revoked = BoundedCache[str, float](MAX_REVOKED)  # by user, when, in unix seconds
 
@@ -42,8 +44,28 @@ class TicketAuthenticator:
 
     async def close(self) -> None:
         """Close `inner`, if it wants that."""
+        await self.close_replaced()
         if hasattr(self._inner, "close"):
             await self._inner.close()
+
+    def adopt(self, other: "TicketAuthenticator") -> None:
+        """Make tickets as `other` does, and rely on other nodes for as long."""
+        self._tickets.adopt(other._tickets)
+        if self.moving is not None and other.moving is not None:
+            self.moving.adopt(other.moving)
+
+    def replace_inner(self, inner: BearerAuthenticator) -> None:
+        """Ask another one from now on; `close_replaced` then, which takes its time."""
+        before, self._inner = self._inner, inner
+        if isinstance(before, BearerAuthenticator):
+            inner.inherit(before)
+            self._replaced.add(before)
+
+    async def close_replaced(self) -> None:
+        """Close those who are asked no more. Questions to them are put to `inner` instead."""
+        for each in list(self._replaced):
+            await each.close()
+            self._replaced.discard(each)
 
     @property
     def moving(self) -> Moving | None:
@@ -72,11 +94,10 @@ class TicketAuthenticator:
         Raises what `inner` raises, and AuthUnavailable when the ticket cannot be stored.
         """
         now = time.time()  # before the question: the answer may be older than a revocation
-        if isinstance(self._inner, BearerAuthenticator):
-            token = self._inner.token_of(request)
-            grant = Grant(await self._inner.identify(token), token, now)
-        else:
-            grant = Grant(await self._inner.authenticate(request), None, now)
+        identity = await self._ask(lambda inner: inner.authenticate(request))
+        inner = self._inner
+        token = inner.token_of(request) if isinstance(inner, BearerAuthenticator) else None
+        grant = Grant(identity, token, now)
         try:
             ticket = await self._tickets.issue(grant)
         except BrokerError:
@@ -88,7 +109,7 @@ class TicketAuthenticator:
         """See `Authenticator`. Uses the ticket up."""
         shown = request.query.getall("ticket", ())
         if not shown:
-            return await self._inner.authenticate(request)
+            return await self._ask(lambda inner: inner.authenticate(request))
         try:
             if len(shown) > 1:
                 raise InvalidToken("more than one ticket")
@@ -109,26 +130,46 @@ class TicketAuthenticator:
         """See `Revalidator`. A ticket is used up by then, so its token is asked about."""
         grant: Grant | None = request.get(_GRANT)
         if grant is None:
-            return await revalidate(self._inner, request)
-        if grant.token is not None and isinstance(self._inner, BearerAuthenticator):
-            return await self._inner.identify(grant.token, fresh=True)
-        return grant.identity
+            return await self._ask(lambda inner: revalidate(inner, request))
+        return await self._ask(lambda inner: _owner(inner, grant, fresh=True))
 
     def _token(self, request: web.Request) -> str | None:
         assert isinstance(self._inner, BearerAuthenticator)
         grant: Grant | None = request.get(_GRANT)
-        return self._inner.token_of(request) if grant is None else grant.token
+        if grant is not None:
+            return grant.token
+        with suppress(AuthError):  # it was let in when another cookie counted
+            return self._inner.token_of(request)
+        return None
 
     async def _owner(self, grant: Grant) -> Identity:
-        if grant.token is None or not isinstance(self._inner, BearerAuthenticator):
-            return grant.identity
         try:
-            return await self._inner.identify(grant.token)
+            return await self._ask(lambda inner: _owner(inner, grant))
         except InvalidToken:
             raise
         except AuthError:
             # Whoever knows was asked moments ago, when the ticket was made, and knew the token.
             return grant.identity
+
+    async def _ask(self, question: Callable[[Authenticator], Awaitable[Identity]]) -> Identity:
+        """Return the answer of `inner`; of one that has been replaced meanwhile none counts."""
+        while True:
+            inner = self._inner
+            try:
+                answer = await question(inner)
+            except AuthError:
+                if inner is self._inner:
+                    raise
+            else:
+                if inner is self._inner:
+                    return answer
+
+
+async def _owner(inner: Authenticator, grant: Grant, *, fresh: bool = False) -> Identity:
+    """Whose `grant` is, as `inner` says if it goes by tokens."""
+    if grant.token is None or not isinstance(inner, BearerAuthenticator):
+        return grant.identity
+    return await inner.identify(grant.token, fresh=fresh)
 
 
 def _unavailable() -> AuthUnavailable:

@@ -61,6 +61,10 @@ class Tickets:
         self._store = store
         self._ttl = ttl
 
+    def adopt(self, other: "Tickets") -> None:
+        """Make tickets that last as long as those of `other`."""
+        self._ttl = other._ttl
+
     async def issue(self, grant: Grant) -> Ticket:
         """Make a ticket for `grant`; raise BrokerError when it cannot be stored."""
         ticket = secrets.token_urlsafe(32)

@@ -77,6 +77,11 @@ class Inbox:
         self._task: asyncio.Task[None] | None = None
         self._log = Sampled(logging.getLogger("aionotify.inbox"))
 
+    def adopt(self, other: "Inbox") -> None:
+        """Read as much at a time, and what is as old and as long, as `other` does."""
+        self._retention = other._retention
+        self._max_bytes, self._page_bytes = other._max_bytes, other._page_bytes
+
     def read(self, recipient_id: str, after: int | None) -> asyncio.Future[Page]:
         """The page after a position; None asks for no entries, only for the newest position.
 

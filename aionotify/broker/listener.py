@@ -98,6 +98,10 @@ class Listener:
         self._hearing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
+    def adopt(self, other: "Listener") -> None:
+        """Hear events as long as those that `other` would."""
+        self._max_bytes = other._max_bytes
+
     async def start(self, sink: Sink, within: float = 2.0) -> None:
         """Tell `sink` what is heard; wait for Redis `within` seconds, but do not insist on it."""
         self._sink = sink

@@ -96,6 +96,10 @@ class Publisher:
         self._max_bytes = max_bytes
         self._script = Script(client, "append.lua", kept)
 
+    def adopt(self, other: "Publisher") -> None:
+        """Keep as much, for as long, and publish events as long as `other` does."""
+        self._limits, self._max_bytes = other._limits, other._max_bytes
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -12,7 +12,14 @@ from typing import Any, cast
 
 from marshmallow import ValidationError
 
-from aionotify.config.schema import Setting, flatten, schema_of, settings_of, suggestion
+from aionotify.config.schema import (
+    Setting,
+    flatten,
+    schema_of,
+    settings_of,
+    suggestion,
+    with_fixed_of,
+)
 from aionotify.config.sections import (
     AdminConfig,
     AuthConfig,
@@ -74,6 +81,14 @@ class Config:
         Raises ConfigError with all problems at once.
         """
         return _check(mapping)
+
+    def changed(self, new: "Config") -> Iterator[Setting]:
+        """Yield the settings that are others in `new`."""
+        return (item for item in SETTINGS.values() if item.of(self) != item.of(new))
+
+    def reloaded(self, new: "Config") -> "Config":
+        """Return what is in force when `new` is read while this is: what is fixed stays."""
+        return with_fixed_of(self, new)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield what is wrong between these settings, by name."""

@@ -6,8 +6,9 @@ documentation. Knows no particular setting.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
+from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 from marshmallow import RAISE, Schema, ValidationError, post_load
@@ -27,6 +28,12 @@ class Setting:
     kind: Kind
     default: Any
     does: str
+    fixed: bool
+    """Whether it is what it was at the start, however often the configuration is read again."""
+
+    def of(self, config: object) -> Any:
+        """Return its value in `config`."""
+        return attrgetter(self.path)(config)
 
     @property
     def default_text(self) -> str:
@@ -41,9 +48,12 @@ class Setting:
         return str(self.default)
 
 
-def setting(kind: Kind, default: T, does: str) -> T:
-    """Make the dataclass field of a setting; `does` says in one line what it does."""
-    metadata = {"kind": kind, "does": does}
+def setting(kind: Kind, default: T, does: str, *, fixed: bool = False) -> T:
+    """Make the dataclass field of a setting; `does` says in one line what it does.
+
+    One that is `fixed` takes a restart to change.
+    """
+    metadata = {"kind": kind, "does": does, "fixed": fixed}
     return field(default=default, repr=not kind.secret, metadata=metadata)
 
 
@@ -54,8 +64,20 @@ def settings_of(section: type, prefix: str = "") -> Iterator[Setting]:
         if isinstance(member.type, type) and is_dataclass(member.type):
             yield from settings_of(member.type, f"{path}.")
         else:
-            kind, text = member.metadata["kind"], member.metadata["does"]
-            yield Setting(path, kind, member.default, text)
+            about = member.metadata
+            yield Setting(path, about["kind"], member.default, about["does"], about["fixed"])
+
+
+def with_fixed_of(section: T, new: T) -> T:
+    """Return `new` with all settings that are fixed as they are in `section`."""
+    kept: dict[str, object] = {}
+    for member in fields(cast("Any", section)):
+        was, now = getattr(section, member.name), getattr(new, member.name)
+        if is_dataclass(was):
+            kept[member.name] = with_fixed_of(was, now)
+        elif member.metadata["fixed"]:
+            kept[member.name] = was
+    return cast("T", replace(cast("Any", new), **kept))
 
 
 class SectionSchema(Schema):

@@ -72,9 +72,13 @@ class _PublishKeyKind(Kind):
 class ServerConfig:
     """The public address and what may come in through it."""
 
-    host: str = setting(_HOST, "127.0.0.1", "Address to listen on; unix:/path for a Unix socket")
-    port: int = setting(Integer(0, 65535), 8001, "Port to listen on; 0 takes any free one")
-    workers: int = setting(Integer(1, 256), 1, "Processes that share the port")
+    host: str = setting(
+        _HOST, "127.0.0.1", "Address to listen on; unix:/path for a Unix socket", fixed=True
+    )
+    port: int = setting(
+        Integer(0, 65535), 8001, "Port to listen on; 0 takes any free one", fixed=True
+    )
+    workers: int = setting(Integer(1, 256), 1, "Processes that share the port", fixed=True)
     max_streams: int = setting(
         Integer(0, 10_000_000), 0, "Open streams per process; 0 is what open files allow"
     )
@@ -101,9 +105,14 @@ class ServerConfig:
 class AdminConfig:
     """Publishing over HTTP, and an address of its own for it."""
 
-    host: str = setting(_HOST, "127.0.0.1", "Address of /publish, /presence, /streams and /metrics")
+    host: str = setting(
+        _HOST, "127.0.0.1", "Address of /publish, /presence, /streams and /metrics", fixed=True
+    )
     port: int | None = setting(
-        Integer(0, 65535, nullable=True), None, "Its port; null puts them on the server's own"
+        Integer(0, 65535, nullable=True),
+        None,
+        "Its port; null puts them on the server's own",
+        fixed=True,
     )
     publish_keys: tuple[PublishKey, ...] = setting(
         ListOf(_PublishKeyKind()), (), "Keys of those who may publish; with none, nobody may"
@@ -213,21 +222,25 @@ class RedisConfig:
         StoreURL("redis", "rediss", "unix", "redis+sentinel", "embedded"),
         "redis://127.0.0.1:6379/0",
         "Address of Redis; embedded:// starts a private server",
+        fixed=True,
     )
     channel: str = setting(
         Text("text of 1 to 256 characters"),
         "push_notifications",
         "Channel on which any producer may PUBLISH",
+        fixed=True,
     )
     prefix: str = setting(
         Text("1 to 64 letters, digits, - . or _", r"[A-Za-z0-9._-]{1,64}"),
         "aionotify",
         "What names of keys and channels begin with",
+        fixed=True,
     )
     data_dir: str | None = setting(
         Path("the path of a directory", nullable=True),
         None,
         "Where embedded:// keeps data; null: a temporary directory",
+        fixed=True,
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:

@@ -66,7 +66,7 @@ def routes(settings: Mapping[str, object], redis: Redis) -> list[web.RouteDef]:
     async def ephemeral(request: web.Request) -> web.Response:
         """PUBLISH the body, as any program next to Redis could; a page cannot."""
         key_holder(request)
-        config = request.config_dict[SERVICES].config
+        config = request.config_dict[SERVICES].terms.config
         event = await request.read()
         decode(event, config.events.max_bytes)
         with translated():

@@ -180,6 +180,17 @@ class NodeCollector(Collector):
         for name, problem in problems(self._services).items():
             checks.add_metric([name], problem is None)
         yield checks
+        reloads = self._services.reloads
+        yield GaugeMetricFamily(
+            "aionotify_config_last_reload_successful",
+            "1 when the configuration could be used that was read last, 0 when it was refused.",
+            reloads.successful,
+        )
+        yield GaugeMetricFamily(
+            "aionotify_config_last_reload_success_timestamp_seconds",
+            "When the configuration in force was read, in unix time.",
+            reloads.at,
+        )
         yield _histogram(
             "event_loop_lag_seconds",
             "How late a timer of the event loop was.",

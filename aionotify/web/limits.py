@@ -49,6 +49,12 @@ class Limits:
         self._tokens = self._burst = max(1.0, handshake_rate)
         self._filled_at = clock()
 
+    def adopt(self, other: "Limits") -> None:
+        """Go by the limits of `other`. Whoever came when there was none per address has none."""
+        self._max_per_address = other._max_per_address
+        self._rate, self._burst = other._rate, other._burst
+        self._trusted = other._trusted
+
     def enter(self, request: web.Request) -> str:
         """Count a stream in; returns the address under which it is to be counted out.
 

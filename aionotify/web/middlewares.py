@@ -47,7 +47,7 @@ def answering(services: Services) -> Middleware:
                 request.transport.abort()  # or the answer would end up in the stream that failed
         if not response.prepared:  # a stream has sent its own
             response.headers[HEADER] = request_id(request)
-            response.headers.update(cors_headers(request, services.config.cors.origins))
+            response.headers.update(cors_headers(request, services.terms.config.cors.origins))
         return response
 
     return answer

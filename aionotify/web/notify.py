@@ -25,20 +25,22 @@ async def notify(request: web.Request) -> web.StreamResponse:
     """Stream the user's events until either side ends it."""
     services = request.config_dict[SERVICES]
     identity = request[IDENTITY]
+    doubts = services.watch.doubts
     recipient = services.hub.enter(identity.user_id)
     revocations = recipient.revocations
     try:
         how, start = await _start(request, services, recipient)
         if recipient.revocations != revocations:  # while there was no stream yet to be closed
             raise InvalidToken("the user's streams are being closed")
-        stream = NotificationStream(services.stream, services.hub, recipient)
-        stream.headers.update(cors_headers(request, services.config.cors.origins))
+        stream = NotificationStream(services.terms.stream, services.hub, recipient)
+        stream.headers.update(cors_headers(request, services.terms.config.cors.origins))
         stream.headers[HEADER] = request_id(request)
         await stream.prepare(request)
         # What else the client sends is dropped. As requests to be answered after this one it would
         # be kept, up to a megabyte each.
         request.protocol.close()
-        watched = services.watch.add(stream, identity, request)
+        doubted = services.watch.doubts != doubts
+        watched = services.watch.add(stream, identity, request, doubted=doubted)
         try:
             await _run(stream, request, services, start, how)
         finally:

@@ -25,7 +25,7 @@ def key_holder(request: web.Request) -> KeyHolder:
         Forbidden: there are no keys, so nobody may.
         CredentialsMissing, InvalidScheme, InvalidToken: as the names say.
     """
-    keys = request.config_dict[SERVICES].publisher_keys
+    keys = request.config_dict[SERVICES].terms.publisher_keys
     if not keys:
         raise Forbidden("publishing over HTTP is off: admin.publish_keys is empty")
     holder = keys.match(bearer_token(request))
@@ -38,10 +38,11 @@ async def publish(request: web.Request) -> web.Response:
     """202 once every event is stored, 503 when that cannot be said of all of them."""
     services = request.config_dict[SERVICES]
     holder = key_holder(request)
-    body = await _body(request, services.config.events.max_bytes * _BODY_EVENTS)
+    max_bytes = services.terms.config.events.max_bytes
+    body = await _body(request, max_bytes * _BODY_EVENTS)
     raw = split_batch(body, MAX_EVENTS)
     alone = len(raw) == 1 and not body.lstrip().startswith(b"[")
-    events = _checked(raw, services.config.events.max_bytes, alone)
+    events = _checked(raw, max_bytes, alone)
     for event in events:
         for recipient in event.recipients:
             if not holder.may(recipient):

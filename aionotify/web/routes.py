@@ -46,9 +46,8 @@ def _resource(services: Services, path: str, handlers: dict[str, Handler]) -> li
     allowed = {*handlers, "OPTIONS"} | ({"HEAD"} if "GET" in handlers else set())
 
     async def preflight(request: web.Request) -> web.Response:
-        if not cors_headers(request, services.config.cors.origins).get(
-            hdrs.ACCESS_CONTROL_ALLOW_ORIGIN
-        ):
+        origins = services.terms.config.cors.origins
+        if hdrs.ACCESS_CONTROL_ALLOW_ORIGIN not in cors_headers(request, origins):
             raise Forbidden("pages of this origin are not allowed")
         return web.Response(status=204, headers=preflight_headers(methods))
 

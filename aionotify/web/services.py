@@ -20,17 +20,30 @@ from aionotify.hub import Hub
 from aionotify.patience import Patience
 from aionotify.pulse import Pulse
 from aionotify.siblings import Siblings
-from aionotify.stats import Stats
+from aionotify.stats import Reloads, Stats
 from aionotify.stream import StreamSettings
 from aionotify.watch import Watch
 from aionotify.web.limits import Limits
+
+
+@dataclass(slots=True)
+class Terms:
+    """What is configured now.
+
+    A reload puts another one in the place of each, all in one step of the event loop. So whoever
+    goes by them reads them when that is, and keeps none.
+    """
+
+    config: Config
+    publisher_keys: PublisherKeys
+    stream: StreamSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts of one instance that answer requests."""
 
-    config: Config
+    terms: Terms
     hub: Hub
     listener: Listener
     inbox: Inbox
@@ -40,15 +53,14 @@ class Services:
     watch: Watch[web.Request]
     authenticator: TicketAuthenticator
     publisher: Publisher
-    publisher_keys: PublisherKeys
     directory: Directory
     control: ControlChannel
     descriptors: Descriptors
     siblings: Siblings
     limits: Limits
-    stream: StreamSettings
     stats: Stats
     auth_stats: AuthStats
+    reloads: Reloads
 
 
 SERVICES: Final = web.AppKey("aionotify.services", Services)

@@ -216,3 +216,25 @@ async def test_a_token_is_accepted_with_a_key_from_the_address(host: StubMainHos
 def test_shared_secrets_and_published_keys_do_not_go_together() -> None:
     with pytest.raises(ConfigError):
         JWTAuthenticator(JWTConfig(jwks_url="https://issuer.example/jwks", algorithms=("HS256",)))
+
+
+async def test_another_authenticator_for_the_same_address_has_its_keys(
+    host: StubMainHost,
+) -> None:
+    """It may be out of reach just then."""
+    publish(host, OLD)
+    token = sign(OLD, "ES256")
+    first, second, other = (
+        JWTAuthenticator(JWTConfig(jwks_url=host.url + path, algorithms=("ES256",), leeway=leeway))
+        for path, leeway in (("/jwks.json", 1.0), ("/jwks.json", 2.0), ("/other.json", 2.0))
+    )
+    await first.identify(token)
+    await host.stop()
+    second.inherit(first)
+    await first.close()
+    assert (await second.identify(token)).user_id == "alice"
+    other.inherit(second)
+    with pytest.raises(AuthUnavailable):
+        await other.identify(token)
+    await second.close()
+    await other.close()

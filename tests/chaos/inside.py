@@ -78,7 +78,7 @@ class InsideNode:
         """Store an event whose message pub/sub loses; return its position."""
         names = self.services.listener._names
         event = msgspec.json.encode({"recipient_id": user, "data": data})
-        inbox = self.services.config.inbox
+        inbox = self.services.terms.config.inbox
         args = (channel, event, inbox.max_events, inbox.retention, 60, "PUBLISH")
         with Redis(port=self.redis.port, protocol=2) as client:
             reply: Any = client.eval(_append(), 1, names.inbox(user), *args)

@@ -176,7 +176,7 @@ async def test_an_event_that_grows_by_its_escapes_arrives(start: Start) -> None:
 
 
 async def retention_passes(node: InsideNode) -> None:
-    until = time.time() + node.services.config.inbox.retention
+    until = time.time() + node.services.terms.config.inbox.retention
 
     def passed() -> bool:
         seconds, micros = map(int, node.redis.cli("TIME"))

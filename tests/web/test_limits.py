@@ -152,3 +152,30 @@ def test_without_limits_there_are_none() -> None:
     anybody = request("203.0.113.1")
     for _ in range(10_000):
         limits.enter(anybody)
+
+
+def test_other_limits_count_for_those_who_come_and_forget_nobody_who_is_there() -> None:
+    clock = Clock()
+    limits = Limits(max_streams_per_address=3, clock=clock)
+    here = [limits.enter(request("203.0.113.1")) for _ in range(3)]
+    limits.adopt(Limits(max_streams_per_address=2, handshake_rate=1))
+    with pytest.raises(TooManyStreams):
+        limits.enter(request("203.0.113.1"))
+    for address in here[:2]:
+        limits.leave(address)
+    clock.advance(1)
+    limits.enter(request("203.0.113.1"))
+    with pytest.raises(NodeFull):
+        limits.enter(request("203.0.113.2"))
+    limits.adopt(Limits(max_streams_per_address=1, trusted_proxies=["203.0.113.0/24"]))
+    assert limits.enter(request("203.0.113.1", "198.51.100.7")) == "198.51.100.7"
+
+
+def test_a_limit_per_address_counts_those_who_come_when_there_is_one() -> None:
+    limits = Limits()
+    before = limits.enter(request("203.0.113.1"))
+    limits.adopt(Limits(max_streams_per_address=1))
+    limits.enter(request("203.0.113.1"))
+    limits.leave(before)
+    with pytest.raises(TooManyStreams):
+        limits.enter(request("203.0.113.1"))

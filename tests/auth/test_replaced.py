@@ -1,0 +1,205 @@
+"""Another authenticator in the place of one that is being asked."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from aionotify.auth import AuthUnavailable, Identity, InvalidToken
+from aionotify.auth.main_host import MainHostAuthenticator
+from aionotify.auth.moving import Moving
+from aionotify.auth.ticket_authenticator import TicketAuthenticator
+from aionotify.auth.tickets import Grant, Tickets
+from aionotify.config import MainHostConfig
+from tests.auth.helpers import bearer, make_request, until
+from tests.auth.stub_main_host import StubMainHost
+
+Asking = Callable[..., MainHostAuthenticator]
+
+
+class Memory:
+    """A `TicketStore`, of one ticket."""
+
+    async def put(self, name: str, record: bytes, ttl: float) -> None:
+        self.record = record
+
+    async def take(self, name: str) -> bytes | None:
+        return self.record
+
+
+@pytest.fixture
+def tickets() -> Tickets:
+    return Tickets(Memory(), 30)
+
+
+@pytest.fixture
+def entrance(asking: Asking, tickets: Tickets, host: StubMainHost) -> TicketAuthenticator:
+    host.users = {"alice-token": "alice"}
+    return TicketAuthenticator(asking(), tickets)
+
+
+async def ticket(entrance: TicketAuthenticator) -> web.Request:
+    issued = await entrance.issue(bearer("alice-token"))
+    return make_request(path=f"/notify?ticket={issued.ticket}")
+
+
+WAYS: dict[str, Callable[[TicketAuthenticator, web.Request], Any]] = {
+    "authenticate": lambda entrance, shown: entrance.authenticate(bearer("alice-token")),
+    "authenticate by ticket": lambda entrance, shown: entrance.authenticate(shown),
+    "revalidate": lambda entrance, shown: entrance.revalidate(bearer("alice-token")),
+    "issue": lambda entrance, shown: entrance.issue(bearer("alice-token")),
+}
+
+
+async def asked(entrance: TicketAuthenticator, host: StubMainHost, way: str) -> asyncio.Task[Any]:
+    """A question that the main host has not answered yet."""
+    shown = await ticket(entrance)
+    entrance.forget("somebody else")
+    host.open.clear()
+    before = len(host.asked)
+    entrance._inner._known.drop(next(iter(entrance._inner._known._entries)))  # type: ignore[attr-defined]
+    question = asyncio.create_task(WAYS[way](entrance, shown))
+    await until(lambda: len(host.asked) > before)
+    return question
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("other", [{"timeout": 1.0}, {"path": "/elsewhere/"}])
+async def test_a_question_under_way_is_answered_by_the_other_one(
+    entrance: TicketAuthenticator,
+    asking: Asking,
+    tickets: Tickets,
+    host: StubMainHost,
+    way: str,
+    other: dict[str, Any],
+) -> None:
+    question = await asked(entrance, host, way)
+    entrance.replace_inner(asking(**other))
+    host.open.set()
+    await entrance.close_replaced()
+    answer = await question
+    assert answer == Identity("alice") or answer.ticket
+    assert host.asked[-1].path == other.get("path", host.asked[0].path)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_was_said_by_the_one_before_does_not_count(
+    entrance: TicketAuthenticator, asking: Asking, tickets: Tickets, host: StubMainHost, way: str
+) -> None:
+    """Not even if it comes before that one is closed."""
+    question = await asked(entrance, host, way)
+    nobody = asking(path="/nobody/")
+
+    async def refuse(token: str, *, fresh: bool = False) -> Identity:
+        raise InvalidToken("no")
+
+    nobody.identify = refuse  # type: ignore[method-assign]
+    entrance.replace_inner(nobody)
+    host.open.set()
+    with pytest.raises(InvalidToken):
+        await question
+    await entrance.close_replaced()
+
+
+async def test_of_the_same_main_host_all_is_remembered(
+    entrance: TicketAuthenticator, asking: Asking, tickets: Tickets, host: StubMainHost
+) -> None:
+    assert await entrance.authenticate(bearer("alice-token")) == Identity("alice")
+    with pytest.raises(InvalidToken):
+        await entrance.authenticate(bearer("unknown"))
+    for limits in ({"cache_ttl": 60.0}, {"max_concurrency": 1}):
+        entrance.replace_inner(asking(**limits))
+        await entrance.close_replaced()
+        assert await entrance.authenticate(bearer("alice-token")) == Identity("alice")
+        with pytest.raises(InvalidToken):
+            await entrance.authenticate(bearer("unknown"))
+    assert len(host.asked) == 2
+    entrance.forget("alice")
+    await entrance.authenticate(bearer("alice-token"))
+    assert len(host.asked) == 3
+
+
+async def test_of_another_main_host_nothing_is(
+    entrance: TicketAuthenticator, asking: Asking, tickets: Tickets, host: StubMainHost
+) -> None:
+    await entrance.authenticate(bearer("alice-token"))
+    entrance.replace_inner(asking(path="/elsewhere/"))
+    await entrance.authenticate(bearer("alice-token"))
+    assert [request.path for request in host.asked][1:] == ["/elsewhere/"]
+    await entrance.close_replaced()
+
+
+async def test_questions_that_are_cut_short_do_not_count_against_the_main_host(
+    entrance: TicketAuthenticator, asking: Asking, tickets: Tickets, host: StubMainHost
+) -> None:
+    """Nor is the next one left alone because of them."""
+    host.users = {f"token-{number}": str(number) for number in range(20)}
+    host.open.clear()
+    questions = [asyncio.create_task(entrance.authenticate(bearer(token))) for token in host.users]
+    await until(lambda: len(host.asked) == 20)
+    entrance.replace_inner(asking(timeout=1.0))
+    host.open.set()
+    await entrance.close_replaced()
+    found = await asyncio.gather(*questions)
+    assert {identity.user_id for identity in found} == set(host.users.values())
+    assert entrance.stats.breaker_open == 0
+
+
+async def test_a_ticket_of_before_is_judged_by_the_one_who_is_asked_now(
+    entrance: TicketAuthenticator, asking: Asking, tickets: Tickets, host: StubMainHost
+) -> None:
+    issued = await tickets.issue(Grant(Identity("alice"), "alice-token"))
+    host.users = {}
+    entrance.replace_inner(asking(path="/elsewhere/"))
+    await entrance.close_replaced()
+    with pytest.raises(InvalidToken):
+        await entrance.authenticate(make_request(path=f"/notify?ticket={issued.ticket}"))
+
+
+async def test_who_has_ended_says_so_for_good(asking: Asking, tickets: Tickets) -> None:
+    """There is no other one to ask: the application is ending."""
+    entrance = TicketAuthenticator(asking(), tickets)
+    await entrance.close()
+    with pytest.raises(AuthUnavailable):
+        await entrance.authenticate(bearer("alice-token"))
+
+
+async def test_what_other_nodes_have_said_of_tokens_is_known_for_the_same_main_host_only(
+    entrance: TicketAuthenticator, asking: Asking
+) -> None:
+    moving = entrance.moving
+    entrance.replace_inner(asking(timeout=1.0))
+    assert entrance.moving is moving
+    entrance.replace_inner(asking(path="/elsewhere/"))
+    assert entrance.moving is not moving
+    await entrance.close_replaced()
+
+
+async def test_who_came_by_a_cookie_that_counts_no_more_is_no_obstacle_to_leaving(
+    host: StubMainHost, tickets: Tickets
+) -> None:
+    """Its stream is asked about soon, but the node may leave before that."""
+    told: list[bytes] = []
+    moving: list[Moving] = []
+    host.users = {"alice-token": "alice", "bob-token": "bob"}
+
+    async def tell(message: bytes, hold: float) -> None:
+        told.append(message)
+        moving[0].hear(message)
+
+    def made(cookie: str) -> MainHostAuthenticator:
+        return MainHostAuthenticator(MainHostConfig(url=host.url), cookie=cookie, tell=tell)
+
+    first, second = made("old"), made("new")
+    moving.append(first.moving)
+    entrance = TicketAuthenticator(first, tickets)
+    by_cookie = make_request(("Cookie", "old=alice-token"))
+    await entrance.authenticate(by_cookie)
+    await entrance.authenticate(bearer("bob-token"))
+    entrance.replace_inner(second)
+    leaving = [(request, 100.0) for request in (by_cookie, bearer("bob-token"))]
+    assert await entrance.hand_over(leaving, 60.0) == 1
+    assert told
+    await entrance.close()
