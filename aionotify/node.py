@@ -10,15 +10,15 @@ import itertools
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from aionotify import app as application
-from aionotify import logs, systemd, tasks
+from aionotify import systemd, tasks
 from aionotify.config import Config
 from aionotify.descriptors import accept_quietly
 from aionotify.listening import BACKLOG, address_of, tune
@@ -63,33 +63,48 @@ class Listeners:
     kept: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """What makes a node one of several.
+class Guide(Protocol):
+    """What changes the configuration of a node while it serves: signals, or a parent.
 
     Attributes:
-        leash: the parent's words, and at its end the order to stop.
-        place: where it is among its siblings, if they are to hear of each other.
+        problem: what went wrong with the last change, for a status; None if nothing did.
     """
 
-    leash: socket.socket
-    place: Place | None
+    problem: str | None
+
+    def listen(self) -> None:
+        """Take note of what is to be changed, on the running event loop."""
+
+    async def run(
+        self, adopt: Callable[[Config], Awaitable[object]], refused: Callable[[], None]
+    ) -> None:
+        """Change what is to be changed. To return is the order to stop.
+
+        Args:
+            adopt: puts a configuration in force; after a ConfigError all is as it was before.
+            refused: told of one that could not be put in force.
+        """
 
 
 def serve(
     config: Config,
     listeners: Listeners,
     tell: Callable[[str], None],
-    worker: Worker | None = None,
+    guide: Guide,
+    place: Place | None = None,
 ) -> int:
-    """Serve until SIGTERM, SIGINT or the end of the leash, and return the exit code.
+    """Serve until SIGTERM, SIGINT or the guide's order to stop, and return the exit code.
 
     0 after an orderly end, which takes ``server.drain`` seconds and a little; 1 when a second
-    signal has cut it short. `tell` is called with the states of sd_notify(3).
+    signal has cut it short.
+
+    Args:
+        tell: called with the states of sd_notify(3).
+        place: where the node is among its siblings, if they are to hear of each other.
     """
     collect_less()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(config, listeners, tell, worker))
+        return runner.run(_serve(config, listeners, tell, guide, place))
 
 
 def collect_less() -> None:
@@ -108,26 +123,25 @@ async def _serve(
     config: Config,
     listeners: Listeners,
     tell: Callable[[str], None],
-    worker: Worker | None,
+    guide: Guide,
+    place: Place | None,
 ) -> int:
     stop = _stop_on_signal()
     accept_quietly(asyncio.get_running_loop())
-    if worker is None:
-        on_signal((signal.SIGUSR1,), partial(logs.toggle_debug, config.log))
-    else:
-        _obey(worker.leash, stop)
+    guide.listen()
     try:
-        async with _running(config, listeners, worker) as (app, runner), watched(tell):
+        async with _running(config, listeners, place) as (app, runner), watched(tell):
             addresses = [address_of(sock) for sock in listeners.public]
             logger.info("listening", extra={"fields": _described(listeners)})
             tell(f"READY=1\nSTATUS=Serving on {' '.join(addresses)}")
-            async with _running_beside(_report_status(tell, app), "status"):
+            async with _guided(app, guide, tell, stop):
                 await stop.wait()
             tell("STOPPING=1\nSTATUS=Ending the open streams")
-            logger.info("draining", extra={"fields": {"seconds": config.server.drain}})
+            seconds = application.config_of(app).server.drain
+            logger.info("draining", extra={"fields": {"seconds": seconds}})
             if listeners.kept:
                 await _hand_over(runner)
-            await _drain(app, config.server.drain)
+            await _drain(app, seconds)
     except asyncio.CancelledError:
         logger.warning("ended by a second signal")
         return 1
@@ -150,35 +164,34 @@ def _stop_on_signal() -> asyncio.Event:
     return stop
 
 
-def _obey(leash: socket.socket, stop: asyncio.Event) -> None:
-    """Log at the level that the parent says, one on each line, and stop when it says no more."""
-    loop = asyncio.get_running_loop()
+@contextlib.asynccontextmanager
+async def _guided(
+    app: web.Application, guide: Guide, tell: Callable[[str], None], stop: asyncio.Event
+) -> AsyncIterator[None]:
+    """Have `guide` change what `app` goes by, and tell how it is."""
 
-    def on_word() -> None:
-        try:
-            words = leash.recv(4096).decode().split()
-        except ConnectionError:
-            words = []
-        if words:
-            logs.set_level(words[-1])
-        else:
-            loop.remove_reader(leash)
-            stop.set()
+    async def follow() -> None:
+        await guide.run(partial(application.reload, app), partial(application.not_reloaded, app))
+        stop.set()
 
-    loop.add_reader(leash, on_word)
+    def status() -> str:
+        return "; ".join(filter(None, (application.status(app), guide.problem)))
+
+    async with running_beside(follow(), "guide"), running_beside(report(tell, status), "status"):
+        yield
 
 
 @contextlib.asynccontextmanager
 async def _running(
-    config: Config, listeners: Listeners, worker: Worker | None
+    config: Config, listeners: Listeners, place: Place | None
 ) -> AsyncIterator[tuple[web.Application, web.AppRunner]]:
     """Run the application on `listeners`; at the end, close what it has open.
 
     The runner is that of the public sockets.
     """
     app = application.create_app(config)
-    if worker is not None and worker.place is not None:
-        await _join(app, worker.place)
+    if place is not None:
+        await _join(app, place)
     async with contextlib.AsyncExitStack() as undo:
         runner = await start(undo, app, listeners.public)
         if listeners.admin:
@@ -248,12 +261,13 @@ async def watched(tell: Callable[[str], None]) -> AsyncIterator[None]:
     if interval is None:
         yield
         return
-    async with _running_beside(_report_life(tell, interval / 3), "watchdog"):
+    async with running_beside(_report_life(tell, interval / 3), "watchdog"):
         yield
 
 
 @contextlib.asynccontextmanager
-async def _running_beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+async def running_beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run `work` as a task, and cancel it in the end."""
     task = asyncio.create_task(work, name=name)
     try:
         yield
@@ -267,13 +281,13 @@ async def _report_life(tell: Callable[[str], None], interval: float) -> None:
         await asyncio.sleep(interval)
 
 
-async def _report_status(tell: Callable[[str], None], app: web.Application) -> None:
+async def report(tell: Callable[[str], None], status: Callable[[], str]) -> None:
+    """Tell a status each time it is another."""
     told = ""
     while True:
-        status = application.status(app)
-        if status != told:
-            tell(f"STATUS={status}")
-            told = status
+        if (now := status()) != told:
+            tell(f"STATUS={now}")
+            told = now
         await asyncio.sleep(_STATUS_EVERY)
 
 

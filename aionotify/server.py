@@ -3,28 +3,35 @@
 import contextlib
 import resource
 import signal
+from collections.abc import Callable
 
 from aionotify import node, systemd, workers
+from aionotify.auth.configured import with_files
 from aionotify.config import Config
 from aionotify.listening import listen
 from aionotify.node import Listeners
+from aionotify.reloading import Reloading
 
 
-def run(config: Config) -> int:
+def run(config: Config, load: Callable[[], Config]) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit code.
 
     0 after an orderly end within ``server.drain`` seconds and a little, 1 when a second signal
-    cut it short or a worker failed. Setting up logging is the caller's.
+    cut it short or a worker failed. Setting up logging is the caller's. `load` reads the
+    configuration again, at SIGHUP.
 
     Raises CannotListen, and what the application raises at its start.
     """
     # What changes the log level must not end us before we listen to it.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     _raise_file_limit()
+    # Here, so that a worker that comes later has what was in a file when the others read it.
+    config = with_files(config)
+    reloading = Reloading(config, lambda: with_files(load()), systemd.notify)
     listeners = _listeners(config)
     if len(listeners) > 1:
-        return workers.supervise(config, listeners)
-    return node.serve(config, listeners[0], systemd.notify)
+        return workers.supervise(config, listeners, reloading)
+    return node.serve(config, listeners[0], systemd.notify, reloading)
 
 
 def _listeners(config: Config) -> list[Listeners]:

@@ -1,9 +1,8 @@
 """Several nodes on one port: a parent that owns the sockets, and a process for each node.
 
 The parent keeps every listening socket open, so connections wait while a node that died is
-replaced. Each node hangs on a socket pair, its leash: configuration comes in over it, the states
-of sd_notify(3) go out, and its end means stop. So nodes also end when their parent is killed, and
-a service manager that signals the whole group does not look like a second signal.
+replaced. Each node hangs on a leash, over which its configuration comes in. It ends with its
+parent; a service manager that signals the whole group does not look like a second signal.
 
 Knows processes, not what they do.
 """
@@ -19,92 +18,113 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
+from aionotify import app as application
 from aionotify import logs, node, systemd
 from aionotify.config import Config
-from aionotify.node import Listeners, Worker
+from aionotify.leash import RELOADED, Order
+from aionotify.node import Listeners
+from aionotify.reloading import Reloading
 from aionotify.siblings import Place
-from aionotify.signals import on_signal
+from aionotify.signals import on_hangup, on_signal
+from aionotify.worker import FOR_THE_PARENT, VARIABLE, Inherited
 
 logger = logging.getLogger(__name__)
-
-VARIABLE = "AIONOTIFY_WORKER"
-"""Tells a process that it is a node: the descriptors of its leash and of its sockets."""
 
 _FIRST_DELAY, _LAST_DELAY = 0.5, 30.0  # seconds before a node that died is replaced
 _STEADY = 60.0  # seconds after which one that dies is no longer the same trouble
 _GRACE = 15.0  # seconds beyond server.drain after which a node is stuck
+_RELOAD = 5.0  # seconds in which every node should have followed
 
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_PID")  # what the service manager says to the parent alone
 
 
-class _Inherited(msgspec.Struct):
-    leash: int
-    public: list[int]
-    admin: list[int]
-    kept: bool
-    place: Place | None
+@dataclass(eq=False, slots=True)
+class _Node:
+    """One that runs.
+
+    Attributes:
+        follows: set unless there is a reload that it has not answered.
+    """
+
+    process: asyncio.subprocess.Process
+    leash: asyncio.StreamWriter
+    status: str = ""
+    follows: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def supervise(config: Config, listeners: Sequence[Listeners]) -> int:
+def supervise(config: Config, listeners: Sequence[Listeners], reloading: Reloading) -> int:
     """Run a node on each of `listeners` until SIGTERM or SIGINT, and return the exit code.
 
     0 when every node came to an orderly end, 1 when one did not or a second signal has killed
     them, and that of a node which did not start.
     """
-    return asyncio.run(_Parent(config).run(listeners))
-
-
-def main() -> int:
-    """Be the node that the parent has started; return the exit code."""
-    inherited = msgspec.json.decode(os.environ.pop(VARIABLE), type=_Inherited)
-    leash = socket.socket(fileno=inherited.leash)
-    # Unbuffered: what comes after the first line is for the node.
-    with leash.makefile("rb", buffering=0) as received:
-        config = msgspec.json.decode(received.readline(), type=Config)
-    # The parent says at which level to log; what is sent to all of a service is for it alone.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
-    leash.setblocking(False)  # a parent that hangs must not hold up the streams
-    logs.configure(config.log)
-
-    def tell(state: str) -> None:
-        # The parent reads lines, and cares for the first word only.
-        with contextlib.suppress(OSError):
-            leash.send(state.partition("\n")[0].encode() + b"\n")
-
-    public, admin = (
-        [socket.socket(fileno=fd) for fd in fds] for fds in (inherited.public, inherited.admin)
-    )
-    listeners = Listeners(public, admin, inherited.kept)
-    return node.serve(config, listeners, tell, Worker(leash, inherited.place))
+    return asyncio.run(_Parent(config, reloading).run(listeners))
 
 
 class _Parent:
     """Starts nodes, replaces those that die, and ends with them."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, reloading: Reloading) -> None:
         self._config = config
+        self._reloading = reloading
+        self._ready = asyncio.Event()
         self._stopping = asyncio.Event()
         self._code = 0
         self._level = config.log.level
         self._waiting_for = config.server.workers
-        self._processes: set[asyncio.subprocess.Process] = set()
-        self._leashes: set[asyncio.StreamWriter] = set()
-        self._statuses: dict[int, str] = {}
+        self._nodes: list[_Node] = []
         self._patience = systemd.watchdog_interval()
 
     async def run(self, listeners: Sequence[Listeners]) -> int:
         on_signal((signal.SIGTERM, signal.SIGINT), self._on_signal)
         on_signal((signal.SIGUSR1,), self._toggle_debug)
+        on_hangup(self._reloading.ask)
         with _meeting_place() as directory:
             async with node.watched(systemd.notify), asyncio.TaskGroup() as group:
+                group.create_task(self._guide(), name="guide")
                 for index, own in enumerate(listeners):
                     place = Place(directory, index, len(listeners)) if directory else None
                     group.create_task(self._keep(own, place), name=f"worker {index}")
         return self._code
+
+    async def _guide(self) -> None:
+        """Reload when asked to and tell how the nodes are, from when all are ready on."""
+        await self._ready.wait()
+        reloads = self._reloading.run(self._adopt, self._refused)
+        reports = node.report(systemd.notify, self._status)
+        async with node.running_beside(reloads, "reload"), node.running_beside(reports, "status"):
+            await self._stopping.wait()
+
+    async def _adopt(self, config: Config) -> None:
+        """Have all nodes go by `config`, and those that will come."""
+        application.check(config)
+        self._config = self._config.reloaded(config)
+        self._level = self._config.log.level
+        for each in self._nodes:
+            each.follows.clear()
+        self._order(Order(config=self._config))
+        try:
+            async with asyncio.timeout(_RELOAD):
+                for each in list(self._nodes):
+                    await each.follows.wait()
+        except TimeoutError:
+            logger.warning("a worker takes its time to reload")
+
+    def _refused(self) -> None:
+        self._order(Order(refused=True))
+
+    def _status(self) -> str:
+        nodes = (f"Worker {each.process.pid}: {each.status}" for each in self._nodes if each.status)
+        return ". ".join(filter(None, (self._reloading.problem, *nodes)))
+
+    def _order(self, order: Order) -> None:
+        if not self._stopping.is_set():
+            for each in self._nodes:
+                each.leash.write(order.line())
 
     def _on_signal(self) -> None:
         if self._stopping.is_set():
@@ -115,22 +135,21 @@ class _Parent:
 
     def _toggle_debug(self) -> None:
         self._level = logs.toggle_debug(self._config.log)
-        if not self._stopping.is_set():
-            for leash in self._leashes:
-                leash.write(f"{self._level}\n".encode())
+        self._order(Order(level=self._level))
 
     def _stop(self) -> None:
         self._stopping.set()
-        for leash in self._leashes:
-            leash.write_eof()
+        self._ready.set()
+        for each in self._nodes:
+            each.leash.write_eof()
         patience = self._config.server.drain + _GRACE
         asyncio.get_running_loop().call_later(patience, self._kill)
 
     def _kill(self) -> None:
         self._code = 1
-        for process in self._processes:
+        for each in self._nodes:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                each.process.kill()
 
     async def _keep(self, listeners: Listeners, place: Place | None) -> None:
         """Run nodes on `listeners`, one after the other, until we stop."""
@@ -167,58 +186,62 @@ class _Parent:
         ours, theirs = socket.socketpair()
         with theirs:
             reader, leash = await asyncio.open_connection(sock=ours)
-            with _deaf_to(signal.SIGUSR1):
+            with _deaf_to(FOR_THE_PARENT):
                 process = await _spawn(listeners, theirs, place)
-        self._processes.add(process)
-        self._leashes.add(leash)
-        leash.write(msgspec.json.encode(self._config) + b"\n")
-        leash.write(f"{self._level}\n".encode())
+        started = _Node(process, leash)
+        self._nodes.append(started)
+        leash.write(Order(config=self._config, level=self._level).line())
+        if self._reloading.problem is not None:
+            leash.write(Order(refused=True).line())
         if self._stopping.is_set():
             leash.write_eof()
         try:
-            ready = await self._hear(reader, process.pid)
+            ready = await self._hear(reader, started)
         except TimeoutError:
             logger.error("a worker hangs", extra={"fields": {"pid": process.pid}})
             process.kill()
             ready = True
         finally:
             code = await process.wait()
-            self._processes.discard(process)
-            self._leashes.discard(leash)
-            self._statuses.pop(process.pid, None)
+            self._nodes.remove(started)
+            started.follows.set()
             leash.close()
         return code, ready
 
-    async def _hear(self, reader: asyncio.StreamReader, pid: int) -> bool:
+    async def _hear(self, reader: asyncio.StreamReader, started: _Node) -> bool:
         """Listen to a node until it ends; raise TimeoutError when it is silent for too long."""
         ready = False
         while True:
-            async with asyncio.timeout(self._patience if ready else None):
-                line = await reader.readline()
+            line = b""
+            # One that dies before it has read what it was told resets the connection.
+            with contextlib.suppress(ConnectionError):
+                async with asyncio.timeout(self._patience if ready else None):
+                    line = await reader.readline()
             if not line:
                 return ready
             if line == b"READY=1\n":
                 ready = True
                 self._one_is_ready()
-            elif line.startswith(b"STATUS=") and not self._stopping.is_set():
-                self._statuses[pid] = line.decode().strip().removeprefix("STATUS=")
-                texts = [f"Worker {pid}: {text}" for pid, text in self._statuses.items()]
-                systemd.notify(f"STATUS={'. '.join(texts)}")
+            elif line.startswith(b"STATUS="):
+                started.status = line.decode().strip().removeprefix("STATUS=")
+            elif line.strip() == RELOADED.encode():
+                started.follows.set()
 
     def _one_is_ready(self) -> None:
         self._waiting_for -= 1
         if self._waiting_for == 0:
             systemd.notify(f"READY=1\nSTATUS=Serving with {self._config.server.workers} workers")
+            self._ready.set()
 
 
 @contextlib.contextmanager
-def _deaf_to(number: signal.Signals) -> Iterator[None]:
-    """Have what is started meanwhile be deaf to a signal, which would end it by default."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+def _deaf_to(numbers: frozenset[signal.Signals]) -> Iterator[None]:
+    """Have what is started meanwhile be deaf to signals, which would end it by default."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 @contextlib.contextmanager
@@ -242,7 +265,7 @@ async def _spawn(
     listeners: Listeners, leash: socket.socket, place: Place | None
 ) -> asyncio.subprocess.Process:
     public, admin = ([sock.fileno() for sock in s] for s in (listeners.public, listeners.admin))
-    inherited = _Inherited(leash.fileno(), public, admin, listeners.kept, place)
+    inherited = Inherited(leash.fileno(), public, admin, listeners.kept, place)
     environ = {name: value for name, value in os.environ.items() if name not in _OURS}
     command = (
         [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "aionotify"]

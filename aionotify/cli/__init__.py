@@ -11,11 +11,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from itertools import groupby
 
 from aionotify import logs
 from aionotify.config import SETTINGS, Config, Setting, load_config, overlooked, suggestion
 from aionotify.errors import AionotifyError, ConfigError
+from aionotify.signals import hold_hangup
 
 OK, FAILED, USAGE = 0, 1, 2  # exit codes; argparse, too, ends with 2
 
@@ -34,10 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 failed, 2 usage or configuration."""
     try:
         if _WORKER in os.environ:
-            from aionotify import workers
+            from aionotify import worker
 
-            return workers.main()
+            return worker.main()
         args = _parse(sys.argv[1:] if argv is None else argv)
+        if args.run is _serve:
+            hold_hangup()  # or one that comes when the file has been read would end us
         config = _config(args)
         logs.configure(config.log)
         run: Command = args.run
@@ -94,7 +98,7 @@ def _serve(args: argparse.Namespace, config: Config) -> int:
     for name, meant in overlooked(os.environ, SETTINGS).items():
         fields = {"variable": name, "expected": meant}
         logging.getLogger(__name__).warning("a variable is not read", extra={"fields": fields})
-    return server.run(config)
+    return server.run(config, partial(_config, args))
 
 
 _COMMANDS = {

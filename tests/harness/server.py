@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,10 +21,14 @@ class NotifyServer:
     """``python -m aionotify serve`` on a free port of 127.0.0.1.
 
     `settings` are dotted keys and values, ``{"redis.url": "redis://…", "server.drain": 2}``; they
-    reach the process as AIONOTIFY_* variables. `logs` grows with each line that it writes.
+    reach the process as AIONOTIFY_* variables, and what is in `file` counts less. `logs` grows with
+    each line that it writes.
     """
 
-    def __init__(self, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, settings: Mapping[str, object] | None = None, file: Path | None = None
+    ) -> None:
+        self._arguments = [] if file is None else ["--config", str(file)]
         self.settings = {"server.port": free_port(), **(settings or {})}
         self.url = f"http://127.0.0.1:{self.settings['server.port']}"
         self.logs: list[str] = []
@@ -43,7 +48,7 @@ class NotifyServer:
             text = value if isinstance(value, str) else json.dumps(value)
             environ["AIONOTIFY_" + path.upper().replace(".", "__")] = text
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "aionotify", "serve"),
+            *(sys.executable, "-m", "aionotify", "serve", *self._arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -62,6 +67,10 @@ class NotifyServer:
         """Ask it to end (SIGTERM); return its exit code, negative for a signal."""
         self._running().terminate()
         return await self.wait(timeout)
+
+    def reload(self) -> None:
+        """Have it read its configuration again (SIGHUP)."""
+        self._running().send_signal(signal.SIGHUP)
 
     async def kill(self) -> int:
         """End it without warning (SIGKILL)."""

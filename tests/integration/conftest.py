@@ -1,8 +1,10 @@
 """Real server processes; they bring an event loop of their own, so the tests' matters little."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
 
 import pytest
 
@@ -31,8 +33,9 @@ async def serve(redis_server: RedisServer, main_host: MainHost) -> AsyncIterator
             *,
             until: str | None = "/readyz",
             timeout: float = 10,
+            file: Path | None = None,
         ) -> NotifyServer:
-            server = NotifyServer({**defaults, **(settings or {})})
+            server = NotifyServer({**defaults, **(settings or {})}, file)
             servers.append(server)
             running.push_async_callback(server.aclose)
             await server.start(until=until, timeout=timeout)
@@ -41,3 +44,32 @@ async def serve(redis_server: RedisServer, main_host: MainHost) -> AsyncIterator
         yield start
     broken = [server for server in servers if any("Traceback" in line for line in server.logs)]
     assert not broken, f"a server logged a traceback:\n{broken[0]}"
+
+
+class Manager:
+    """A service manager: hears what a service tells it, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self.states: list[str] = []
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.bind(str(path))
+        self._sock.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._sock, self._hear)
+
+    def _hear(self) -> None:
+        self.states.append(self._sock.recv(4096).decode())
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._sock)
+        self._sock.close()
+
+    def told(self, state: str) -> int:
+        return sum(state in each.split("\n") for each in self.states)
+
+
+@pytest.fixture
+async def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Manager]:
+    """The service manager of every process that the test starts."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with closing(Manager(tmp_path / "notify")) as made:
+        yield made

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -21,36 +21,7 @@ from aiohttp.web_server import Server
 
 from aionotify.node import RUNNER_OPTIONS
 from tests.harness import NotifyServer, RedisServer, SSEClient, eventually, free_port
-from tests.integration.conftest import Serve
-
-
-class Manager:
-    """A service manager: hears what a service tells it, in order."""
-
-    def __init__(self, path: Path) -> None:
-        self.states: list[str] = []
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._sock.bind(str(path))
-        self._sock.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._sock, self._hear)
-
-    def _hear(self) -> None:
-        self.states.append(self._sock.recv(4096).decode())
-
-    def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._sock)
-        self._sock.close()
-
-    def told(self, state: str) -> int:
-        return sum(state in each.split("\n") for each in self.states)
-
-
-@pytest.fixture
-async def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Manager]:
-    """The service manager of every process that the test starts."""
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-    with closing(Manager(tmp_path / "notify")) as made:
-        yield made
+from tests.integration.conftest import Manager, Serve
 
 
 def children(pid: int) -> set[int]:
@@ -359,15 +330,10 @@ async def test_workers_end_with_a_parent_that_is_killed(two_workers: NotifyServe
 
 
 async def test_a_worker_that_cannot_start_ends_the_server_with_its_reason(serve: Serve) -> None:
-    settings = {
-        "server.workers": 2,
-        "auth.method": "jwt",
-        "auth.jwt.key_file": "/nonexistent/key.pem",
-        "auth.jwt.algorithms": ["RS256"],
-    }
+    settings = {"server.workers": 2, "redis.url": "redis+sentinel://127.0.0.1"}
     server = await serve(settings, until=None)
     assert await server.wait() == 2
-    assert any("auth.jwt.key_file" in line for line in server.logs)
+    assert any("redis.url: expected the service's name" in line for line in server.logs)
     assert any("a worker did not start code=2" in line for line in server.logs)
 
 
