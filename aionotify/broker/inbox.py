@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import ClusterCrossSlotError, RedisError
 
 from aionotify.broker.connect import translate
 from aionotify.broker.names import Names
@@ -29,6 +29,7 @@ _LAST: Final = 9 * 10**15  # as in the scripts: the year 2255
 _GROWTH: Final = 3  # an event is stored with escapes in it: six bytes for U+0085, which has two
 
 _Question = tuple[str, int | None]
+_Asked = list[tuple[_Question, list[asyncio.Future[Page]]]]
 
 
 def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
@@ -73,6 +74,7 @@ class Inbox:
         self._page_bytes = page_bytes
         self._stats = stats
         self._script = Script(client, "read.lua")
+        self._in_one = _IN_ONE
         self._asked: dict[_Question, list[asyncio.Future[Page]]] = {}
         self._task: asyncio.Task[None] | None = None
         self._log = Sampled(logging.getLogger("aionotify.inbox"))
@@ -106,21 +108,30 @@ class Inbox:
 
     async def _work(self) -> None:
         # The task ends when nothing is asked, so an idle node has none.
+        asked: _Asked = []
         try:
             while self._asked:
                 questions = list(itertools.islice(self._asked, _AT_ONCE))
-                await self._ask([(each, self._asked.pop(each)) for each in questions])
+                asked = [(each, self._asked.pop(each)) for each in questions]
+                await self._ask(asked)
                 if len(self._asked) < _AT_ONCE:
                     # Sending is what costs most, when thousands of streams open within a second.
                     await asyncio.sleep(_TOGETHER)
+        except BaseException:
+            # Nobody is to wait for what will not come.
+            for _, waiting in (*asked, *self._asked.items()):
+                for page in waiting:
+                    page.cancel()
+            self._asked.clear()
+            raise
         finally:
             self._task = None
 
-    async def _ask(self, asked: list[tuple[_Question, list[asyncio.Future[Page]]]]) -> None:
+    async def _ask(self, asked: _Asked) -> None:
         limits = _PAGE_EVENTS, self._page_bytes, self._retention
         calls = []
-        for start in range(0, len(asked), _IN_ONE):
-            some = asked[start : start + _IN_ONE]
+        for start in range(0, len(asked), self._in_one):
+            some = asked[start : start + self._in_one]
             keys = tuple(self._names.inbox(recipient_id) for (recipient_id, _), _ in some)
             afters = ("" if after is None else after for (_, after), _ in some)
             calls.append((some, self._script.call(keys, (*limits, *afters))))
@@ -128,10 +139,18 @@ class Inbox:
             try:
                 replies = await call
             except BrokerError as error:
+                if isinstance(error.__cause__, ClusterCrossSlotError) and len(some) > 1:
+                    # A cluster of one shard has all keys, and wants its questions one by one.
+                    self._in_one = 1
+                    await self._ask(some)
+                    continue
                 for _, waiting in some:
                     _settle(waiting, error)
                 if isinstance(error, BrokerUnavailable):
                     self._give_up(error)
+            except Exception as error:  # noqa: BLE001 - it belongs to those who ask
+                for _, waiting in some:
+                    _settle(waiting, error)
             else:
                 for ((recipient_id, _), waiting), reply in zip(some, replies, strict=True):
                     _settle(waiting, self._page(reply, recipient_id))
@@ -161,11 +180,11 @@ class Inbox:
         return Page(entries, upto, int(newest), gap.decode() or None)
 
 
-def _settle(waiting: list[asyncio.Future[Page]], answer: Page | BrokerError) -> None:
+def _settle(waiting: list[asyncio.Future[Page]], answer: Page | Exception) -> None:
     for each in waiting:
         if each.done():
             continue
-        if isinstance(answer, BrokerError):
+        if isinstance(answer, Exception):
             each.set_exception(answer)
             each.exception()  # looked at, even when whoever asked has left
         else:

@@ -145,7 +145,9 @@ def _settle(future: asyncio.Future[Any], reply: Any) -> None:
     if future.done():
         return
     if isinstance(reply, LOST):
-        future.set_exception(translate(reply))
+        error = translate(reply)
+        error.__cause__ = reply
+        future.set_exception(error)
     elif isinstance(reply, Exception):
         future.set_exception(reply)
     else:

@@ -5,12 +5,14 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from aionotify import tasks
 from aionotify.broker.connect import Endpoint
 from aionotify.broker.inbox import Inbox, parse_entry
 from aionotify.broker.names import Names
@@ -20,7 +22,7 @@ from aionotify.cursor import Page
 from aionotify.errors import BrokerRefused, BrokerUnavailable, InvalidEvent
 from aionotify.events import decode
 from aionotify.stats import Stats
-from tests.harness import RedisServer
+from tests.harness import RedisServer, eventually
 
 NAMES = Names("p", "")
 TIMEOUT = 0.3  # seconds of silence after which a question is given up here
@@ -175,6 +177,62 @@ async def test_a_silent_redis_keeps_nobody_for_longer_than_one_timeout(
     await client.aclose()
     assert {type(error) for error in failed} == {BrokerUnavailable}
     assert TIMEOUT <= taken < 5 * TIMEOUT
+
+
+async def test_a_bug_is_told_to_those_who_ask_and_is_over_for_those_after_them(
+    redis_server: RedisServer,
+) -> None:
+    """Whoever was not answered would be a stream that waits for ever."""
+    async with Redis(port=redis_server.port, protocol=2) as client:
+        clients: list[Redis | None] = [None, client]
+        reader = Reader(lambda: clients[0])  # type: ignore[arg-type, return-value]
+        async with asyncio.timeout(5):
+            failed = await asyncio.gather(
+                *(reader.read(f"u{number}", 0) for number in range(100)), return_exceptions=True
+            )
+            assert {type(error) for error in failed} == {AttributeError}
+            del clients[0]
+            assert (await reader.page(0)).gap == "unknown"
+        await reader.close()
+
+
+async def test_whoever_asks_is_not_left_waiting_when_the_work_is_cancelled(
+    own_redis: RedisServer,
+) -> None:
+    """As a loop does that ends: those whose question is under way, and those after them."""
+    async with reader_of(own_redis) as reader:
+        before = asyncio.all_tasks()
+        own_redis.pause()
+        waiting = [reader.read(f"u{number}", 0) for number in range(100)]
+        for _ in range(3):
+            await asyncio.sleep(0)  # some are on their way
+        await tasks.cancelled(asyncio.all_tasks() - before)
+        assert all(page.cancelled() for page in waiting)
+        own_redis.resume()
+        assert (await reader.page(0)).gap == "unknown"
+
+
+def refusals(cluster: RedisServer) -> int:
+    """How often it has been asked about several inboxes in one call."""
+    return int(cluster.cli("INFO", "errorstats").get("errorstat_CROSSSLOT", {"count": 0})["count"])
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # it takes seconds
+async def test_a_cluster_of_one_shard_is_asked_about_one_inbox_at_a_time(tmp_path: Path) -> None:
+    """It has all keys, but refuses several that could lie elsewhere; once it has, that is known."""
+    with RedisServer(tmp_path, options={"cluster-enabled": "yes"}) as cluster:
+        cluster.cli("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        await eventually(lambda: "cluster_state:ok" in cluster.cli("CLUSTER", "INFO"))
+        async with reader_of(cluster) as reader, Publisher(cluster.url, prefix="p") as publisher:
+            users = [f"u{number}" for number in range(100)]
+            await publisher.publish_many([{"recipient_id": user} for user in users])
+            for refused in (2, 0):  # 32 to a call, 64 at a time
+                before = refusals(cluster)
+                pages = await asyncio.gather(*(reader.read(user, 0) for user in users))
+                assert [page.entries[0].event.recipients for page in pages] == [
+                    (user,) for user in users
+                ]
+                assert refusals(cluster) - before == refused
 
 
 async def test_an_answer_is_never_older_than_its_question(own_redis: RedisServer) -> None:
