@@ -18,7 +18,6 @@ from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from aionotify.broker.connect import LOST, translate
-from aionotify.errors import BrokerError
 
 _BATCH: Final = 64
 _SILENCE: Final = (RedisTimeoutError, TimeoutError)
@@ -114,7 +113,7 @@ class Script:
             return replies
         try:
             await self._kept()
-        except BrokerError as error:
+        except Exception as error:  # noqa: BLE001 - it belongs to those who wait
             return [reply if isinstance(reply, Exception) else error for reply in replies]
         return replies
 

@@ -16,6 +16,7 @@ from aionotify.broker.connect import translated
 from aionotify.errors import BrokerUnavailable
 
 _AGAIN: Final = 0.01  # seconds
+_PATIENCE: Final = 5.0  # seconds; after two Redis writes, whether the fsync has ended or not
 
 
 async def written(client: Callable[[], Redis]) -> None:
@@ -24,10 +25,12 @@ async def written(client: Callable[[], Redis]) -> None:
     It then survives whatever happens to Redis, if not yet a power cut.
 
     Raises:
-        BrokerUnavailable: it could not be written, or Redis does not answer. It may be written
-            yet.
+        BrokerUnavailable: it could not be written, in time or at all, or Redis does not answer.
+            It may be written yet.
         BrokerRefused: the user may not ask (INFO).
     """
+    clock = asyncio.get_running_loop().time
+    until = clock() + _PATIENCE
     conclusive = False
     while True:
         with translated():
@@ -36,6 +39,8 @@ async def written(client: Callable[[], Redis]) -> None:
             raise BrokerUnavailable("Redis could not write to its disk; it may be full")
         if conclusive or not told["aof_buffer_length"]:
             return
+        if clock() > until:  # there may be something new in memory whenever one looks
+            raise BrokerUnavailable("Redis takes too long to write to its disk")
         # What waits in memory need not be ours. Redis writes all of it before it looks for the
         # next question, unless an fsync is under way.
         if not (conclusive := not told["aof_pending_bio_fsync"]):

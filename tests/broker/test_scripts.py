@@ -224,6 +224,24 @@ async def test_an_argument_that_cannot_be_sent_is_its_callers_error(append: Scri
         await call(append, "{}")
 
 
+async def test_a_bug_in_asking_whether_it_is_kept_is_told_to_all_callers(
+    redis_server: RedisServer,
+) -> None:
+    """As it is, and to them alone: that they had been cancelled would be a lie."""
+    bugs = [ZeroDivisionError()]
+
+    async def kept() -> None:
+        if bugs:
+            raise bugs.pop()
+
+    async with Redis(port=redis_server.port, protocol=2) as client:
+        append = Script(lambda: client, "append.lua", kept)
+        calls = [call(append, str(number)) for number in range(100)]
+        failed = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(error) for error in failed[:64]] == [ZeroDivisionError] * 64  # one batch
+        assert not any(isinstance(each, BaseException) for each in failed[64:])
+
+
 async def test_a_connection_lost_at_the_last_moment_is_an_outage(own_redis: RedisServer) -> None:
     """After it was found to be good and before anything is sent: event loops have words of their
     own for that.

@@ -160,6 +160,17 @@ async def test_it_says_that_the_file_could_not_be_written(
         await written(lambda: cast("Redis", redis))
 
 
+async def test_it_does_not_wait_for_ever_for_a_disk_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that others keep busy: there is always something that has not been written yet."""
+    monkeypatch.setattr("aionotify.broker.written._PATIENCE", 0.05)
+    redis = Told(*[("ok", 9, 1)] * 1000)
+    async with asyncio.timeout(5):
+        with pytest.raises(BrokerUnavailable, match="too long"):
+            await written(lambda: cast("Redis", redis))
+
+
 async def test_a_redis_that_is_gone_has_kept_nothing(tmp_path: Path) -> None:
     async with keeping(tmp_path) as kept:
         client = kept.client
