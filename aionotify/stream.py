@@ -170,6 +170,8 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
             self.force_close()  # nothing else tells an HTTP/1.0 client where the stream ends
         writer = await super(aiohttp_sse.EventSourceResponse, self).prepare(request)
         assert writer is not None
+        if request.transport is None:
+            raise asyncio.CancelledError  # or while the application's signals took their time
         self._writer, self._transport = writer, request.transport
         self._bound_kernel_buffer()
         # The protocol is paused as soon as the socket is full, so drain() waits for just that.

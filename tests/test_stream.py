@@ -147,6 +147,29 @@ async def _prepared(stream: NotificationStream, request: web.BaseRequest) -> Non
     await stream.prepare(request)
 
 
+@pytest.mark.parametrize("how", ["abort", "close"])
+async def test_a_client_that_leaves_while_the_application_sees_to_the_head_is_gone(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    """Its signals may await something; that is no error to be logged."""
+    left = asyncio.Event()
+
+    async def await_something(request: web.Request, response: web.StreamResponse) -> None:
+        assert request.transport is not None
+        getattr(request.transport, how)()
+        await eventually(lambda: request.transport is None)
+        left.set()
+
+    async with embedded(
+        redis_server.url, lambda app: app.on_response_prepare.append(await_something)
+    ) as (url, services):
+        with pytest.raises((ConnectionError, EOFError)):
+            await stream(url, "42").connect()
+        await left.wait()
+        await eventually(lambda: len(services.hub) == 0)
+    assert not [record for record in caplog.records if record.levelno >= 30]
+
+
 class _Nobody:
     def want(self, recipient_id: str) -> None: ...
     def drop(self, recipient_id: str) -> None: ...
