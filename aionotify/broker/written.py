@@ -16,7 +16,7 @@ from aionotify.broker.connect import translated
 from aionotify.errors import BrokerUnavailable
 
 _AGAIN: Final = 0.01  # seconds
-_PATIENCE: Final = 5.0  # seconds; after two Redis writes, whether the fsync has ended or not
+_PATIENCE: Final = 4.0  # seconds; after two Redis writes, whether the fsync has ended or not
 
 
 async def written(client: Callable[[], Redis]) -> None:
