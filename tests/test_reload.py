@@ -1,6 +1,7 @@
 """Another configuration for an instance that runs: every part has it, or none."""
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -16,7 +17,7 @@ from aionotify.config import SETTINGS
 from aionotify.web.services import SERVICES
 from tests.auth.jwt_tokens import SECRET
 from tests.embedded import TokenIsUser, config, served
-from tests.harness import RedisServer
+from tests.harness import MainHost, RedisServer, eventually
 from tests.integration.talk import ask, publish, received, stream
 
 # Every setting
@@ -288,6 +289,35 @@ async def test_reloads_at_the_same_time_end_with_the_last_one(redis_server: Redi
         configs = [config(redis_server.url, auth=auth) for auth in hosts]
         await asyncio.gather(*(aionotify.reload(app, each) for each in configs))
         assert app[SERVICES].terms.config == configs[-1]
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])
+async def test_reloads_leave_nothing_behind(redis_server: RedisServer, main_host: MainHost) -> None:
+    """Neither tasks nor descriptors, whoever else was asked meanwhile."""
+    app = web.Application()
+
+    def asking(path: str) -> Config:
+        auth = {"main_host": {"url": main_host.url, "path": path}}
+        return config(redis_server.url, auth=auth)
+
+    def tasks() -> set[str]:
+        return {task.get_name() for task in asyncio.all_tasks() if "aionotify" in task.get_name()}
+
+    async def reload(url: str, turns: range) -> int:
+        for turn in turns:
+            await aionotify.reload(app, asking(f"/{turn}"))
+            assert (await ask(url, "/notify/ticket", "POST", token=f"token-{turn}")).status == 201
+        return len(os.listdir("/proc/self/fd"))
+
+    aionotify.setup(app, asking("/0"))
+    async with served(app) as url, stream(url, "42") as client:
+        few = await reload(url, range(1, 11))  # by then all that lasts is there
+        before = tasks()
+        many = await reload(url, range(11, 51))
+        await eventually(lambda: tasks() == before)
+        assert many < few + 10  # Redis may have a connection more
+        assert client.end is None
+    assert {asked.path for asked in main_host.asked} == {f"/{turn}" for turn in range(51)}
 
 
 async def test_reloading_what_was_never_set_up_says_which_call_is_missing() -> None:
