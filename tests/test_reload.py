@@ -12,8 +12,8 @@ from aiohttp import web
 
 import aionotify
 from aionotify import Config, ConfigError
-from aionotify.app import Instance
 from aionotify.config import SETTINGS
+from aionotify.instance import Instance
 from aionotify.web.services import SERVICES
 from tests.auth.jwt_tokens import SECRET
 from tests.embedded import TokenIsUser, config, served
@@ -158,7 +158,7 @@ def last_part_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise ConfigError({"server.handshake_rate": "is not to our liking"})
 
-    monkeypatch.setattr("aionotify.app.Reloads", refuse)  # after all the others
+    monkeypatch.setattr("aionotify.instance.Reloads", refuse)  # after all the others
 
 
 @pytest.mark.asyncio(loop_factories=["asyncio"])

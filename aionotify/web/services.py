@@ -1,4 +1,4 @@
-"""What handlers work with; `app.py` puts it together, one for each instance."""
+"""What handlers work with; `instance.py` puts it together, one for each instance."""
 
 from dataclasses import dataclass
 from typing import Final

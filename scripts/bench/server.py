@@ -21,11 +21,11 @@ from aiohttp import web
 
 import aionotify
 from aionotify import logs
-from aionotify.app import INSTANCE
 from aionotify.broker.names import Names
 from aionotify.config import LogConfig
 from aionotify.events import chunk, decode, frame
 from aionotify.hub import Hub
+from aionotify.instance import INSTANCE
 from aionotify.listening import BACKLOG, listen, tune
 from aionotify.node import RUNNER_OPTIONS, collect_less
 from aionotify.stream import NotificationStream
