@@ -19,7 +19,8 @@ class Moved(NamedTuple):
         user_id: whose it is.
         learned: what of revocations that node had heard of, as `Forgotten.now` counts them here.
         answered: when the main host named the user.
-        due: when it is to be asked again.
+        due: when it was to be asked again there.
+        latest: when it has to be asked again, wherever that is.
         until: when the token expires, infinite when that is not known.
     """
 
@@ -27,6 +28,7 @@ class Moved(NamedTuple):
     learned: int
     answered: float
     due: float
+    latest: float
     until: float
 
 
@@ -122,7 +124,8 @@ class HandedOver:
             vouched.user_id,
             entry.learned,
             answered,
-            min(entry.written + vouched.due, answered + self._longest),
+            entry.written + vouched.due,
+            answered + self._longest,
             entry.written + vouched.lifetime,
         )
 

@@ -185,9 +185,11 @@ class MainHostAuthenticator(BearerAuthenticator):
                 return None
             known = _Known(identity, moved.learned, moved.answered, moved.until)
             self._known.put(key, known)
-        if known.identity.user_id != moved.user_id or now >= min(moved.due, known.until):
+        if known.identity.user_id != moved.user_id or now >= min(moved.latest, known.until):
             return None
-        return replace(known.identity, ask_at=wall + moved.due - now)
+        # Those who were due while they had no node must not be asked about all at once.
+        due = moved.due if moved.due > now else random.uniform(now, moved.latest)
+        return replace(known.identity, ask_at=wall + min(due, moved.latest) - now)
 
     async def _ask(self, key: bytes, token: str) -> Accepted | Denied:
         if self._breaker.blocks() or len(self._flights) > MAX_WAITING:

@@ -116,16 +116,34 @@ async def test_moving_prolongs_nothing(start: Start, host: StubMainHost, clock: 
     assert len(host.asked) == 2
 
 
-async def test_who_is_due_is_asked_about(start: Start, host: StubMainHost, clock: Clock) -> None:
+async def test_who_was_due_while_on_the_way_is_asked_about_soon(
+    start: Start, host: StubMainHost, clock: Clock
+) -> None:
+    """Not at once, for with one node that restarts all of them would be; nor later than allowed."""
     one, other = start(), start()
     await one.entrance.authenticate(ALICE)
-    clock.advance(100)
+    clock.advance(240)
     await one.leave(ALICE, due=5)
-    clock.advance(5)
+    clock.advance(10)
+    left = REVALIDATE - 250
+    moments = []
+    for _ in range(100):
+        identity = await other.entrance.authenticate(ALICE)
+        assert identity.ask_at is not None
+        moments.append(identity.ask_at - time.time())
+    assert min(moments) > -1
+    assert max(moments) <= left
+    assert max(moments) - min(moments) > left / 2
+    clock.advance(left)
     host.users = {}
     with pytest.raises(InvalidToken):
         await other.entrance.authenticate(ALICE)
-    assert await one.leave(bearer("bob-token")) == 0  # nor is there anything to say of a stranger
+
+
+async def test_of_a_stranger_and_of_who_is_due_there_is_nothing_to_say(start: Start) -> None:
+    one = start()
+    await one.entrance.authenticate(ALICE)
+    assert await one.leave(bearer("bob-token")) == 0
     assert await one.leave(ALICE, due=0) == 0
 
 

@@ -76,10 +76,17 @@ class Tab:
 
 
 class Browser:
-    """Some tabs on one connection, which is made anew when it is lost."""
+    """Some tabs on one connection, which is made anew when it is lost.
 
-    def __init__(self, port: int, trust: ssl.SSLContext, tabs: Iterable[Tab]) -> None:
+    Args:
+        late: for how many seconds it waits before it connects for the first time.
+    """
+
+    def __init__(
+        self, port: int, trust: ssl.SSLContext, tabs: Iterable[Tab], late: float = 0
+    ) -> None:
         self.tabs = list(tabs)
+        self._late = late
         self.connections = 0
         self._port = port
         self._trust = trust
@@ -89,6 +96,7 @@ class Browser:
 
     async def run(self) -> None:
         """Until it is cancelled, or the proxy refuses the connection."""
+        await asyncio.sleep(self._late)
         while True:
             reader, self._writer = await asyncio.open_connection(
                 "127.0.0.1", self._port, ssl=self._trust, server_hostname=HOST

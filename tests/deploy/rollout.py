@@ -5,17 +5,16 @@ import itertools
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from aionotify import Publisher
 from tests.deploy.browsers import Browser, Tab
 from tests.deploy.node import Node
+from tests.deploy.producer import EVERYONE, Producer
 from tests.harness import MainHost, RedisServer, eventually
 
-EVERYONE = "*"
 # Commands that scripts run, which Redis counts like any other, and those with which it is asked.
 _NO_REQUESTS = frozenset(
     (
@@ -23,6 +22,9 @@ _NO_REQUESTS = frozenset(
         *("lindex", "llen", "lrange", "rpush", "ltrim", "lpop", "rpop", "info", "client|setinfo"),
     )
 )
+
+
+REQUESTS = (("main host", "questions", "/s"), ("Redis", "requests", "/s"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,10 @@ class Load:
     def total(self, what: str) -> float:
         return float(getattr(self.taken[-1], what) - getattr(self.taken[0], what))
 
+    def mean(self, what: str) -> float:
+        """In a second, on average."""
+        return self.total(what) / self.total("at")
+
     def most(self, what: str) -> float:
         """In a second; of less than that nothing is said."""
         return max(
@@ -63,16 +69,11 @@ class Load:
         )
 
     def __str__(self) -> str:
-        seconds = self.total("at")
         rates = (
-            f"{name} {self.total(what) / seconds:,.0f}{unit} (at most {self.most(what):,.0f})"
-            for name, what, unit in (
-                ("main host", "questions", "/s"),
-                ("Redis", "requests", "/s"),
-                ("Redis' CPU", "busy", " ms/s"),
-            )
+            f"{name} {self.mean(what):,.0f}{unit} (at most {self.most(what):,.0f})"
+            for name, what, unit in (*REQUESTS, ("Redis' CPU", "busy", " ms/s"))
         )
-        return f"{seconds:.1f} s; {', '.join(rates)}"
+        return f"{self.total('at'):.1f} s; {', '.join(rates)}"
 
 
 class Rollout:
@@ -80,10 +81,9 @@ class Rollout:
 
     Args:
         rate: events per second, to one user after the other.
-        broadcasts: events per second to everyone.
+        broadcasts: events per second, to everyone.
 
     Attributes:
-        published: the number of events by recipient.
         codes: the nodes' exit codes.
         opening, normal, deploy: requests per second while all tabs open, while nothing happens,
             and while nodes restart.
@@ -99,25 +99,19 @@ class Rollout:
         broadcasts: float = 2,
     ) -> None:
         self.tabs = tabs
-        self.published: Counter[str] = Counter()
         self.codes: list[int] = []
         self.opening, self.normal, self.deploy = Load(), Load(), Load()
         self._browsers = browsers
         self._redis = redis
         self._main_host = main_host
-        self._rate = rate
-        self._broadcasts = broadcasts
+        self._producer = Producer(redis.url, [tab.user for tab in tabs], rate, broadcasts)
 
     async def run(self, nodes: Sequence[Node], *, calm: float = 2) -> None:
         """Open all tabs, wait `calm` seconds, and restart each of `nodes` in turn."""
         async with _tasks(*(browser.run() for browser in self._browsers)):
             async with self._measured(self.opening):
-                await eventually(self._all_open, timeout=120, interval=0.1)
-            users = itertools.cycle(tab.user for tab in self.tabs)
-            everyone = itertools.repeat(EVERYONE)
-            async with _tasks(
-                self._publish(users, self._rate), self._publish(everyone, self._broadcasts)
-            ):
+                await eventually(self._all_open, timeout=600, interval=0.1)
+            async with self._producer:
                 async with self._measured(self.normal):
                     await asyncio.sleep(calm)
                 async with self._measured(self.deploy):
@@ -139,17 +133,28 @@ class Rollout:
                     found[how] += count
             found["gap"] += tab.told["aionotify.gap"]
             for recipient in (tab.user, EVERYONE):
-                seen, due = tab.seen[recipient], range(self.published[recipient])
+                seen, due = tab.seen[recipient], range(self._producer.published[recipient])
                 found["lost"] += len(set(due) - set(seen))
                 found["doubled"] += len(seen) - len(set(seen))
                 found["out of order"] += sum(b < a for a, b in itertools.pairwise(seen))
         return +found
 
+    def multiples(self) -> dict[str, float]:
+        """How many times what is normal others were asked in the busiest second of the deploy."""
+        return {
+            name: self.deploy.most(what) / mean
+            for name, what, _ in REQUESTS
+            if (mean := self.normal.mean(what))
+        }
+
     def described(self) -> str:
         """A few lines for a person."""
         ends = sum((tab.ends for tab in self.tabs), Counter())
         reopened = sum(tab.opened - 1 for tab in self.tabs)
-        events = sum(self.published[tab.user] + self.published[EVERYONE] for tab in self.tabs)
+        events = sum(
+            self._producer.published[tab.user] + self._producer.published[EVERYONE]
+            for tab in self.tabs
+        )
         return "\n".join(
             (
                 f"{len(self.tabs):,} streams, {reopened:,} reconnects, {events:,} events due",
@@ -157,6 +162,8 @@ class Rollout:
                 f"opening: {self.opening}",
                 f"normal:  {self.normal}",
                 f"deploy:  {self.deploy}",
+                "the busiest second of the deploy, by what is normal: "
+                + ", ".join(f"{name} {times:.2f}" for name, times in self.multiples().items()),
             )
         )
 
@@ -172,15 +179,6 @@ class Rollout:
 
     def _all_seen(self) -> bool:
         return not self.wrong()["lost"]
-
-    async def _publish(self, recipients: Iterator[str], rate: float) -> None:
-        async with Publisher(self._redis.url) as publisher:
-            started = time.monotonic()
-            for turn, recipient in enumerate(recipients):
-                number = self.published[recipient]
-                await publisher.publish({"recipient_id": recipient, "number": number})
-                self.published[recipient] += 1
-                await asyncio.sleep(started + (turn + 1) / rate - time.monotonic())
 
     @asynccontextmanager
     async def _measured(self, load: Load) -> AsyncIterator[None]:
@@ -201,8 +199,12 @@ class Rollout:
             load.taken.append(await self._counts())
 
     async def _counts(self) -> Counts:
-        stats = await asyncio.to_thread(self._redis.cli, "INFO", "commandstats")
-        cpu = await asyncio.to_thread(self._redis.cli, "INFO", "cpu")
+        return await asyncio.to_thread(self._count)
+
+    def _count(self) -> Counts:
+        """In a thread, for the time is to be that of the counts."""
+        stats = self._redis.cli("INFO", "commandstats")
+        cpu = self._redis.cli("INFO", "cpu")
         return Counts(
             time.monotonic(),
             len(self._main_host.asked),
@@ -226,9 +228,12 @@ async def _tasks(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 def tabs_and_browsers(
-    port: int, trust: ssl.SSLContext, streams: int, per_browser: int = 5
+    port: int, trust: ssl.SSLContext, streams: int, per_browser: int = 5, seconds: float = 0
 ) -> tuple[list[Tab], list[Browser]]:
-    """Make so many tabs, each another user's, spread over browsers."""
+    """Make so many tabs, each another user's, spread over browsers that open within `seconds`."""
     tabs = [Tab(f"u{number}") for number in range(streams)]
     groups = [tabs[first : first + per_browser] for first in range(0, streams, per_browser)]
-    return tabs, [Browser(port, trust, group) for group in groups]
+    return tabs, [
+        Browser(port, trust, group, seconds * number / len(groups))
+        for number, group in enumerate(groups)
+    ]
