@@ -45,7 +45,6 @@ class Siblings:
 
     def __init__(self) -> None:
         self.place: Place | None = None
-        self._parent = os.getppid()
         self._server: asyncio.Server | None = None
 
     async def join(self, place: Place, tell: Callable[[], bytes]) -> None:
@@ -73,9 +72,10 @@ class Siblings:
         self._server.close()
         self._server = None
         self.place.socket(self.place.index).unlink(missing_ok=True)
-        if os.getppid() != self._parent:  # it was killed: the last of us clears up
-            with contextlib.suppress(OSError):
-                os.rmdir(self.place.directory)
+        # The last of us clears up, in case the parent was killed. Whether it was cannot be asked:
+        # its end of the leash is closed a moment before it is gone.
+        with contextlib.suppress(OSError):
+            os.rmdir(self.place.directory)
 
     async def ask(self) -> dict[int, bytes]:
         """What each other worker tells; without those that are dead or do not answer in time."""
