@@ -49,7 +49,7 @@ types = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0" + BREAKS),
     min_size=1,
     max_size=128,
-).filter(lambda text: text not in ("open", "error"))
+).filter(lambda text: text not in ("open", "error") and not text.startswith("aionotify."))
 extras = st.dictionaries(
     texts.filter(lambda name: name not in ("recipient_id", "event", "id")), values, max_size=4
 )

@@ -184,4 +184,5 @@ def test_nobody_but_the_process_sets_up_logging() -> None:
         for path in package.rglob("*.py")
         if re.search(r"logs\.configure\(|basicConfig\(|addHandler\(", path.read_text())
     }
-    assert callers - {"demo.py", "demo/__init__.py"} == {"logs.py", "workers.py", "cli/__init__.py"}
+    process = {"cli/__init__.py", "leash.py", "logs.py", "reloading.py", "worker.py"}
+    assert callers - {"demo.py", "demo/__init__.py"} == process

@@ -119,7 +119,7 @@ def test_units_are_written_into_their_files(tmp_path: Path, words: tuple[str, ..
     assert sorted(os.listdir(tmp_path)) == sorted([*written, "earlier"])
     assert (tmp_path / "earlier").read_text().startswith("of an earlier version\n")
     for name in written:
-        text = rendered(name.removeprefix("aionotify."), Config(), list(SOURCE))
+        text = printed(name.removeprefix("aionotify.")).stdout
         assert (tmp_path / name).read_text("utf-8") == text
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o644
 
