@@ -13,6 +13,7 @@ then, as after every other doubt, the streams concerned fall back to reading the
 import asyncio
 import itertools
 import time
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from aionotify import cursor
@@ -81,6 +82,7 @@ class Recipient:
         last_heard: the last position that was heard since then.
         revocations: how often the streams were closed because the user may no longer listen.
         mark: the end of a cursor at `newest`.
+        newcomers: who waits to know `newest` before a stream begins.
     """
 
     __slots__ = (
@@ -92,6 +94,7 @@ class Recipient:
         "id",
         "last_heard",
         "mark",
+        "newcomers",
         "revocations",
         "streams",
         "subscribed",
@@ -105,6 +108,7 @@ class Recipient:
         self.confirmations = 0
         self.last_heard = 0
         self.revocations = 0
+        self.newcomers: list[asyncio.Future[None]] = []
         self._waiters: set[asyncio.Future[None]] = set()
         self._tag = cursor.tag(id)
         self.newest = None
@@ -157,6 +161,11 @@ class Hub:
         interest: told of the first and the last stream of each user.
         max_streams: streams in all; 0 = no limit.
         max_streams_per_user: streams of one user; 0 = no limit.
+
+    Attributes:
+        everyone: the recipient that all streams are for.
+        closed: whether the node takes no streams any more.
+        welcome: called with each recipient that has newcomers, when it begins to be heard.
     """
 
     def __init__(
@@ -170,6 +179,7 @@ class Hub:
         self.stats = stats or Stats()
         self.everyone = Recipient(EVERYONE)
         self.closed = False
+        self.welcome: Callable[[Recipient], None] = lambda recipient: None
         self._interest = interest
         self._max_streams = max_streams
         self._max_streams_per_user = max_streams_per_user
@@ -269,6 +279,8 @@ class Hub:
         if recipient is not None:
             self._doubt(recipient, "resubscribed")
             recipient.confirm()
+            if recipient.newcomers:
+                self.welcome(recipient)
 
     def lost(self) -> None:
         """No live event is heard any more, of anybody."""

@@ -32,6 +32,7 @@ from aionotify.heard import Heard
 from aionotify.hub import Hub
 from aionotify.leaving import leave
 from aionotify.patience import Patience
+from aionotify.present import Present
 from aionotify.pulse import Pulse
 from aionotify.siblings import Siblings
 from aionotify.stats import Reloads, Stats
@@ -70,6 +71,20 @@ class Instance:
             Tickets(RedisTickets(client, names), config.auth.ticket_ttl),
             stats=auth_stats,
         )
+        hub = Hub(
+            listener,
+            stats=stats,
+            max_streams=config.server.max_streams or _streams_that_fit(),
+            max_streams_per_user=config.server.max_streams_per_user,
+        )
+        inbox = Inbox(
+            self._endpoint.execute,
+            names,
+            retention=config.inbox.retention,
+            max_bytes=max_bytes,
+            page_bytes=config.stream.buffer // 2,  # a stream reads two inboxes
+            stats=stats,
+        )
         self.services = Services(
             terms=Terms(
                 config,
@@ -78,24 +93,12 @@ class Instance:
                     config.stream.send_timeout, config.stream.retry, config.stream.buffer
                 ),
             ),
-            hub=Hub(
-                listener,
-                stats=stats,
-                max_streams=config.server.max_streams or _streams_that_fit(),
-                max_streams_per_user=config.server.max_streams_per_user,
-            ),
+            hub=hub,
             listener=listener,
-            inbox=Inbox(
-                client,
-                names,
-                retention=config.inbox.retention,
-                max_bytes=max_bytes,
-                page_bytes=config.stream.buffer // 2,  # a stream reads two inboxes
-                stats=stats,
-            ),
+            inbox=inbox,
             store=Store(client, names),
             pulse=Pulse(config.stream.heartbeat),
-            patience=Patience(_SETTLE),
+            present=Present(hub, inbox, Patience(_SETTLE)),
             watch=Watch(config.auth.revalidate, tickets.revalidate),
             authenticator=tickets,
             publisher=Publisher(
@@ -189,6 +192,7 @@ class Instance:
         await services.authenticator.close()
         await services.listener.close()
         await services.control.close()
+        await services.present.close()
         await services.inbox.close()
         await services.publisher.close()
         await self._endpoint.close()

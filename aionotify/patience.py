@@ -18,30 +18,23 @@ class Patience:
         self._waiting: dict[asyncio.Future[Any], float] = {}  # and since when
         self._timer: asyncio.TimerHandle | None = None
 
-    async def wait(self, future: asyncio.Future[T], since: float) -> T:
-        """The result of `future`, which nobody else waits for.
+    def bound(self, future: asyncio.Future[T], since: float) -> asyncio.Future[T]:
+        """Have `future`, which nobody else waits for, raise TimeoutError when it takes too long.
 
         Args:
             since: when waiting began, perhaps for something else before, on the loop's clock.
-
-        Raises:
-            TimeoutError: it has taken too long.
         """
-        if future.done():
-            return future.result()
         self._waiting[future] = since
         if self._timer is None:
             self._look_later()
-        try:
-            return await future
-        finally:
-            del self._waiting[future]
+        return future
 
     def _look(self) -> None:
         self._timer = None
         late = asyncio.get_running_loop().time() - self._seconds
+        self._waiting = {each: since for each, since in self._waiting.items() if not each.done()}
         for future, since in self._waiting.items():
-            if since <= late and not future.done():
+            if since <= late:
                 future.set_exception(TimeoutError("waited for too long"))
         if self._waiting:
             self._look_later()

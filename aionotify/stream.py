@@ -17,7 +17,6 @@ import math
 import random
 import socket
 import struct
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -30,8 +29,7 @@ from aionotify import cursor
 from aionotify.cursor import Cursor, Page
 from aionotify.errors import BrokerError
 from aionotify.events import chunk, control_frame, frame
-from aionotify.hub import Hub, Question, Recipient
-from aionotify.patience import Patience
+from aionotify.hub import Hub, Recipient
 from aionotify.pulse import Pulse
 
 HEADERS: Final = {
@@ -45,7 +43,8 @@ _HEARTBEAT: Final = b":\n"  # a comment, and no blank line: some parsers dispatc
 _WRITE_AT: Final = 16384  # bytes queued in one loop step that are written before more are queued
 _UNSENT: Final = 16384  # bytes in the kernel that have not been sent yet
 _TCP: Final = (socket.AF_INET, socket.AF_INET6)
-_FRESH: Final = 1.0  # seconds for which nobody asks again about an inbox that was empty
+_NOTSENT_LOWAT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
 _RETRY_AFTER_ERROR: Final = (0.2, 1.0)  # seconds; random, so that not all streams ask at once
 _EXPIRED: Final = frozenset({"token_expired", "token_refused", "revoked"})
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close() sends RST
@@ -54,51 +53,11 @@ _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close() send
 class Inbox(Protocol):
     """Where durable events are kept."""
 
-    def read(self, recipient_id: str, after: int | None) -> asyncio.Future[Page]:
-        """The page after a position; None asks for no entries, only for `newest`.
+    def read(self, recipient_id: str, after: int) -> asyncio.Future[Page]:
+        """The page after a position.
 
         The future raises BrokerError when it cannot be read now.
         """
-
-
-def known_present(hub: Hub, recipient: Recipient) -> Cursor | None:
-    """The position after which there is all that is published from now on, if that is known."""
-    return None if _unknown(hub, recipient) else hub.position(recipient)
-
-
-async def present(hub: Hub, recipient: Recipient, inbox: Inbox, patience: Patience) -> Cursor:
-    """As `known_present`, after asking for what is not known.
-
-    Raises:
-        BrokerError: the inbox cannot be read now.
-        TimeoutError: it is beyond `patience`.
-    """
-    began = asyncio.get_running_loop().time()
-    asked = _unknown(hub, recipient)
-    while asked:
-        for each in asked:
-            while not each.subscribed:
-                await patience.wait(each.hearing(), began)
-        questions = [each.question(None) for each in asked]
-        answers = [inbox.read(each.id, None) for each in asked]
-        pages = [await patience.wait(answer, began) for answer in answers]
-        for each, question, page in zip(asked, questions, pages, strict=True):
-            hub.learn(each, question, page)
-        asked = [each for each in (hub.everyone, recipient) if each.newest is None]
-    at = hub.position(recipient)
-    assert at is not None
-    return at
-
-
-def _unknown(hub: Hub, recipient: Recipient) -> list[Recipient]:
-    # What is known of an inbox that is empty may be from long ago, when this node started. Given
-    # to a client now, it would soon be older than what is kept.
-    old = cursor.moment(time.time() - _FRESH)
-    return [
-        each
-        for each in (hub.everyone, recipient)
-        if each.newest is None or (each.newest & 1 and each.newest < old)
-    ]
 
 
 @dataclass(slots=True, frozen=True)
@@ -162,7 +121,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
             return await super().prepare(request)
         if request.transport is None:
             raise asyncio.CancelledError  # the client left meanwhile; aiohttp-sse does the same
-        self._set_tcp_user_timeout(request)
+        self._bound_kernel(request.transport)
         self._chunked = request.version >= (1, 1)
         if self._chunked:
             self.enable_chunked_encoding()
@@ -173,7 +132,6 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         if request.transport is None:
             raise asyncio.CancelledError  # or while the application's signals took their time
         self._writer, self._transport = writer, request.transport
-        self._bound_kernel_buffer()
         # The protocol is paused as soon as the socket is full, so drain() waits for just that.
         self._transport.set_write_buffer_limits(high=0)
         self._ping_task = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
@@ -240,18 +198,19 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         everyone, own = self._hub.everyone, self.recipient
         await everyone.heard()
         await own.heard()
-        asked: list[tuple[Recipient, Question]] = []
+        asked: list[tuple[Recipient, int]] = []
         for recipient, at in ((everyone, self._at.everyone), (own, self._at.own)):
             known = recipient.newest
             if known is not None and known < at:
                 # The client comes from a node that has heard more than this one. What lies
                 # between is read for the streams that are live here, and not written to this one.
-                asked.append((recipient, recipient.question(known)))
+                asked.append((recipient, known))
             if known != at:
-                asked.append((recipient, recipient.question(at)))
-        answers = [inbox.read(each.id, question.after) for each, question in asked]
+                asked.append((recipient, at))
+        questions = [recipient.question(after) for recipient, after in asked]
+        answers = [inbox.read(recipient.id, after) for recipient, after in asked]
         pages = [await answer for answer in answers]
-        for (recipient, question), page in zip(asked, pages, strict=True):
+        for (recipient, _), question, page in zip(asked, questions, pages, strict=True):
             self._hub.learn(recipient, question, page)
         ours = {recipient: page for (recipient, _), page in zip(asked, pages, strict=True)}
         return list(ours.items())
@@ -386,14 +345,26 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
             self._sent += len(data)
             self._transport.write(data)
 
-    def _bound_kernel_buffer(self) -> None:
-        """Have the socket say that it is full long before the kernel has taken megabytes.
+    def _bound_kernel(self, transport: asyncio.BaseTransport) -> None:
+        """Have the socket say that it is full long before the kernel has taken megabytes, and end
+        when what it has taken is not acknowledged for as long as a client may take nothing.
 
-        A server of ours does this where it listens; an application that we are part of does not.
+        In place of aiohttp-sse's `_set_tcp_user_timeout`, which also keeps what there was before,
+        for a connection that outlives its stream; none of ours does.
         """
-        # As aiohttp-sse has found it just now: to get a socket of uvloop's makes a new one of it.
-        if self._tcp_sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            self._tcp_sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+        sock = transport.get_extra_info("socket")
+        if sock is None or sock.family not in _TCP or sock.fileno() < 0:
+            return
+        # uvloop would make another socket for each option, and so does this, but once.
+        own = socket.SocketType(sock.family, sock.type, sock.proto, sock.fileno())
+        try:
+            if _NOTSENT_LOWAT is not None:
+                own.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT)
+            if _USER_TIMEOUT is not None:
+                untaken = int(self._settings.send_timeout * 1000)
+                own.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, untaken)
+        finally:
+            own.detach()
 
     def _reset(self) -> None:
         """Close with RST: after a polite close the kernel would keep what the client never took,

@@ -18,8 +18,7 @@ async def test_what_comes_in_time_is_passed_on() -> None:
     waited: list[asyncio.Future[int]] = [asyncio.Future() for _ in range(4)]
     waited[0].set_result(1)
     waited[1].set_exception(KeyError("known"))
-    waiting = [asyncio.create_task(patience.wait(each, loop_time())) for each in waited]
-    await asyncio.sleep(0)
+    waiting = [patience.bound(each, loop_time()) for each in waited]
     waited[2].set_result(3)
     waited[3].set_exception(KeyError("late"))
     one, known, three, late = await asyncio.gather(*waiting, return_exceptions=True)
@@ -32,28 +31,34 @@ async def test_who_has_waited_for_too_long_is_told_and_nobody_else() -> None:
     patience = Patience(0.05)
     early: asyncio.Future[None] = asyncio.Future()
     late: asyncio.Future[None] = asyncio.Future()
-    others = asyncio.create_task(patience.wait(late, loop_time() + 60))
+    patience.bound(late, loop_time() + 60)
     with pytest.raises(TimeoutError):
-        await patience.wait(early, loop_time())
-    assert not others.done()
+        await patience.bound(early, loop_time())
+    assert not late.done()
     late.set_result(None)
-    await others
 
 
 async def test_waiting_for_one_thing_after_another_takes_no_longer() -> None:
     """What counts is since when one waits, not for what: this one has waited for a day."""
     with pytest.raises(TimeoutError):
-        await Patience(1).wait(asyncio.Future(), loop_time() - 86400)
+        await Patience(1).bound(asyncio.Future(), loop_time() - 86400)
 
 
 async def test_who_leaves_is_forgotten_and_with_the_last_the_timer_ends() -> None:
     patience = Patience(0.01)
     future: asyncio.Future[None] = asyncio.Future()
-    waiting = asyncio.create_task(patience.wait(future, loop_time()))
-    await asyncio.sleep(0)
+    patience.bound(future, loop_time())
     assert patience._timer is not None
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+    future.cancel()
     await eventually(lambda: patience._timer is None)
     assert not patience._waiting
+
+
+async def test_who_waits_for_something_else_meanwhile_is_told_of_no_error() -> None:
+    """Nobody has looked at a future that was cancelled: the timer leaves it as it is."""
+    patience = Patience(0.01)
+    left: asyncio.Future[None] = asyncio.Future()
+    patience.bound(left, loop_time()).cancel()
+    with pytest.raises(TimeoutError):
+        await patience.bound(asyncio.Future(), loop_time())
+    assert left.cancelled()

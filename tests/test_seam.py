@@ -8,7 +8,7 @@ reading, moves to another node) can be put before or after each other.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -23,8 +23,9 @@ from aionotify.cursor import Cursor, Entry, Page
 from aionotify.events import EVERYONE, chunk, decode
 from aionotify.hub import Hub
 from aionotify.patience import Patience
+from aionotify.present import Present
 from aionotify.pulse import Pulse
-from aionotify.stream import NotificationStream, StreamSettings, present
+from aionotify.stream import NotificationStream, StreamSettings
 from tests.harness import EventParser
 
 Step = Callable[[], Coroutine[Any, Any, None] | None]
@@ -90,9 +91,12 @@ class Wire:
 class Node:
     """A hub, with what a listener does for it and how an inbox answers it."""
 
+    fresh = 1.0
+
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.hub = Hub(self)
+        self.present = Present(self.hub, self, PATIENCE, together=0)
         self.pulse = Pulse(60)
         self.wanted = {EVERYONE}
         self.wire: Wire | None = None
@@ -131,10 +135,16 @@ class Node:
         elif id in self.wanted:
             self.hub.confirmed(id)
 
-    def read(self, recipient_id: str, after: int | None) -> asyncio.Future[Page]:
+    def read(self, recipient_id: str, after: int) -> asyncio.Future[Page]:
+        return self._ask(recipient_id, after)
+
+    def _ask(self, recipient_id: str, after: int | None) -> asyncio.Future[Page]:
         answer: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
         self.asked.append((recipient_id, after, answer))
         return answer
+
+    async def newest(self, recipient_ids: Sequence[str]) -> list[Page | Exception]:
+        return [await answer for answer in [self._ask(id, None) for id in recipient_ids]]
 
     def answer(self) -> None:
         id, after, future = self.asked.popleft()
@@ -204,7 +214,7 @@ class Client:
         self.socket = Socket()
         recipient = node.hub.enter(self.user)
         try:
-            start = self.cursor or await present(node.hub, recipient, node, PATIENCE)
+            start = self.cursor or await node.present.find(recipient)
             if self.cursor is None:
                 assert max(start) < node.redis.tick(), "what comes now would not be for it"
             writer = mock.Mock(spec=AbstractStreamWriter, drain=self.socket.drain)
@@ -399,13 +409,13 @@ async def test_two_who_come_at_once_do_not_hide_an_event_from_each_other() -> No
             redis.publish(id)
         world.clients[0].connect(node)
         await world.subscribe(node)
+        node.answer()
+        node.hear_answer()
+        await settle()
+        node.answer()  # to the first, on its way from now on
+        redis.publish("alice")
         world.clients[2].connect(node)
         await settle()
-        node.answer()
-        node.answer()
-        redis.publish("alice")  # after the answers to the first, before those to the second
-        while node.asked:
-            node.answer()
         while node.answers:
             node.hear_answer()
             await settle()

@@ -55,6 +55,9 @@ def only(services: Services) -> NotificationStream:
 async def test_it_is_what_aiohttp_sse_promises_of_a_response(served_app: Served) -> None:
     """`is_connected`, `last_event_id`, `stop_streaming` and `wait`, without a ping task."""
     url, services = served_app
+    async with SSEClient(f"{url}/notify", token="token-42") as client:
+        await client.wait_events(1)  # the connections to Redis are there from now on
+    await eventually(lambda: not services.hub.streams())
     before = asyncio.all_tasks()
 
     def added() -> list[str]:

@@ -6,8 +6,9 @@ whoever asked knows better whether to ask again. Knows nothing of what is said.
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from redis import exceptions as redis_errors
@@ -22,6 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aionotify.broker.address import parse
+from aionotify.broker.commands import Command, Commands
 from aionotify.broker.embedded import Embedded
 from aionotify.broker.sentinel import MasterConnection, Sentinels
 from aionotify.config import RedisConfig
@@ -66,6 +68,7 @@ class Endpoint:
         )
         self.keeps = self._embedded is not None and config.data_dir is not None
         self._client: Redis | None = None
+        self._commands: Commands | None = None
 
     @property
     def description(self) -> str:
@@ -82,6 +85,9 @@ class Endpoint:
 
     async def close(self) -> None:
         """Close the pool and stop the private server. Does nothing twice."""
+        commands, self._commands = self._commands, None
+        if commands is not None:
+            await commands.close()
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
@@ -106,6 +112,15 @@ class Endpoint:
             self._client = Redis.from_pool(pool)
         return self._client
 
+    async def execute(self, commands: Sequence[Command]) -> list[Any]:
+        """Carry out commands on a connection that all such calls share; see `Execute`.
+
+        Raises BrokerUnavailable and BrokerRefused as well, when there is no connection.
+        """
+        if self._commands is None:
+            self._commands = Commands(partial(self._connected, "aionotify-scripts"), TIMEOUT)
+        return await self._commands.execute(commands)
+
     async def subscriber(self) -> AbstractConnection:
         """Return a new connection, outside of the pool; it is the caller's to disconnect.
 
@@ -114,7 +129,10 @@ class Endpoint:
 
         Raises BrokerUnavailable and BrokerRefused.
         """
-        connection_class, options = self._connection("aionotify-subscriber")
+        return await self._connected("aionotify-subscriber")
+
+    async def _connected(self, name: str) -> AbstractConnection:
+        connection_class, options = self._connection(name)
         connection = connection_class(socket_timeout=None, **options)
         with translated():
             # Over all of it: a stopped Redis accepts connections, and then never answers.

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from redis.asyncio import Redis
 
+from aionotify.broker.commands import by_client
 from aionotify.broker.connect import translated
 from aionotify.broker.names import Names
 from aionotify.broker.scripts import Script
@@ -47,7 +48,7 @@ class ControlChannel:
     def __init__(self, client: Callable[[], Redis], names: Names) -> None:
         self._client = client
         self._names = names
-        self._tell = Script(client, "tell.lua")
+        self._tell = Script(by_client(client), "tell.lua")
 
     async def revoke(self, user_id: str) -> int:
         """Have all nodes close a user's streams; returns how many nodes were told.

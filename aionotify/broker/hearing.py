@@ -1,17 +1,18 @@
-"""What a subscribing connection says, straight from its transport.
+"""What a connection to Redis says, straight from its transport.
 
 Through a StreamReader, a future and a task's step, hearing a message costs more than dispatching
 its event. Knows RESP2 and redis-py's connections, and nothing of what is said on them.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, cast
 
 import hiredis
+from redis._parsers.base import BaseParser
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse, RedisError, ResponseError
+from redis.exceptions import InvalidResponse, RedisError
 
 # Bytes that are heard in one step of the loop: in between, clients take what was written for them,
 # or what comes next would find their sockets full.
@@ -28,14 +29,29 @@ async def hear(connection: AbstractConnection, heard: Callable[[Any], None]) -> 
     Raises:
         RedisError: it is lost, or Redis has refused something.
     """
+    await listen(connection, heard)
+
+
+def listen(
+    connection: AbstractConnection, heard: Callable[[Any], None], *, errors: bool = False
+) -> asyncio.Future[None]:
+    """Call `heard` with each reply from now on; what is returned fails when it is lost, as `hear`.
+
+    To be called before anything is said: on uvloop an answer comes before a task that is started.
+
+    Args:
+        errors: whether what Redis refuses is heard like any other reply, as redis-py's error.
+
+    Raises:
+        RedisError: it is lost already.
+    """
     assert connection._reader is not None
-    assert connection._writer is not None
-    transport = cast("asyncio.Transport", connection._writer.transport)
+    transport = _transport(connection)
     if connection._reader.at_eof() or transport.is_closing():
         raise RedisConnectionError("closed by Redis")  # it would not be said again
     lost = asyncio.get_running_loop().create_future()
-    transport.set_protocol(_Hearing(transport, heard, lost))
-    await lost
+    transport.set_protocol(_Hearing(transport, heard, lost, errors))
+    return lost
 
 
 async def say(connection: AbstractConnection, *words: bytes | str) -> None:
@@ -49,20 +65,50 @@ async def say(connection: AbstractConnection, *words: bytes | str) -> None:
     await connection.send_packed_command(hiredis.pack_command(words))  # type: ignore[arg-type]
 
 
+def write(
+    connection: AbstractConnection, commands: Iterable[Sequence[bytes | str | float]]
+) -> None:
+    """Send commands on a connection that is heard, without waiting.
+
+    Raises:
+        RedisError: it is lost.
+    """
+    data = b"".join([hiredis.pack_command(tuple(command)) for command in commands])  # type: ignore[arg-type]
+    transport = _transport(connection)
+    if transport.is_closing():
+        raise RedisConnectionError("closed by Redis")
+    transport.write(data)
+
+
+def lose(connection: AbstractConnection) -> None:
+    """Give up a connection that is heard; whoever hears it is told."""
+    _transport(connection).abort()
+
+
+def _transport(connection: AbstractConnection) -> asyncio.Transport:
+    if connection._writer is None:
+        raise RedisConnectionError("not connected")
+    return cast("asyncio.Transport", connection._writer.transport)
+
+
 class _Hearing(asyncio.BufferedProtocol):
     def __init__(
         self,
         transport: asyncio.Transport,
         heard: Callable[[Any], None],
         lost: asyncio.Future[None],
+        errors: bool,
     ) -> None:
         self._transport = transport
         self._writing = cast("asyncio.Protocol", transport.get_protocol())  # drain() asks this one
         self._heard = heard
         self._lost = lost
+        self._errors = errors
         self._buffer = memoryview(bytearray(_AT_ONCE))
         self._reader = hiredis.Reader(
-            protocolError=InvalidResponse, replyError=ResponseError, notEnoughData=_NONE_YET
+            protocolError=InvalidResponse,
+            replyError=BaseParser.parse_error,
+            notEnoughData=_NONE_YET,
         )
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -78,7 +124,7 @@ class _Hearing(asyncio.BufferedProtocol):
         try:
             self._reader.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type]
             while (reply := gets()) is not _NONE_YET:
-                if isinstance(reply, ResponseError):
+                if isinstance(reply, RedisError) and not self._errors:
                     raise reply
                 heard(reply)
         except RedisError as error:

@@ -4,12 +4,12 @@ import asyncio
 import itertools
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, Final
 
-from redis.asyncio import Redis
 from redis.exceptions import ClusterCrossSlotError, RedisError
 
+from aionotify.broker.commands import Execute
 from aionotify.broker.connect import translate
 from aionotify.broker.names import Names
 from aionotify.broker.scripts import Script
@@ -23,12 +23,13 @@ _PAGE_EVENTS: Final = 100
 _IN_ONE: Final = 32  # inboxes in one call; Redis does nothing else meanwhile
 _AT_ONCE: Final = 64  # inboxes
 _TOGETHER: Final = 0.002  # seconds
+_FRESH: Final = 60.0  # seconds, far less than a client may be away for
 _ENTRY: Final = re.compile(rb"([0-9]{1,16}) ([0-9]{1,16}) ")
 _POSITION: Final = re.compile(rb"0*([0-9]{1,16}) ")
 _LAST: Final = 9 * 10**15  # as in the scripts: the year 2255
 _GROWTH: Final = 3  # an event is stored with escapes in it: six bytes for U+0085, which has two
 
-_Question = tuple[str, int | None]
+_Question = tuple[str, int | None]  # None: only how far the inbox reaches
 _Asked = list[tuple[_Question, list[asyncio.Future[Page]]]]
 
 
@@ -50,9 +51,10 @@ def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
 
 
 class Inbox:
-    """All inboxes, read through one client.
+    """All inboxes.
 
     Args:
+        execute: carries out commands.
         retention: seconds for which events are kept.
         max_bytes: the longest event.
         page_bytes: how much is read at a time, though never less than one event.
@@ -60,7 +62,7 @@ class Inbox:
 
     def __init__(
         self,
-        client: Callable[[], Redis],
+        execute: Execute,
         names: Names,
         *,
         retention: float,
@@ -73,7 +75,7 @@ class Inbox:
         self._max_bytes = max_bytes
         self._page_bytes = page_bytes
         self._stats = stats
-        self._script = Script(client, "read.lua")
+        self._script = Script(execute, "read.lua")
         self._in_one = _IN_ONE
         self._asked: dict[_Question, list[asyncio.Future[Page]]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -84,8 +86,18 @@ class Inbox:
         self._retention = other._retention
         self._max_bytes, self._page_bytes = other._max_bytes, other._page_bytes
 
-    def read(self, recipient_id: str, after: int | None) -> asyncio.Future[Page]:
-        """The page after a position; None asks for no entries, only for the newest position.
+    @property
+    def fresh(self) -> float:
+        """Seconds for which the moment at which an inbox was empty will do as "now"."""
+        return min(_FRESH, self._retention / 100)
+
+    async def newest(self, recipient_ids: Sequence[str]) -> list[Page | Exception]:
+        """For each inbox how far it reaches, as a page without entries, or why it is not read."""
+        replies = await self._replies([(each, None) for each in recipient_ids])
+        return list(map(self._page, replies, recipient_ids))
+
+    def read(self, recipient_id: str, after: int) -> asyncio.Future[Page]:
+        """The page after a position.
 
         Questions travel together, and streams that ask the same (all of them, after a lost
         connection, about everyone's inbox) share one answer; but only until it has been asked,
@@ -128,32 +140,35 @@ class Inbox:
             self._task = None
 
     async def _ask(self, asked: _Asked) -> None:
+        replies = await self._replies([question for question, _ in asked])
+        for ((recipient_id, _), waiting), reply in zip(asked, replies, strict=True):
+            _settle(waiting, self._page(reply, recipient_id))
+            if isinstance(reply, BrokerUnavailable):
+                self._give_up(reply)
+
+    async def _replies(self, questions: Sequence[_Question]) -> list[Any]:
+        """What the script says to each, or the error in its place."""
         limits = _PAGE_EVENTS, self._page_bytes, self._retention
         calls = []
-        for start in range(0, len(asked), self._in_one):
-            some = asked[start : start + self._in_one]
-            keys = tuple(self._names.inbox(recipient_id) for (recipient_id, _), _ in some)
-            afters = ("" if after is None else after for (_, after), _ in some)
+        for start in range(0, len(questions), self._in_one):
+            some = questions[start : start + self._in_one]
+            keys = tuple(self._names.inbox(recipient_id) for recipient_id, _ in some)
+            afters = ("" if after is None else after for _, after in some)
             calls.append((some, self._script.call(keys, (*limits, *afters))))
+        replies: list[Any] = []
         for some, call in calls:
             try:
-                replies = await call
+                replies += await call
             except BrokerError as error:
                 if isinstance(error.__cause__, ClusterCrossSlotError) and len(some) > 1:
                     # A cluster of one shard has all keys, and wants its questions one by one.
                     self._in_one = 1
-                    await self._ask(some)
-                    continue
-                for _, waiting in some:
-                    _settle(waiting, error)
-                if isinstance(error, BrokerUnavailable):
-                    self._give_up(error)
+                    replies += await self._replies(some)
+                else:
+                    replies += [error] * len(some)
             except Exception as error:  # noqa: BLE001 - it belongs to those who ask
-                for _, waiting in some:
-                    _settle(waiting, error)
-            else:
-                for ((recipient_id, _), waiting), reply in zip(some, replies, strict=True):
-                    _settle(waiting, self._page(reply, recipient_id))
+                replies += [error] * len(some)
+        return replies
 
     def _give_up(self, error: BrokerUnavailable) -> None:
         """Who has asked meanwhile would be kept as long again, one after the other."""
@@ -161,9 +176,11 @@ class Inbox:
         for waiting in asked.values():
             _settle(waiting, error)
 
-    def _page(self, reply: Any, recipient_id: str) -> Page | BrokerError:
-        if isinstance(reply, RedisError):
-            return translate(reply)
+    def _page(self, reply: Any, recipient_id: str) -> Page | Exception:
+        if isinstance(reply, Exception):
+            return translate(reply) if isinstance(reply, RedisError) else reply
+        if isinstance(reply, bytes):
+            return Page([], int(reply), int(reply), None)
         newest, complete, gap, *raw = reply
         upto = int(newest)
         entries = []

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 import msgspec
 from redis.asyncio import Redis
 
+from aionotify.broker.commands import Execute, by_client
 from aionotify.broker.connect import Endpoint
 from aionotify.broker.names import Names
 from aionotify.broker.scripts import Script
@@ -79,22 +80,23 @@ class Publisher:
     ) -> None:
         self._endpoint: Endpoint | None = None
         kept = None
+        execute: Execute
         if isinstance(redis, str):
             self._endpoint = Endpoint(RedisConfig(url=redis))
-            client = self._endpoint.client
+            execute = self._endpoint.execute
         elif isinstance(redis, Endpoint):
-            client = redis.client
+            execute = redis.execute
             # Anybody else's Redis is as safe as they have made it.
-            kept = partial(written, client) if redis.keeps else None
+            kept = partial(written, redis.client) if redis.keeps else None
         elif isinstance(redis, Redis):
-            client = partial(_itself, redis)
+            execute = by_client(partial(_itself, redis))
         else:
-            client = redis
+            execute = by_client(redis)
         inbox = inbox or InboxConfig()
         self._limits = (inbox.max_events, inbox.retention, inbox.idempotency)
         self._names = Names(prefix, "")
         self._max_bytes = max_bytes
-        self._script = Script(client, "append.lua", kept)
+        self._script = Script(execute, "append.lua", kept)
 
     def adopt(self, other: "Publisher") -> None:
         """Keep as much, for as long, and publish events as long as `other` does."""

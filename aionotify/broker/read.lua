@@ -4,8 +4,9 @@
 -- ARGV  max events, max bytes, retention s, and then for each inbox after which position ('' asks
 --       for the newest position only)
 --
--- Returns for each inbox the error that reading it was, or {newest, complete 0 or 1, gap, entry
--- ...}: newest is odd when the inbox is empty; gap is '' or why events after the position are gone:
+-- Returns for each inbox the error that reading it was, or newest, which is odd when the inbox is
+-- empty, or {newest, complete 0 or 1, gap, entry ...}: gap is '' or why events after the position are
+-- gone:
 --   trimmed  the inbox keeps newer ones only
 --   lost     the position is not in the inbox: Redis has lost what it had
 --   unknown  nobody can have been given this position
@@ -31,17 +32,16 @@ end
 local function read(inbox, after)
   local length = redis.call('LLEN', inbox)
   if length == 0 then
+    if not after then return number(nothing_yet) end
     local gap = ''
-    if after then
-      if after == 0 or after > now then gap = 'unknown'
-      elseif after < now - retention * 1000000 then gap = 'trimmed'
-      elseif after % 2 == 0 then gap = 'lost' end
-    end
+    if after == 0 or after > now then gap = 'unknown'
+    elseif after < now - retention * 1000000 then gap = 'trimmed'
+    elseif after % 2 == 0 then gap = 'lost' end
     return {number(nothing_yet), 1, gap}
   end
 
   local newest = position_at(inbox, length - 1)
-  if not after then return {number(newest), 1, ''} end
+  if not after then return number(newest) end
   if after == newest then return {number(newest), 1, ''} end
 
   local gap = ''

@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Any, Final, NamedTuple
 
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from aionotify.broker.commands import Command, Execute
 from aionotify.broker.connect import LOST, translate
 
 _BATCH: Final = 64
@@ -29,12 +29,16 @@ class _Call(NamedTuple):
     reply: asyncio.Future[Any]
 
 
+def source(name: str) -> str:
+    """Return the text of one of the package's scripts."""
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
+
+
 class Script:
     """One of the package's Lua scripts.
 
     Args:
-        client: gives the client; asked anew for each batch, since a private server's address is
-            known only once it runs.
+        execute: carries out commands.
         name: its file in this package.
         kept: awaited before a batch is said to have been carried out; raises a BrokerError when
             that is not certain after all.
@@ -42,14 +46,14 @@ class Script:
 
     def __init__(
         self,
-        client: Callable[[], Redis],
+        execute: Execute,
         name: str,
         kept: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._client = client
+        self._execute_all = execute
         self._kept = kept
         self._name = name
-        self._source = resources.files(__package__).joinpath(name).read_text("utf-8")
+        self._source = source(name)
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
         self._waiting: deque[_Call] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -124,18 +128,13 @@ class Script:
 
     async def _execute(self, batch: list[_Call], *, bring: bool) -> list[Any]:
         """For each call its reply, or the error in its place."""
+        commands: list[Command] = []
+        for keys, args, _ in batch:
+            command, script = ("EVAL", self._source) if bring else ("EVALSHA", self._sha)
+            commands.append((command, script, len(keys), *keys, *args))
+            bring = False
         try:
-            if len(batch) == 1 and not bring:  # a pipeline would double our share of the cost
-                keys, args, _ = batch[0]
-                return [await self._client().evalsha(self._sha, len(keys), *keys, *args)]
-            async with self._client().pipeline(transaction=False) as pipeline:
-                for keys, args, _ in batch:
-                    if bring:
-                        pipeline.eval(self._source, len(keys), *keys, *args)
-                        bring = False
-                    else:
-                        pipeline.evalsha(self._sha, len(keys), *keys, *args)
-                return list(await pipeline.execute(raise_on_error=False))
+            return await self._execute_all(commands)
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
             return [error] * len(batch)
 

@@ -55,16 +55,19 @@ class Limits:
         self._rate, self._burst = other._rate, other._burst
         self._trusted = other._trusted
 
-    def enter(self, request: web.Request) -> str:
+    def enter(self, request: web.Request) -> str | None:
         """Count a stream in; returns the address under which it is to be counted out.
 
         Raises:
             NodeFull: too many handshakes in this second.
             TooManyStreams: too many streams of this address.
         """
-        # To make out an address costs as much as all other limits, and a tenth of a handshake.
-        address = self.address(request) if self._max_per_address else ""
-        if self._max_per_address and self._open[address] >= self._max_per_address:
+        if not self._max_per_address:
+            # To make out an address costs more than all other limits.
+            self._take_token()
+            return None
+        address = self.address(request)
+        if self._open[address] >= self._max_per_address:
             raise TooManyStreams(
                 f"an address may have {self._max_per_address} open streams", retry_after=30
             )
@@ -72,7 +75,9 @@ class Limits:
         self._open[address] += 1
         return address
 
-    def leave(self, address: str) -> None:
+    def leave(self, address: str | None) -> None:
+        if address is None:
+            return
         self._open[address] -= 1
         if not self._open[address]:
             del self._open[address]

@@ -1,5 +1,6 @@
 """GET /notify: the stream itself, and POST /notify/ticket for those who cannot send a header."""
 
+import contextlib
 import logging
 import time
 from typing import Final
@@ -11,7 +12,7 @@ from aionotify.auth.middleware import IDENTITY
 from aionotify.cursor import Cursor
 from aionotify.errors import BrokerError, InvalidToken
 from aionotify.hub import Recipient
-from aionotify.stream import HEADERS, NotificationStream, known_present, present
+from aionotify.stream import HEADERS, NotificationStream
 from aionotify.web.cors import cors_headers
 from aionotify.web.errors import json_response
 from aionotify.web.request_id import HEADER, request_id
@@ -24,7 +25,7 @@ _log = logging.getLogger("aionotify.stream")
 async def notify(request: web.Request) -> web.StreamResponse:
     """Stream the user's events until either side ends it."""
     services = request.config_dict[SERVICES]
-    identity = request[IDENTITY]
+    identity, id = request[IDENTITY], request_id(request)
     doubts = services.watch.doubts
     recipient = services.hub.enter(identity.user_id)
     revocations = recipient.revocations
@@ -34,7 +35,7 @@ async def notify(request: web.Request) -> web.StreamResponse:
             raise InvalidToken("the user's streams are being closed")
         stream = NotificationStream(services.terms.stream, services.hub, recipient)
         stream.headers.update(cors_headers(request, services.terms.config.cors.origins))
-        stream.headers[HEADER] = request_id(request)
+        stream.headers[HEADER] = id
         await stream.prepare(request)
         # What else the client sends is dropped. As requests to be answered after this one it would
         # be kept, up to a megabyte each.
@@ -42,7 +43,7 @@ async def notify(request: web.Request) -> web.StreamResponse:
         doubted = services.watch.doubts != doubts
         watched = services.watch.add(stream, identity, request, doubted=doubted)
         try:
-            await _run(stream, request, services, start, how)
+            await _run(stream, id, services, start, how)
         finally:
             services.watch.discard(watched)
     finally:
@@ -71,30 +72,23 @@ async def _start(
     if given:
         start = cursor.parse(given, recipient.id)
         return ("cursor", start) if start is not None else ("unknown_cursor", _NOWHERE)
-    # Once the client has seen the status, all that is published later must reach it. So where
-    # "now" is has to be known before: nearly always it is, or Redis says so in a millisecond.
-    if (at := known_present(services.hub, recipient)) is not None:
-        return "fresh", at
     if services.hub.everyone.subscribed:
-        try:
-            at = await present(services.hub, recipient, services.inbox, services.patience)
-            return "fresh", at
-        except (BrokerError, TimeoutError):
-            pass
+        with contextlib.suppress(BrokerError, TimeoutError):
+            return "fresh", await services.present.find(recipient)
     now = cursor.moment(time.time())
     return "fresh", Cursor(now, now)
 
 
 async def _run(
     stream: NotificationStream,
-    request: web.Request,
+    id: str,
     services: Services,
     start: Cursor,
     how: str,
 ) -> None:
     opened_at = time.monotonic()
     services.stats.resumes[how] += 1
-    whose = {"user": stream.recipient.id, "request": request_id(request)}
+    whose = {"user": stream.recipient.id, "request": id}
     _log.info("stream opened", extra={"fields": {**whose, "start": how}})
     try:
         async with stream:

@@ -13,7 +13,11 @@ _ID: Final = web.RequestKey("aionotify.request_id", str)
 
 def request_id(request: web.Request) -> str:
     """The id that whoever is before us has given the request, if that is sane; else one of ours."""
-    if _ID not in request:
-        given = request.headers.get(HEADER, "")
-        request[_ID] = given if _SANE.fullmatch(given) else f"{random.getrandbits(64):016x}"
-    return request[_ID]
+    try:
+        return request[_ID]
+    except KeyError:
+        id = request.headers.get(HEADER)
+        if id is None or not _SANE.fullmatch(id):
+            id = f"{random.getrandbits(64):016x}"
+        request[_ID] = id
+        return id

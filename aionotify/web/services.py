@@ -17,7 +17,7 @@ from aionotify.broker.store import Store
 from aionotify.config import Config
 from aionotify.descriptors import Descriptors
 from aionotify.hub import Hub
-from aionotify.patience import Patience
+from aionotify.present import Present
 from aionotify.pulse import Pulse
 from aionotify.siblings import Siblings
 from aionotify.stats import Reloads, Stats
@@ -49,7 +49,7 @@ class Services:
     inbox: Inbox
     store: Store
     pulse: Pulse
-    patience: Patience
+    present: Present
     watch: Watch[web.Request]
     authenticator: TicketAuthenticator
     publisher: Publisher

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from aionotify import Publisher
 from aionotify.broker.names import Names
 from aionotify.broker.publisher import Published
-from aionotify.broker.scripts import Script
+from aionotify.broker.scripts import source
 from scripts.bench import control
 from scripts.bench.pace import message
 
@@ -64,7 +64,7 @@ async def _many(url: str, events: list[tuple[str, int]]) -> Cost:
 async def _evalsha(url: str, events: list[tuple[str, int]]) -> Cost:
     names = Names("aionotify", "")
     async with Redis.from_url(url, protocol=2) as client:
-        sha = await client.script_load(Script(lambda: client, "append.lua")._source)
+        sha = await client.script_load(source("append.lua"))
 
         async def in_batches() -> None:
             for start in range(0, len(events), _BATCH):

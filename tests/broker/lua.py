@@ -80,9 +80,12 @@ class Scripts:
         retention: float = RETENTION,
     ) -> Read:
         text, start = source("read.lua", self.now), "" if after is None else after
-        [[newest, complete, gap, *raw]] = self.server.cli(
+        [reply] = self.server.cli(
             "EVAL", text, 1, self.inbox, max_events, max_bytes, retention, start
         )
+        if isinstance(reply, str):
+            return Read([], int(reply), 1, "")
+        newest, complete, gap, *raw = reply
         return Read([_entry(item) for item in raw], int(newest), complete, gap)
 
     def stored(self) -> list[str]:

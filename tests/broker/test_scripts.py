@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,29 +12,33 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from aionotify.broker.commands import by_client
 from aionotify.broker.scripts import Script
 from aionotify.errors import BrokerError, BrokerRefused, BrokerUnavailable
+from tests.broker.executes import TIMEOUT, by_redis_py, on_one_connection
 from tests.harness import RedisServer, TcpProxy
 
-TIMEOUT = 0.3  # seconds of silence after which a call is given up here
+ScriptAt = Callable[[int], contextlib.AbstractAsyncContextManager[Script]]
 
 
-@contextlib.asynccontextmanager
-async def script_at(port: int) -> AsyncIterator[Script]:
-    """append.lua, by a client of its own that is less patient than usual."""
-    client = Redis(
-        port=port, protocol=2, socket_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0), driver_info=None
-    )
-    script = Script(lambda: client, "append.lua")
-    try:
-        yield script
-    finally:
-        await script.close()
-        await client.aclose()
+@pytest.fixture(params=[on_one_connection, by_redis_py])
+def script_at(request: pytest.FixtureRequest) -> ScriptAt:
+    """append.lua at a port, carried out in either way."""
+
+    @contextlib.asynccontextmanager
+    async def open_script(port: int) -> AsyncIterator[Script]:
+        async with request.param(port) as execute:
+            script = Script(execute, "append.lua")
+            try:
+                yield script
+            finally:
+                await script.close()
+
+    return open_script
 
 
 @pytest.fixture
-async def append(redis_server: RedisServer) -> AsyncIterator[Script]:
+async def append(script_at: ScriptAt, redis_server: RedisServer) -> AsyncIterator[Script]:
     async with script_at(redis_server.port) as script:
         yield script
 
@@ -88,7 +92,9 @@ async def test_a_script_that_redis_has_forgotten_is_loaded_again(
     assert stored(redis_server) == ["before", *(str(number) for number in range(count))]
 
 
-async def test_a_batch_asks_for_no_script_that_redis_may_not_have(own_redis: RedisServer) -> None:
+async def test_a_batch_asks_for_no_script_that_redis_may_not_have(
+    script_at: ScriptAt, own_redis: RedisServer
+) -> None:
     """Or of two calls the first could be refused, and carried out after the second."""
     async with script_at(own_redis.port) as append:
         await asyncio.gather(*(call(append, str(number)) for number in range(3)))
@@ -98,7 +104,9 @@ async def test_a_batch_asks_for_no_script_that_redis_may_not_have(own_redis: Red
         assert errors_told(own_redis, "NOSCRIPT")  # so the assert above can fail
 
 
-async def test_order_holds_while_scripts_are_flushed(own_redis: RedisServer) -> None:
+async def test_order_holds_while_scripts_are_flushed(
+    script_at: ScriptAt, own_redis: RedisServer
+) -> None:
     """Again and again, in the middle of batches too."""
     flushing = True
 
@@ -139,6 +147,7 @@ async def test_a_refused_call_costs_the_others_nothing_when_the_script_is_new(
 
 
 async def test_without_redis_every_call_fails_and_the_next_one_works(
+    script_at: ScriptAt,
     own_redis: RedisServer,
 ) -> None:
     """The caller decides whether to ask again; here nothing is done twice."""
@@ -155,6 +164,7 @@ async def test_without_redis_every_call_fails_and_the_next_one_works(
 
 
 async def test_a_silent_redis_keeps_nobody_for_longer_than_one_timeout(
+    script_at: ScriptAt,
     own_redis: RedisServer,
 ) -> None:
     """Not one timeout for each batch: those who wait behind the first share its fate."""
@@ -172,6 +182,7 @@ async def test_a_silent_redis_keeps_nobody_for_longer_than_one_timeout(
 
 
 async def test_a_lost_answer_is_an_error_and_the_call_is_not_repeated(
+    script_at: ScriptAt,
     own_redis: RedisServer,
 ) -> None:
     """Redis has stored the event; only whoever asked can know whether to ask again."""
@@ -199,7 +210,9 @@ async def test_all_callers_may_leave(append: Script, redis_server: RedisServer) 
     assert stored(redis_server) == []
 
 
-async def test_nobody_is_told_of_a_failure_whose_caller_has_left(own_redis: RedisServer) -> None:
+async def test_nobody_is_told_of_a_failure_whose_caller_has_left(
+    script_at: ScriptAt, own_redis: RedisServer
+) -> None:
     async with script_at(own_redis.port) as append:
         own_redis.stop()
         with nothing_reported():
@@ -235,7 +248,7 @@ async def test_a_bug_in_asking_whether_it_is_kept_is_told_to_all_callers(
             raise bugs.pop()
 
     async with Redis(port=redis_server.port, protocol=2) as client:
-        append = Script(lambda: client, "append.lua", kept)
+        append = Script(by_client(lambda: client), "append.lua", kept)
         calls = [call(append, str(number)) for number in range(100)]
         failed = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(error) for error in failed[:64]] == [ZeroDivisionError] * 64  # one batch
@@ -246,9 +259,11 @@ async def test_a_connection_lost_at_the_last_moment_is_an_outage(own_redis: Redi
     """After it was found to be good and before anything is sent: event loops have words of their
     own for that.
     """
-    async with script_at(own_redis.port) as append:
+    retry = Retry(NoBackoff(), 0)
+    async with Redis(port=own_redis.port, protocol=2, retry=retry) as client:
+        append = Script(by_client(lambda: client), "append.lua")
         await call(append, "before")
-        pool = append._client().connection_pool
+        pool = client.connection_pool
         take = pool.get_connection
 
         async def take_and_lose() -> Any:

@@ -1,7 +1,7 @@
 """A node in the test's own process: all real, but an answer or a message can be held up."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib import resources
 from typing import Any, Self
@@ -107,25 +107,21 @@ class InsideNode:
         vars(hub)["durable"] = hold
         return release
 
-    def hold_questions(self, question: tuple[str, int | None]) -> Callable[[], None]:
-        """Ask Redis a certain question only when the returned function is called."""
+    def hold_question(self, recipient_id: str) -> Callable[[], None]:
+        """Ask how far an inbox reaches only when the returned function is called."""
         inbox, going = self.services.inbox, asyncio.Event()
-        ask = inbox.read
+        ask = inbox.newest
 
-        async def later() -> Page:
-            await going.wait()
-            return await ask(*question)
-
-        def read(recipient_id: str, after: int | None) -> asyncio.Future[Page]:
-            if (recipient_id, after) == question:
-                return asyncio.ensure_future(later())
-            return ask(recipient_id, after)
+        async def newest(recipient_ids: Sequence[str]) -> list[Page | Exception]:
+            if recipient_id in recipient_ids:
+                await going.wait()
+            return await ask(recipient_ids)
 
         def release() -> None:
-            vars(inbox).pop("read")
+            vars(inbox).pop("newest")
             going.set()
 
-        vars(inbox)["read"] = read
+        vars(inbox)["newest"] = newest
         return release
 
 

@@ -29,7 +29,7 @@ async def test_an_answer_that_overtakes_a_message_does_not_swallow_it(start: Sta
     node = await start()
     first = node.keep(1)
     await node.open("somebody else")
-    ask = node.hold_questions(("u", None))
+    ask = node.hold_question("u")
     connecting = asyncio.create_task(node.open(live=False))
     await eventually(lambda: "u" in node.services.hub)
     resumed = await node.open(last_event_id=node.cursor(first))

@@ -1,6 +1,7 @@
 """Answers to what goes wrong: JSON of one shape, and never two answers to one request."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -101,18 +102,15 @@ async def test_a_client_that_leaves_before_its_answer_is_nothing_to_report(
                 await go_on.wait()
             return await super().authenticate(request)
 
-    read = Inbox.read
+    newest = Inbox.newest
 
-    def slow_read(self: Inbox, recipient_id: str, after: int | None) -> Any:
-        async def answer() -> Any:
-            reached.set()
-            await go_on.wait()
-            return await read(self, recipient_id, after)
-
-        return asyncio.ensure_future(answer())
+    async def slow(self: Inbox, recipient_ids: Sequence[str]) -> Any:
+        reached.set()
+        await go_on.wait()
+        return await newest(self, recipient_ids)
 
     if moment == "opening":
-        monkeypatch.setattr(Inbox, "read", slow_read)
+        monkeypatch.setattr(Inbox, "newest", slow)
     async with embedded(redis_server.url, authenticator=Slow()) as (url, services):
         client = SSEClient(f"{url}/notify", token="token-42")
         connecting = asyncio.create_task(client.connect())

@@ -8,7 +8,7 @@ from typing import Final
 from aionotify import Publisher
 from aionotify.broker.names import Names
 from aionotify.broker.publisher import Published
-from aionotify.broker.scripts import Script
+from aionotify.broker.scripts import source
 from aionotify.config import InboxConfig
 from scripts.bench.lab import Lab
 from scripts.bench.pace import PAYLOAD, message
@@ -57,7 +57,7 @@ async def _memory(lab: Lab, result: Result) -> None:
 
 async def _reads(lab: Lab, result: Result, length: int) -> None:
     redis = lab.redis
-    sha = await redis.script_load(Script(lambda: redis, "read.lua")._source)
+    sha = await redis.script_load(source("read.lua"))
     await redis.flushall()
     positions = await _fill_list(lab, length)
     for some in _RETURNED:

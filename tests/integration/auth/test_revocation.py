@@ -9,9 +9,8 @@ from urllib.parse import quote
 import pytest
 
 from aionotify.cursor import Cursor
-from aionotify.hub import Hub, Recipient
-from aionotify.patience import Patience
-from aionotify.stream import Inbox, present
+from aionotify.hub import Recipient
+from aionotify.present import Present
 from tests.embedded import embedded
 from tests.harness import NotifyServer, RedisServer, SSEClient, eventually
 from tests.integration.auth.conftest import HostProcess
@@ -95,12 +94,14 @@ async def test_a_stream_that_is_about_to_open_does_not(
 ) -> None:
     reached, go_on = asyncio.Event(), asyncio.Event()
 
-    async def held(hub: Hub, recipient: Recipient, inbox: Inbox, patience: Patience) -> Cursor:
+    find = Present.find
+
+    async def held(self: Present, recipient: Recipient) -> Cursor:
         reached.set()
         await go_on.wait()
-        return await present(hub, recipient, inbox, patience)
+        return await find(self, recipient)
 
-    monkeypatch.setattr("aionotify.web.notify.present", held)
+    monkeypatch.setattr(Present, "find", held)
     async with embedded(redis_server.url) as (url, services):
         opening = asyncio.create_task(ask(url, token="token-42"))
         await reached.wait()

@@ -1,0 +1,163 @@
+"""Commands of many callers on one connection, answered in their order.
+
+redis-py's client takes a connection out of a pool, and starts a task and three timers for each
+command: some 200 µs, more than all that is done to open a stream. Here a command is a write, and its
+answer is heard as live events are. redis-py still connects, and shakes hands.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError
+
+from aionotify import tasks
+from aionotify.broker.hearing import listen, lose, write
+
+Command = Sequence[bytes | str | int | float]
+Execute = Callable[[Sequence[Command]], Awaitable[list[Any]]]
+"""Carries out commands in their order, and returns for each its reply or Redis' error.
+
+Raises what redis-py, the network and the event loop have to say when it is not known whether they
+were carried out.
+"""
+
+TIMEOUT: Final = 2.0  # seconds for which Redis may be silent
+_LOOKS: Final = 4  # in that time
+
+
+def by_client(client: Callable[[], Redis]) -> Execute:
+    """Have commands carried out by a client of redis-py, which is asked for anew each time."""
+    return partial(_execute_by, client)
+
+
+async def _execute_by(client: Callable[[], Redis], commands: Sequence[Command]) -> list[Any]:
+    if len(commands) == 1:  # a pipeline would double our share of the cost
+        return [await client().execute_command(*commands[0])]  # type: ignore[no-untyped-call]
+    async with client().pipeline(transaction=False) as pipeline:
+        for command in commands:
+            pipeline.execute_command(*command)
+        return list(await pipeline.execute(raise_on_error=False))
+
+
+class Commands:
+    """One connection for all. It is made when it is needed, and again when it was lost.
+
+    Args:
+        connect: makes a connection that waits for ever.
+        patience: seconds for which Redis may be silent while there is something to answer.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Awaitable[AbstractConnection]], patience: float = TIMEOUT
+    ) -> None:
+        self._connect = connect
+        self._patience = patience
+        self._connecting = asyncio.Lock()
+        self._session: _Session | None = None
+
+    async def execute(self, commands: Sequence[Command]) -> list[Any]:
+        """See `Execute`. Raises BrokerError when there is no connection to be had."""
+        session = self._session
+        if session is None or session.ended:
+            async with self._connecting:
+                session = self._session
+                if session is None or session.ended:
+                    session = self._session = await self._open()
+        replies = await session.execute(commands)
+        if any(isinstance(reply, ReadOnlyError) for reply in replies):
+            # A master that was demoted. Who is it now is found out by connecting.
+            session.end(RedisConnectionError("no master any more"))
+        return replies
+
+    async def _open(self) -> "_Session":
+        connection = await self._connect()
+        try:
+            return _Session(connection, self._patience)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+
+    async def close(self) -> None:
+        """Close the connection; what is still to be answered fails."""
+        if self._session is not None:
+            await self._session.close()
+
+
+class _Session:
+    """A connection, from when it is made until it is lost."""
+
+    def __init__(self, connection: AbstractConnection, patience: float) -> None:
+        self.ended = False
+        self._connection = connection
+        self._patience = patience
+        self._expected: deque[tuple[int, list[Any], asyncio.Future[list[Any]]]] = deque()
+        self._heard = 0
+        self._silent = 0
+        self._timer: asyncio.TimerHandle | None = None
+        lost = listen(connection, self._reply, errors=True)
+        self._task = asyncio.create_task(self._watch(lost), name="aionotify commands")
+
+    def execute(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
+        """Send commands; the replies come in time."""
+        write(self._connection, commands)
+        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._expected.append((len(commands), [], answer))
+        if self._timer is None:
+            self._look_later()
+        return answer
+
+    def end(self, reason: Exception) -> None:
+        """Fail whatever is not answered yet. What comes after that belongs to nobody."""
+        if self.ended:
+            return
+        self.ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for _, _, answer in self._expected:
+            if not answer.done():
+                answer.set_exception(reason)
+                answer.exception()  # looked at, even when the caller has left
+        self._expected.clear()
+        lose(self._connection)
+
+    async def close(self) -> None:
+        await tasks.cancelled([self._task])
+
+    async def _watch(self, lost: asyncio.Future[None]) -> None:
+        reason: Exception = RedisConnectionError("the connection was closed")
+        try:
+            await lost
+        except Exception as error:  # noqa: BLE001 - it belongs to those who wait
+            reason = error
+        finally:
+            self.end(reason)
+            await self._connection.disconnect(nowait=True)
+
+    def _reply(self, reply: Any) -> None:
+        self._heard += 1
+        count, replies, answer = self._expected[0]
+        replies.append(reply)
+        if len(replies) == count:
+            self._expected.popleft()
+            if not answer.done():  # the caller may have left
+                answer.set_result(replies)
+
+    # One timer for all, which is not set anew for each: it looks now and then who is silent.
+
+    def _look(self, heard: int) -> None:
+        self._timer = None
+        self._silent = self._silent + 1 if heard == self._heard else 0
+        if self._silent >= _LOOKS:
+            self.end(TimeoutError(f"no answer for {self._patience:g} s"))
+        elif self._expected:
+            self._look_later()
+
+    def _look_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._patience / _LOOKS, self._look, self._heard)
