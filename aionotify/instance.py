@@ -68,7 +68,7 @@ class Instance:
             self._asked.make(auth_stats, control.hand_over, config.auth.revalidate)
             if isinstance(self._asked, Recipe)
             else self._asked,
-            Tickets(RedisTickets(client, names), config.auth.ticket_ttl),
+            Tickets(RedisTickets(self._endpoint.execute, names), config.auth.ticket_ttl),
             stats=auth_stats,
         )
         hub = Hub(

@@ -1,8 +1,8 @@
 """Commands of many callers on one connection, answered in their order.
 
 redis-py's client takes a connection out of a pool, and starts a task and three timers for each
-command: some 200 µs, more than all that is done to open a stream. Here a command is a write, and its
-answer is heard as live events are. redis-py still connects, and shakes hands.
+command: some 200 µs, more than all that is done to open a stream. Here a command is a write, and
+its answer is heard as live events are. redis-py still connects, and shakes hands.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError
 
 from aionotify import tasks
-from aionotify.broker.hearing import listen, lose, write
+from aionotify.broker.hearing import listen, lose, pack, write
 
 Command = Sequence[bytes | str | int | float]
 Execute = Callable[[Sequence[Command]], Awaitable[list[Any]]]
@@ -85,8 +85,9 @@ class Commands:
 
     async def close(self) -> None:
         """Close the connection; what is still to be answered fails."""
-        if self._session is not None:
-            await self._session.close()
+        async with self._connecting:  # or one that is being made would stay
+            if self._session is not None:
+                await self._session.close()
 
 
 class _Session:
@@ -96,6 +97,7 @@ class _Session:
         self.ended = False
         self._connection = connection
         self._patience = patience
+        self._unsent: list[bytes] = []
         self._expected: deque[tuple[int, list[Any], asyncio.Future[list[Any]]]] = deque()
         self._heard = 0
         self._silent = 0
@@ -104,12 +106,14 @@ class _Session:
         self._task = asyncio.create_task(self._watch(lost), name="aionotify commands")
 
     def execute(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
-        """Send commands; the replies come in time."""
-        write(self._connection, commands)
-        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        """Send commands, with all others of this step of the loop; the replies come in time."""
+        packed = pack(commands)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Any]] = loop.create_future()
         self._expected.append((len(commands), [], answer))
-        if self._timer is None:
-            self._look_later()
+        if not self._unsent:
+            loop.call_soon(self._send)
+        self._unsent.append(packed)
         return answer
 
     def end(self, reason: Exception) -> None:
@@ -125,6 +129,18 @@ class _Session:
                 answer.exception()  # looked at, even when the caller has left
         self._expected.clear()
         lose(self._connection)
+
+    def _send(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if self.ended:
+            return
+        try:
+            write(self._connection, b"".join(unsent))
+        except Exception as error:  # noqa: BLE001 - it belongs to those who wait
+            self.end(error)
+        else:
+            if self._timer is None:
+                self._look_later()
 
     async def close(self) -> None:
         await tasks.cancelled([self._task])

@@ -65,15 +65,22 @@ async def say(connection: AbstractConnection, *words: bytes | str) -> None:
     await connection.send_packed_command(hiredis.pack_command(words))  # type: ignore[arg-type]
 
 
-def write(
-    connection: AbstractConnection, commands: Iterable[Sequence[bytes | str | float]]
-) -> None:
-    """Send commands on a connection that is heard, without waiting.
+def pack(commands: Iterable[Sequence[bytes | str | float]]) -> bytes:
+    """Return commands as they are sent.
+
+    Raises:
+        UnicodeEncodeError, TypeError: for a word that cannot be.
+    """
+    packed = [hiredis.pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]
+    return b"".join(packed)
+
+
+def write(connection: AbstractConnection, data: bytes) -> None:
+    """Send packed commands on a connection that is heard, without waiting.
 
     Raises:
         RedisError: it is lost.
     """
-    data = b"".join([hiredis.pack_command(tuple(command)) for command in commands])  # type: ignore[arg-type]
     transport = _transport(connection)
     if transport.is_closing():
         raise RedisConnectionError("closed by Redis")

@@ -14,6 +14,7 @@ from aionotify.auth.main_host import MainHostAuthenticator
 from aionotify.auth.publishers import PublisherKeys
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Grant, Tickets
+from aionotify.broker.commands import by_client
 from aionotify.broker.connect import Endpoint
 from aionotify.broker.control import ControlChannel
 from aionotify.broker.names import Names
@@ -154,7 +155,7 @@ async def test_no_ticket_is_written_down(
 ) -> None:
     host.users = {GOOD: "alice"}
     inner = MainHostAuthenticator(MainHostConfig(url=host.url))
-    store = RedisTickets(lambda: redis, Names("aionotify", "push_notifications"))
+    store = RedisTickets(by_client(lambda: redis), Names("aionotify", "push_notifications"))
     entrance = TicketAuthenticator(inner, Tickets(store, 30))
     issued = await entrance.issue(bearer(GOOD))
     secrets.add(issued.ticket)

@@ -21,6 +21,7 @@ from aionotify.auth import (
 from aionotify.auth.main_host import SHARED, MainHostAuthenticator
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Grant, Tickets
+from aionotify.broker.commands import by_client
 from aionotify.broker.connect import Endpoint
 from aionotify.broker.names import Names
 from aionotify.broker.tickets import RedisTickets
@@ -49,7 +50,7 @@ async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def tickets(redis: Any) -> Tickets:
-    return Tickets(RedisTickets(lambda: redis, NAMES), TTL)
+    return Tickets(RedisTickets(by_client(lambda: redis), NAMES), TTL)
 
 
 @pytest.fixture
@@ -251,7 +252,7 @@ async def test_without_redis_tickets_are_unavailable_and_tokens_still_good(
 ) -> None:
     host.users = {"alice-token": "alice"}
     endpoint = Endpoint(RedisConfig(url=own_redis.url))
-    entrance = TicketAuthenticator(asking(), Tickets(RedisTickets(endpoint.client, NAMES), TTL))
+    entrance = TicketAuthenticator(asking(), Tickets(RedisTickets(endpoint.execute, NAMES), TTL))
     own_redis.stop()
     for attempt in (
         entrance.issue(bearer("alice-token")),
