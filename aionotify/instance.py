@@ -62,13 +62,15 @@ class Instance:
         stats, auth_stats = Stats(), AuthStats()
         names = Names(config.redis.prefix, config.redis.channel)
         client, max_bytes = self._endpoint.client, config.events.max_bytes
+        # Long answers on one connection, so that they hold up nobody who wants a short one.
+        reads, writes = self._endpoint.commands("reads"), self._endpoint.commands("writes")
         listener = Listener(self._endpoint, names, max_bytes=max_bytes, stats=stats)
         control = ControlChannel(client, names)
         tickets = TicketAuthenticator(
             self._asked.make(auth_stats, control.hand_over, config.auth.revalidate)
             if isinstance(self._asked, Recipe)
             else self._asked,
-            Tickets(RedisTickets(self._endpoint.execute, names), config.auth.ticket_ttl),
+            Tickets(RedisTickets(writes.execute, names), config.auth.ticket_ttl),
             stats=auth_stats,
         )
         hub = Hub(
@@ -78,7 +80,7 @@ class Instance:
             max_streams_per_user=config.server.max_streams_per_user,
         )
         inbox = Inbox(
-            self._endpoint.execute,
+            reads.execute,
             names,
             retention=config.inbox.retention,
             max_bytes=max_bytes,

@@ -6,7 +6,7 @@ whoever asked knows better whether to ask again. Knows nothing of what is said.
 
 import asyncio
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -23,7 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aionotify.broker.address import parse
-from aionotify.broker.commands import Command, Commands
+from aionotify.broker.commands import Commands
 from aionotify.broker.embedded import Embedded
 from aionotify.broker.sentinel import MasterConnection, Sentinels
 from aionotify.config import RedisConfig
@@ -68,7 +68,7 @@ class Endpoint:
         )
         self.keeps = self._embedded is not None and config.data_dir is not None
         self._client: Redis | None = None
-        self._commands: Commands | None = None
+        self._commands: dict[str, Commands] = {}
 
     @property
     def description(self) -> str:
@@ -85,9 +85,9 @@ class Endpoint:
 
     async def close(self) -> None:
         """Close the pool and stop the private server. Does nothing twice."""
-        commands, self._commands = self._commands, None
-        if commands is not None:
-            await commands.close()
+        commands, self._commands = self._commands, {}
+        for each in commands.values():
+            await each.close()
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
@@ -112,14 +112,15 @@ class Endpoint:
             self._client = Redis.from_pool(pool)
         return self._client
 
-    async def execute(self, commands: Sequence[Command]) -> list[Any]:
-        """Carry out commands on a connection that all such calls share; see `Execute`.
+    def commands(self, kind: str) -> Commands:
+        """Return the connection that all commands of a kind share.
 
-        Raises BrokerUnavailable and BrokerRefused as well, when there is no connection.
+        Its `execute` raises BrokerUnavailable and BrokerRefused as well, when there is none.
         """
-        if self._commands is None:
-            self._commands = Commands(partial(self._connected, "aionotify-scripts"), TIMEOUT)
-        return await self._commands.execute(commands)
+        if kind not in self._commands:
+            connect = partial(self._connected, f"aionotify-{kind}")
+            self._commands[kind] = Commands(connect, TIMEOUT)
+        return self._commands[kind]
 
     async def subscriber(self) -> AbstractConnection:
         """Return a new connection, outside of the pool; it is the caller's to disconnect.

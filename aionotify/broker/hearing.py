@@ -5,6 +5,7 @@ its event. Knows RESP2 and redis-py's connections, and nothing of what is said o
 """
 
 import asyncio
+import select
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, cast
 
@@ -18,6 +19,8 @@ from redis.exceptions import InvalidResponse, RedisError
 # or what comes next would find their sockets full.
 _AT_ONCE: Final = 65536
 _NONE_YET: Final = object()
+# That there is something to read is no sign of an end: TLS sends what nobody has asked for.
+_HUNG_UP: Final[int | None] = getattr(select, "POLLRDHUP", None)  # Linux
 
 
 async def hear(connection: AbstractConnection, heard: Callable[[Any], None]) -> None:
@@ -29,13 +32,13 @@ async def hear(connection: AbstractConnection, heard: Callable[[Any], None]) -> 
     Raises:
         RedisError: it is lost, or Redis has refused something.
     """
-    await listen(connection, heard)
+    await listen(connection, heard).lost
 
 
 def listen(
     connection: AbstractConnection, heard: Callable[[Any], None], *, errors: bool = False
-) -> asyncio.Future[None]:
-    """Call `heard` with each reply from now on; what is returned fails when it is lost, as `hear`.
+) -> "Hearing":
+    """Call `heard` with each reply from now on.
 
     To be called before anything is said: on uvloop an answer comes before a task that is started.
 
@@ -49,9 +52,9 @@ def listen(
     transport = _transport(connection)
     if connection._reader.at_eof() or transport.is_closing():
         raise RedisConnectionError("closed by Redis")  # it would not be said again
-    lost = asyncio.get_running_loop().create_future()
-    transport.set_protocol(_Hearing(transport, heard, lost, errors))
-    return lost
+    hearing = Hearing(transport, heard, errors)
+    transport.set_protocol(hearing)
+    return hearing
 
 
 async def say(connection: AbstractConnection, *words: bytes | str) -> None:
@@ -87,6 +90,23 @@ def write(connection: AbstractConnection, data: bytes) -> None:
     transport.write(data)
 
 
+def unsent(connection: AbstractConnection) -> int:
+    """Return how many bytes wait in this process for Redis to take them."""
+    return _transport(connection).get_write_buffer_size()
+
+
+def hung_up(connection: AbstractConnection) -> bool:
+    """Whether Redis has closed a connection, though the event loop may not have heard of it yet."""
+    transport = _transport(connection)
+    if transport.is_closing():
+        return True
+    if _HUNG_UP is None or (sock := transport.get_extra_info("socket")) is None:
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), _HUNG_UP)
+    return bool(poll.poll(0))
+
+
 def lose(connection: AbstractConnection) -> None:
     """Give up a connection that is heard; whoever hears it is told."""
     _transport(connection).abort()
@@ -98,18 +118,22 @@ def _transport(connection: AbstractConnection) -> asyncio.Transport:
     return cast("asyncio.Transport", connection._writer.transport)
 
 
-class _Hearing(asyncio.BufferedProtocol):
+class Hearing(asyncio.BufferedProtocol):
+    """What is heard on one connection.
+
+    Attributes:
+        lost: fails when it is, or when Redis has refused what is not to be heard.
+        received: bytes so far.
+    """
+
     def __init__(
-        self,
-        transport: asyncio.Transport,
-        heard: Callable[[Any], None],
-        lost: asyncio.Future[None],
-        errors: bool,
+        self, transport: asyncio.Transport, heard: Callable[[Any], None], errors: bool
     ) -> None:
+        self.lost = asyncio.get_running_loop().create_future()
+        self.received = 0
         self._transport = transport
         self._writing = cast("asyncio.Protocol", transport.get_protocol())  # drain() asks this one
         self._heard = heard
-        self._lost = lost
         self._errors = errors
         self._buffer = memoryview(bytearray(_AT_ONCE))
         self._reader = hiredis.Reader(
@@ -122,8 +146,9 @@ class _Hearing(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._lost.done():
+        if self.lost.done():
             return
+        self.received += nbytes
         if nbytes == _AT_ONCE:
             self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._go_on)
@@ -152,5 +177,6 @@ class _Hearing(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _lose(self, reason: Exception) -> None:
-        if not self._lost.done():
-            self._lost.set_exception(reason)
+        if not self.lost.done():
+            self.lost.set_exception(reason)
+            self.lost.exception()  # looked at, though nobody may wait for it any more

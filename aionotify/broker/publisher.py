@@ -83,9 +83,9 @@ class Publisher:
         execute: Execute
         if isinstance(redis, str):
             self._endpoint = Endpoint(RedisConfig(url=redis))
-            execute = self._endpoint.execute
+            execute = self._endpoint.commands("writes").execute
         elif isinstance(redis, Endpoint):
-            execute = redis.execute
+            execute = redis.commands("writes").execute
             # Anybody else's Redis is as safe as they have made it.
             kept = partial(written, redis.client) if redis.keeps else None
         elif isinstance(redis, Redis):

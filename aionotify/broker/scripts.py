@@ -90,6 +90,8 @@ class Script:
 
     async def _run(self, batch: list[_Call]) -> None:
         batch = [call for call in batch if not call.reply.done()]  # the caller may have left
+        if not batch:
+            return
         try:
             # Redis may have been restarted. Of several calls the first brings the script along:
             # were it missing for some only, since somebody loads it just then, these would be
@@ -108,7 +110,7 @@ class Script:
             raise
         for call, reply in zip(batch, replies, strict=True):
             _settle(call.reply, reply)
-        if replies and all(isinstance(reply, _SILENCE) for reply in replies):
+        if all(isinstance(reply, Exception) and _is_silence(reply) for reply in replies):
             # Who waits behind these would be kept as long again, one batch after the other.
             self._give_up(replies[0])
 
@@ -137,6 +139,10 @@ class Script:
             return await self._execute_all(commands)
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
             return [error] * len(batch)
+
+
+def _is_silence(error: Exception) -> bool:
+    return isinstance(error, _SILENCE) or isinstance(error.__cause__, _SILENCE)
 
 
 def _settle(future: asyncio.Future[Any], reply: Any) -> None:

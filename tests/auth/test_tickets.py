@@ -252,7 +252,8 @@ async def test_without_redis_tickets_are_unavailable_and_tokens_still_good(
 ) -> None:
     host.users = {"alice-token": "alice"}
     endpoint = Endpoint(RedisConfig(url=own_redis.url))
-    entrance = TicketAuthenticator(asking(), Tickets(RedisTickets(endpoint.execute, NAMES), TTL))
+    store = RedisTickets(endpoint.commands("writes").execute, NAMES)
+    entrance = TicketAuthenticator(asking(), Tickets(store, TTL))
     own_redis.stop()
     for attempt in (
         entrance.issue(bearer("alice-token")),

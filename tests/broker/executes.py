@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from aionotify.broker.commands import Commands, Execute, by_client
 from aionotify.broker.connect import translated
 
+NAME = "test"  # which Redis is told, so that there is something to wait for when one connects
 TIMEOUT = 0.3  # seconds of silence after which a call is given up
 
 
@@ -21,7 +22,12 @@ async def on_one_connection(port: int) -> AsyncIterator[Execute]:
 
     async def connect() -> AbstractConnection:
         connection = Connection(
-            port=port, protocol=2, socket_timeout=None, retry=Retry(NoBackoff(), 0)
+            port=port,
+            protocol=2,
+            socket_timeout=None,
+            retry=Retry(NoBackoff(), 0),
+            driver_info=None,
+            client_name=NAME,
         )
         with translated():
             async with asyncio.timeout(TIMEOUT):

@@ -1,7 +1,10 @@
 """Commands of many callers on one connection: each gets its own answer, or learns why not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -10,8 +13,8 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from aionotify.broker.commands import Command, Commands, Execute
 from aionotify.broker.connect import LOST
 from aionotify.errors import BrokerUnavailable
-from tests.broker.executes import on_one_connection
-from tests.harness import RedisServer, eventually
+from tests.broker.executes import NAME, TIMEOUT, on_one_connection
+from tests.harness import RedisServer, TcpProxy, eventually
 
 
 @pytest.fixture
@@ -112,20 +115,21 @@ async def test_a_connection_that_is_lost_while_nobody_asks_costs_nobody_an_error
     assert session is not None
     own_redis.stop()
     own_redis.start()
-    await eventually(lambda: session.ended)
+    await eventually(lambda: session._ended)
     assert await echo(execute, "after") == ["after"]
 
 
 async def test_a_connection_lost_at_the_last_moment_is_an_outage(
     execute: Execute, own_redis: RedisServer
 ) -> None:
-    """Before its end was heard of."""
+    """After it was found to be good, and before anything is sent."""
     await echo(execute, "before")
     session: Any = commands_of(execute)._session
+    answer = session.execute([("ECHO", "lost")])
     session._connection._writer.transport.abort()
     with pytest.raises(LOST):
-        await echo(execute, "lost")
-    await eventually(lambda: session.ended)
+        await answer
+    await eventually(lambda: session._ended)
     assert await echo(execute, "after") == ["after"]
 
 
@@ -161,3 +165,141 @@ async def test_who_waits_when_it_is_closed_is_told(
     await commands_of(execute).close()
     with pytest.raises(LOST):
         await waiting
+
+
+async def test_who_wants_a_connection_while_one_is_made_shares_its_fate(
+    own_redis: RedisServer,
+) -> None:
+    """One after the other, each would wait for as long again."""
+    async with TcpProxy(own_redis.port) as proxy, on_one_connection(proxy.port) as execute:
+        proxy.stall()
+        calls = (echo(execute, "x") for _ in range(5))
+        failed = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(error) for error in failed} == {BrokerUnavailable}
+        assert proxy.accepted == 1
+        await proxy.restore()
+        assert await echo(execute, "after") == ["after"]
+
+
+async def test_who_leaves_while_a_connection_is_made_does_so_for_himself(
+    own_redis: RedisServer,
+) -> None:
+    async with TcpProxy(own_redis.port) as proxy, on_one_connection(proxy.port) as execute:
+        proxy.stall()
+        leaving, staying = (asyncio.create_task(echo(execute, word)) for word in "ab")
+        await eventually(lambda: proxy.accepted)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        assert leaving.cancelled()
+        await proxy.restore()
+        assert await staying == ["b"]
+        assert proxy.accepted == 1
+
+
+async def test_closing_while_a_connection_is_made_leaves_none(own_redis: RedisServer) -> None:
+    async with TcpProxy(own_redis.port) as proxy, on_one_connection(proxy.port) as execute:
+        proxy.stall()
+        waiting = asyncio.create_task(echo(execute, "x"))
+        await eventually(lambda: proxy.accepted)
+        await commands_of(execute).close()
+        for failing in (waiting, echo(execute, "later")):
+            with pytest.raises(LOST):
+                await failing
+
+
+async def test_a_connection_closed_before_anything_is_heard_leaves_nobody_waiting(
+    execute: Execute,
+) -> None:
+    """In the very step in which it was made."""
+    commands = commands_of(execute)
+    session = await commands._open()
+    answer = session.execute([("PING",)])
+    await commands.close()
+    with pytest.raises(LOST):
+        await answer
+
+
+async def test_nothing_asked_is_nothing_answered(execute: Execute) -> None:
+    """And what is asked next has an answer of its own."""
+    assert await execute([]) == []
+    assert await echo(execute, "x") == ["x"]
+
+
+async def test_a_redis_that_was_restarted_while_the_loop_stood_still_costs_nobody_an_error(
+    execute: Execute, own_redis: RedisServer
+) -> None:
+    """As with an application that runs its loop now and then."""
+    await echo(execute, "before")
+    own_redis.restart()  # not in a thread: the end of the connection cannot be heard meanwhile
+    assert await echo(execute, "after") == ["after"]
+
+
+ON_MANY_LOOPS = """
+import asyncio, sys
+from aionotify import Publisher
+publisher = Publisher(sys.argv[1])
+for n in range(4):
+    loop = asyncio.new_event_loop()  # and no end of anything, as asyncio.run would bring about
+    print(loop.run_until_complete(publisher.publish({"recipient_id": "u", "n": n})).id)
+    loop.close()
+"""
+
+
+def test_one_publisher_may_be_used_on_one_event_loop_after_the_other(
+    own_redis: RedisServer,
+) -> None:
+    words = [sys.executable, "-c", ON_MANY_LOOPS, own_redis.url]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert len(run.stdout.split()) == 4, run.stderr
+    assert len(own_redis.cli("LRANGE", "aionotify:{u}:inbox", 0, -1)) == 4
+    assert "Traceback" not in run.stderr
+
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def talking_to(serve: Serve) -> AsyncIterator[Execute]:
+    """A server of another make."""
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(f"{NAME}\r\n".encode())
+            writer.write(b"+OK\r\n")
+            await serve(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    async with server, on_one_connection(server.sockets[0].getsockname()[1]) as execute:
+        yield execute
+
+
+async def test_an_answer_may_take_its_time_as_long_as_it_comes() -> None:
+    """Bytes are a sign of life. These take longer than Redis may be silent."""
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"$12\r\n")
+        for byte in b"from far off\r\n":
+            await asyncio.sleep(TIMEOUT / 6)
+            writer.write(bytes([byte]))
+        await reader.read()
+
+    async with talking_to(drip) as execute:
+        assert await execute([("PING",)]) == [b"from far off"]
+
+
+async def test_an_answer_that_nobody_has_asked_for_ends_the_connection() -> None:
+    """From there on, everybody would get somebody else's."""
+    ended = asyncio.Event()
+
+    async def chatter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"+PONG\r\n+PONG\r\n")
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        ended.set()
+
+    async with talking_to(chatter) as execute:
+        assert await execute([("PING",)]) == [b"PONG"]
+        await ended.wait()

@@ -57,7 +57,8 @@ async def published(made: Endpoint, channel: str) -> None:
         await say(connection, "SUBSCRIBE", channel)
         await eventually(lambda: heard == [[b"subscribe", channel.encode(), 1]])
         messages = [b"\xff\x00", *[b"\r\n" * 100_000] * 10]
-        assert await made.execute([("ECHO", message) for message in messages]) == messages
+        echo = [("ECHO", message) for message in messages]
+        assert await made.commands("reads").execute(echo) == messages
         for message in messages:
             assert await made.client().publish(channel, message) == 1
         await eventually(lambda: len(heard) == 1 + len(messages))
@@ -128,7 +129,7 @@ async def test_a_wrong_password_is_a_refusal(own_redis: RedisServer) -> None:
             with pytest.raises(BrokerRefused):
                 await made.subscriber()
             with pytest.raises(BrokerRefused):
-                await made.execute([("PING",)])
+                await made.commands("reads").execute([("PING",)])
 
 
 async def test_a_wrong_password_is_a_refusal_on_a_unix_socket_too(tmp_path: Path) -> None:
@@ -251,10 +252,10 @@ async def test_closing_closes_every_connection_and_can_be_repeated(
     """After close() Redis has no connection of ours; a second close() does no harm."""
     async with endpoint(redis_server.url) as made:
         await made.client().ping()
-        await made.execute([("PING",)])
+        await made.commands("reads").execute([("PING",)])
         await made.close()
         await eventually(lambda: _connections(redis_server, "aionotify") == 0)
-        await eventually(lambda: _connections(redis_server, "aionotify-scripts") == 0)
+        await eventually(lambda: _connections(redis_server, "aionotify-reads") == 0)
 
 
 async def test_what_redis_refuses_is_told_apart_from_an_outage(own_redis: RedisServer) -> None:
@@ -424,10 +425,10 @@ async def test_a_node_that_is_not_the_master_is_not_taken_for_one(tmp_path: Path
             with pytest.raises(BrokerUnavailable, match="is not the master"):
                 await made.subscriber()
             server.cli("REPLICAOF", "NO", "ONE")
-            assert await made.execute([("PING",)]) == [b"PONG"]
+            assert await made.commands("reads").execute([("PING",)]) == [b"PONG"]
             server.cli("REPLICAOF", "127.0.0.1", free_port())
-            [refused] = await made.execute([("SET", "key", "value")])
+            [refused] = await made.commands("reads").execute([("SET", "key", "value")])
             assert isinstance(refused, redis_errors.ReadOnlyError)
-            await eventually(lambda: _connections(server, "aionotify-scripts") == 0)
+            await eventually(lambda: _connections(server, "aionotify-reads") == 0)
             with pytest.raises(BrokerUnavailable, match="is not the master"):
-                await made.execute([("PING",)])
+                await made.commands("reads").execute([("PING",)])

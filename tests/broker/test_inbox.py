@@ -42,7 +42,7 @@ class Reader(Inbox):
 @contextlib.asynccontextmanager
 async def reader_of(server: RedisServer) -> AsyncIterator[Reader]:
     endpoint = Endpoint(RedisConfig(url=server.url))
-    reader = Reader(endpoint.execute)
+    reader = Reader(endpoint.commands("reads").execute)
     try:
         yield reader
     finally:

@@ -163,13 +163,14 @@ async def test_without_redis_every_call_fails_and_the_next_one_works(
         assert stored(own_redis) == ["after"]
 
 
+@pytest.mark.parametrize("connected", [True, False])
 async def test_a_silent_redis_keeps_nobody_for_longer_than_one_timeout(
-    script_at: ScriptAt,
-    own_redis: RedisServer,
+    script_at: ScriptAt, own_redis: RedisServer, connected: bool
 ) -> None:
     """Not one timeout for each batch: those who wait behind the first share its fate."""
     async with script_at(own_redis.port) as append:
-        await call(append, "before")
+        if connected:
+            await call(append, "before")
         own_redis.pause()
         started = time.monotonic()
         failed = await asyncio.gather(
@@ -205,9 +206,13 @@ async def test_a_caller_who_leaves_before_the_call_was_sent_has_not_called(
 
 
 async def test_all_callers_may_leave(append: Script, redis_server: RedisServer) -> None:
+    """And whoever comes after them gets his own answer."""
     call(append, "left").cancel()
     await append.close()
     assert stored(redis_server) == []
+    await call(append, "next")
+    await call(append, "last")
+    assert stored(redis_server) == ["next", "last"]
 
 
 async def test_nobody_is_told_of_a_failure_whose_caller_has_left(

@@ -8,6 +8,8 @@ from typing import Self
 
 from tests.harness.ports import free_port
 
+_GONE = (ConnectionError, RuntimeError)  # the latter is what uvloop says of a write to nobody
+
 
 class TcpProxy:
     """Passes bytes between its own `port` and port `target` of 127.0.0.1.
@@ -90,14 +92,14 @@ class TcpProxy:
         self._handlers.discard(handler)
 
     async def _up(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
+        with suppress(*_GONE):
             while data := await self._read(source):
                 sink.write(data)
                 await sink.drain()
         sink.close()
 
     async def _down(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
+        with suppress(*_GONE):
             while data := await self._read(source):
                 cut = len(data) >= self._left
                 if cut:
