@@ -38,7 +38,7 @@ def create_app(config: Config, authenticator: Authenticator | None = None) -> we
     """
     instance = Instance(config, authenticator)
     app = web.Application(middlewares=[answering(instance.services)])
-    instance.install(app, admin=config.admin.port is None)
+    instance.install(app, admin=config.admin.port is None, answered=True)
     _register(app, instance, "")
     return app
 
@@ -48,7 +48,7 @@ def create_admin_app(app: web.Application) -> web.Application:
     services = app[SERVICES]
     admin = web.Application(middlewares=[answering(services)])
     admin[SERVICES] = services
-    admin.add_routes(admin_routes(services))
+    admin.add_routes(admin_routes(services, answered=True))
     return admin
 
 

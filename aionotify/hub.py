@@ -76,7 +76,8 @@ class Recipient:
     Attributes:
         entered: requests that hold one of the user's slots, attached or about to be.
         streams: the open ones.
-        newest: position of the last durable event known, or None when that has to be read first.
+        newest: position of the last durable event known, or None when that has to be read first;
+            set by `know`, for everything else that follows from it.
         subscribed: whether the live events are being heard.
         confirmations: how often they began to be.
         last_heard: the last position that was heard since then.
@@ -86,7 +87,6 @@ class Recipient:
     """
 
     __slots__ = (
-        "_newest",
         "_tag",
         "_waiters",
         "confirmations",
@@ -95,6 +95,7 @@ class Recipient:
         "last_heard",
         "mark",
         "newcomers",
+        "newest",
         "revocations",
         "streams",
         "subscribed",
@@ -111,16 +112,12 @@ class Recipient:
         self.newcomers: list[asyncio.Future[None]] = []
         self._waiters: set[asyncio.Future[None]] = set()
         self._tag = cursor.tag(id)
-        self.newest = None
+        self.know(None)
 
-    @property
-    def newest(self) -> int | None:
-        return self._newest
-
-    @newest.setter
-    def newest(self, position: int | None) -> None:
-        self._newest = position
-        self.mark = b"" if position is None else cursor.own_part(position, self._tag)
+    def know(self, newest: int | None) -> None:
+        """Set `newest`, and with it `mark`."""
+        self.newest = newest
+        self.mark = b"" if newest is None else cursor.own_part(newest, self._tag)
 
     def own_part(self, position: int) -> bytes:
         return cursor.own_part(position, self._tag)
@@ -288,7 +285,7 @@ class Hub:
             self._doubt(recipient, "lost")
             recipient.subscribed = False
         self.everyone.subscribed = False
-        self.everyone.newest = None
+        self.everyone.know(None)
 
     def _doubt(self, recipient: Recipient, reason: str) -> None:
         concerned = self.streams() if recipient is self.everyone else list(recipient.streams)
@@ -296,7 +293,7 @@ class Hub:
             if stream.live and (at := self.position(stream.recipient)) is not None:
                 self.stats.doubted[reason] += 1
                 stream.fall_behind(at)
-        recipient.newest = None
+        recipient.know(None)
 
     # --- dispatch -----------------------------------------------------------------------------
 
@@ -334,7 +331,7 @@ class Hub:
         newest, before = recipient.newest, recipient.last_heard
         recipient.last_heard = position
         if newest is None:
-            recipient.newest = position  # somebody is about to read: now he knows how far
+            recipient.know(position)  # somebody is about to read: now he knows how far
         elif (
             position < newest
             and not newest & 1
@@ -357,19 +354,19 @@ class Hub:
         if confirmations != recipient.confirmations:
             pass  # subscribed anew meanwhile: what came before that may be missing in the answer
         elif newest is None:
-            recipient.newest = page.newest
+            recipient.know(page.newest)
         elif known is not None and page.newest < known and not known & 1:
             # It had been published before we asked, and is not there: Redis has lost it.
             self._doubt(recipient, "missed")
-            recipient.newest = page.newest
+            recipient.know(page.newest)
         elif after is None:
             if newest & 1 and page.newest & 1:  # still empty
-                recipient.newest = max(newest, page.newest)
+                recipient.know(max(newest, page.newest))
         elif after <= newest:  # or it would say nothing of what lies between the two
             for entry in page.entries:
                 if entry.position > (recipient.newest or 0):
                     self._advance(recipient, entry)
-            recipient.newest = max(recipient.newest or 0, page.upto)
+            recipient.know(max(recipient.newest or 0, page.upto))
 
     def _advance(self, recipient: Recipient, entry: Entry) -> None:
         position, previous, event = entry
@@ -382,7 +379,7 @@ class Hub:
         elif previous > known and not previous & 1:  # odd: there was nothing before it
             self.stats.missed += 1
             self._doubt(recipient, "missed")
-            recipient.newest = position
+            recipient.know(position)
         elif recipient is self.everyone:
             self._to_everyone(position, event)
         else:
@@ -390,7 +387,7 @@ class Hub:
 
     def _to_one(self, recipient: Recipient, position: int, event: Event) -> None:
         before = Cursor(self.everyone.newest or 0, recipient.newest or 0)
-        recipient.newest = position
+        recipient.know(position)
         live = [stream for stream in recipient.streams if stream.live]
         if not live:
             return
@@ -404,7 +401,7 @@ class Hub:
 
     def _to_everyone(self, position: int, event: Event) -> None:
         before = self.everyone.newest or 0
-        self.everyone.newest = position
+        self.everyone.know(position)
         if self._recipients:
             self._measure(position)
         head, tail = self._encode_around(event)

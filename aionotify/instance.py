@@ -199,13 +199,13 @@ class Instance:
         await services.publisher.close()
         await self._endpoint.close()
 
-    def install(self, app: web.Application, *, admin: bool) -> None:
-        """Add routes and hooks to `app`."""
+    def install(self, app: web.Application, *, admin: bool, answered: bool = False) -> None:
+        """Add routes and hooks to `app`; see `public_routes`."""
         app[INSTANCE] = self
         app[SERVICES] = self.services
-        app.add_routes(public_routes(self.services))
+        app.add_routes(public_routes(self.services, answered=answered))
         if admin:
-            app.add_routes(admin_routes(self.services))
+            app.add_routes(admin_routes(self.services, answered=answered))
         app.on_startup.append(self.start)
         app.on_shutdown.append(self.shut_down)
         app.on_cleanup.append(self.clean_up)

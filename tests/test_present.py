@@ -51,7 +51,7 @@ class World:
         self.inboxes = Inboxes()
         self.present = Present(self.hub, self.inboxes, Patience(patience))
         self.hub.confirmed(EVERYONE)
-        self.hub.everyone.newest = NEWEST
+        self.hub.everyone.know(NEWEST)
 
     def enter(self, user: str, *, heard: bool = True) -> Recipient:
         recipient = self.hub.enter(user)
@@ -66,7 +66,7 @@ class World:
 async def test_what_is_known_is_asked_of_nobody() -> None:
     world = World()
     recipient = world.enter("u")
-    recipient.newest = 2000
+    recipient.know(2000)
     assert await world.present.find(recipient) == (NEWEST, 2000)
     assert world.inboxes.asked == []
 
@@ -135,7 +135,7 @@ async def test_an_answer_from_before_a_resubscription_does_not_count() -> None:
 
 async def test_everyones_inbox_is_asked_when_it_is_not_known() -> None:
     world = World()
-    world.hub.everyone.newest = None
+    world.hub.everyone.know(None)
     finding = [world.find(world.enter(user)) for user in ("a", "b")]
     assert await asyncio.gather(*finding) == [(NEWEST, NEWEST)] * 2
     assert sorted(id for question in world.inboxes.asked for id in question) == ["*", "a", "b"]
@@ -149,7 +149,7 @@ async def test_a_moment_is_no_answer_for_ever(age: float, asked: list[list[str]]
     """
     world = World()
     recipient = world.enter("u")
-    recipient.newest = cursor.moment(time.time() - age)
+    recipient.know(cursor.moment(time.time() - age))
     await world.present.find(recipient)
     assert world.inboxes.asked == asked
     await world.present.close()

@@ -11,37 +11,45 @@ from aionotify.web.middlewares import answering, around, limiting
 from aionotify.web.services import Services
 
 
-def public_routes(services: Services) -> list[web.RouteDef]:
-    """What users' browsers ask for, and load balancers."""
+def public_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
+    """What users' browsers ask for, and load balancers.
+
+    Args:
+        answered: whether the application has `answering` around everything. Where it has other
+            things to do as well, it is around our routes alone.
+    """
     limited, signed_in = limiting(services), authentication(services.authenticator)
     return [
         *_resource(
             services,
+            answered,
             "/notify",
             {
                 "GET": around(notify.notify, limited, signed_in),
                 "HEAD": around(notify.notify_head, limited, signed_in),
             },
         ),
-        *_resource(services, "/notify/ticket", {"POST": around(notify.ticket, limited)}),
-        *_resource(services, "/healthz", {"GET": health.healthz}),
-        *_resource(services, "/readyz", {"GET": health.readyz}),
+        *_resource(services, answered, "/notify/ticket", {"POST": around(notify.ticket, limited)}),
+        *_resource(services, answered, "/healthz", {"GET": health.healthz}),
+        *_resource(services, answered, "/readyz", {"GET": health.readyz}),
     ]
 
 
-def admin_routes(services: Services) -> list[web.RouteDef]:
+def admin_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
     """What the application's own services ask for; on an address of its own if configured."""
     return [
-        *_resource(services, "/publish", {"POST": publish.publish}),
-        *_resource(services, "/presence", {"GET": users.presence}),
+        *_resource(services, answered, "/publish", {"POST": publish.publish}),
+        *_resource(services, answered, "/presence", {"GET": users.presence}),
         # Any user id; without the pattern aiohttp takes braces for none.
-        *_resource(services, "/streams/{user_id:[^/]+}", {"DELETE": users.close_streams}),
-        *_resource(services, "/metrics", {"GET": metrics.metrics}),
+        *_resource(services, answered, "/streams/{user_id:[^/]+}", {"DELETE": users.close_streams}),
+        *_resource(services, answered, "/metrics", {"GET": metrics.metrics}),
     ]
 
 
-def _resource(services: Services, path: str, handlers: dict[str, Handler]) -> list[web.RouteDef]:
-    answer = answering(services)
+def _resource(
+    services: Services, answered: bool, path: str, handlers: dict[str, Handler]
+) -> list[web.RouteDef]:
+    answer = () if answered else (answering(services),)
     methods = ", ".join(handlers)
     allowed = {*handlers, "OPTIONS"} | ({"HEAD"} if "GET" in handlers else set())
 
@@ -58,5 +66,5 @@ def _resource(services: Services, path: str, handlers: dict[str, Handler]) -> li
     for method, handler in {**handlers, "OPTIONS": preflight, "*": refuse}.items():
         # aiohttp would have GET's handler answer HEAD as well, and open a stream for it.
         own_head = {"allow_head": False} if method == "GET" and "HEAD" in handlers else {}
-        routes.append(web.route(method, path, around(handler, answer), **own_head))
+        routes.append(web.route(method, path, around(handler, *answer), **own_head))
     return routes
