@@ -344,7 +344,9 @@ async def test_the_log_is_as_configured_then_whatever_sigusr1_has_changed(
 
 def start_with(file: File) -> list[str]:
     """Try to start another server; return what it says is wrong."""
-    command = [sys.executable, "-m", "aionotify", "serve", "--config", str(file.path)]
+    # Not at its usual port: somebody on this machine may be looking at the demo.
+    flags = ["--config", str(file.path), "--server.port", "0"]
+    command = [sys.executable, "-m", "aionotify", "serve", *flags]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
     return [line.strip() for line in done.stderr.partition("is not usable:")[2].split("\n  ")[1:]]
