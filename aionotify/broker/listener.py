@@ -34,7 +34,7 @@ PROBE_EVERY: Final = 1.0  # seconds
 PROBE_TIMEOUT: Final = 0.5  # seconds
 UNHEARD: Final = 2  # probes; with the two above, silence is noticed within 5 seconds
 _BACKOFF: Final = (0.05, 0.5)  # seconds, first and longest: soon after Redis is back, so are we
-_TOGETHER: Final = 0.005  # seconds: what is wanted meanwhile goes off in one command
+_TOGETHER: Final = 0.01  # seconds: what is wanted meanwhile goes off in one command
 _CHANNELS: Final = 500  # in one SUBSCRIBE: some tens of kilobytes
 
 _log = logging.getLogger("aionotify.listener")
