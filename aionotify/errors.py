@@ -73,11 +73,12 @@ class RequestError(AionotifyError):
 
     status: ClassVar[int] = 400
     code: ClassVar[str] = "bad_request"
+    again_after: ClassVar[float | None] = None  # seconds, unless it is said when it is raised
     challenge: ClassVar[bool] = False  # answer with WWW-Authenticate (RFC 9110 section 11.6.1)
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         self.message = message
-        self.retry_after = retry_after
+        self.retry_after = self.again_after if retry_after is None else retry_after
         super().__init__(message)
 
 
@@ -106,13 +107,13 @@ class InvalidToken(AuthError):
 class AuthFailed(AuthError):
     """The main host answered, but not with something that names a user or refuses one."""
 
-    status, code = 502, "auth_failed"
+    status, code, again_after = 502, "auth_failed", 1.0
 
 
 class AuthUnavailable(AuthError):
     """The main host could not be asked; says nothing about the token."""
 
-    status, code = 504, "auth_unavailable"
+    status, code, again_after = 504, "auth_unavailable", 1.0
 
 
 class Forbidden(RequestError):

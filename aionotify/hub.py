@@ -224,7 +224,7 @@ class Hub:
             self._interest.want(user_id)
         elif self._max_streams_per_user and recipient.entered >= self._max_streams_per_user:
             raise TooManyStreams(
-                f"a user may have {self._max_streams_per_user} open streams", retry_after=30
+                f"a user may have no more than {self._max_streams_per_user} open", retry_after=30
             )
         recipient.entered += 1
         self._entered += 1

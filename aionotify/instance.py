@@ -71,6 +71,7 @@ class Instance:
             if isinstance(self._asked, Recipe)
             else self._asked,
             Tickets(RedisTickets(writes.execute, names), config.auth.ticket_ttl),
+            longest=config.auth.revalidate,
             stats=auth_stats,
         )
         hub = Hub(

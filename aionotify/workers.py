@@ -267,9 +267,9 @@ async def _spawn(
     public, admin = ([sock.fileno() for sock in s] for s in (listeners.public, listeners.admin))
     inherited = Inherited(leash.fileno(), public, admin, listeners.kept, place)
     environ = {name: value for name, value in os.environ.items() if name not in _OURS}
-    command = (
-        [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "aionotify"]
-    )
+    frozen = getattr(sys, "frozen", False)
+    # -P: what lies in the current directory is not to be taken for a module.
+    command = [sys.executable] if frozen else [sys.executable, "-P", "-m", "aionotify"]
     return await asyncio.create_subprocess_exec(
         *command,
         env=environ | {VARIABLE: msgspec.json.encode(inherited).decode()},

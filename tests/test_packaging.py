@@ -34,6 +34,14 @@ def locked() -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in pairs}
 
 
+def test_a_folder_called_aionotify_does_not_hide_the_package(tmp_path: Path) -> None:
+    """The README has people clone into one, and start things beside it."""
+    (tmp_path / "aionotify").mkdir()
+    words = [sys.executable, "-c", "from aionotify import Publisher"]
+    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
 def test_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
     """A module, script or page that a sub-package forgot to declare would be missing here."""
     for name in ("setup.cfg", "setup.py", "README.rst", "LICENSE"):

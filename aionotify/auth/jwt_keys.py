@@ -50,6 +50,10 @@ class KeyRing:
     def __bool__(self) -> bool:
         return any(self._fit.values())
 
+    def names(self) -> set[str]:
+        """Return what its keys are called."""
+        return {key.kid for keys in self._fit.values() for key in keys if key.kid is not None}
+
     def get(self, algorithm: str, kid: str | None) -> Key | None:
         """Return the key named `kid`; without a name, the only one that is fit."""
         keys = self._fit.get(algorithm, [])

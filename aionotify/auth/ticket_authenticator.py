@@ -1,8 +1,10 @@
 """Lets requests in by ticket, and all others by another authenticator."""
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -24,17 +26,24 @@ class TicketAuthenticator:
 
     When `inner` goes by bearer tokens, a ticket stands for the token that it was given for: `inner`
     is asked about that when the ticket is used, and again while the stream is open. Otherwise it
-    stands for the identity alone, and nothing but its `expires_at` ends it. `forget` voids the
-    tickets that a user has.
+    stands for the identity alone, about which nobody can be asked again: so that is taken for true
+    for no longer than `longest` seconds, and the stream ends then. `forget` voids the tickets that
+    a user has.
     """
 
     def __init__(
-        self, inner: Authenticator, tickets: Tickets, *, stats: AuthStats | None = None
+        self,
+        inner: Authenticator,
+        tickets: Tickets,
+        *,
+        longest: float = 300.0,
+        stats: AuthStats | None = None,
     ) -> None:
         self.stats = stats if stats is not None else AuthStats()
         self._inner = inner
         self._replaced: set[BearerAuthenticator] = set()
         self._tickets = tickets
+        self._longest = longest
         self._revoked = BoundedCache[str, float](MAX_REVOKED)  # by user, when, in unix seconds
 
     async def start(self) -> None:
@@ -51,6 +60,7 @@ class TicketAuthenticator:
     def adopt(self, other: "TicketAuthenticator") -> None:
         """Make tickets as `other` does, and rely on other nodes for as long."""
         self._tickets.adopt(other._tickets)
+        self._longest = other._longest
         if self.moving is not None and other.moving is not None:
             self.moving.adopt(other.moving)
 
@@ -97,6 +107,9 @@ class TicketAuthenticator:
         identity = await self._ask(lambda inner: inner.authenticate(request))
         inner = self._inner
         token = inner.token_of(request) if isinstance(inner, BearerAuthenticator) else None
+        if token is None:
+            ends = identity.expires_at if identity.expires_at is not None else math.inf
+            identity = replace(identity, expires_at=min(ends, now + self._longest))
         grant = Grant(identity, token, now)
         try:
             ticket = await self._tickets.issue(grant)
@@ -152,7 +165,11 @@ class TicketAuthenticator:
             return grant.identity
 
     async def _ask(self, question: Callable[[Authenticator], Awaitable[Identity]]) -> Identity:
-        """Return the answer of `inner`; of one that has been replaced meanwhile none counts."""
+        """Return the answer of `inner`; of one that has been replaced meanwhile none counts.
+
+        Raises InvalidToken for an identity that has expired, whoever names it: a browser would be
+        let in and turned out again for ever.
+        """
         while True:
             inner = self._inner
             try:
@@ -161,8 +178,11 @@ class TicketAuthenticator:
                 if inner is self._inner:
                     raise
             else:
-                if inner is self._inner:
-                    return answer
+                if inner is not self._inner:
+                    continue
+                if answer.expires_at is not None and answer.expires_at <= time.time():
+                    raise InvalidToken("the token has expired")
+                return answer
 
 
 async def _owner(inner: Authenticator, grant: Grant, *, fresh: bool = False) -> Identity:

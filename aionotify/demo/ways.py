@@ -111,7 +111,8 @@ async def _run(world: World, events: Sequence[Event], *flags: str) -> None:
 
 async def _publish(world: World, *arguments: str, stdin: str = "") -> None:
     # In a frozen application the executable is the command itself.
-    program = [sys.executable] if hasattr(sys, "frozen") else [sys.executable, "-m", "aionotify"]
+    frozen = hasattr(sys, "frozen")
+    program = [sys.executable] if frozen else [sys.executable, "-P", "-m", "aionotify"]
     redis = {
         "url": _redis(world),
         "channel": world.config.redis.channel,

@@ -53,7 +53,7 @@ async def login(request: web.Request) -> web.Response:
 
 
 async def ban(request: web.Request) -> web.Response:
-    """End all sessions of a user; the streams follow within ``auth.revalidate`` seconds."""
+    """End all sessions of a user; all streams follow within ``auth.revalidate`` seconds."""
     sessions = request.app[SESSIONS]
     for session in [key for key, user in sessions.items() if user == request.match_info["user"]]:
         del sessions[session]
@@ -81,4 +81,4 @@ def make_app(
 
 
 if __name__ == "__main__":
-    web.run_app(make_app(), handler_cancellation=True)
+    web.run_app(make_app(), host="127.0.0.1", handler_cancellation=True)

@@ -35,4 +35,4 @@ def make_app(redis_url: str = "redis://127.0.0.1:6379/0") -> web.Application:
 
 
 if __name__ == "__main__":
-    web.run_app(make_app(), handler_cancellation=True)
+    web.run_app(make_app(), host="127.0.0.1", handler_cancellation=True)

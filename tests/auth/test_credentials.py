@@ -91,6 +91,20 @@ def test_a_cookie_does_not_count_unless_it_is_configured() -> None:
     assert bearer_token(make_request(COOKIE), "session") == "tok.en"
 
 
+@pytest.mark.parametrize(
+    "cookies", [["t=alice; t=bob"], ["t=alice", "t=bob"], ["t=alice;x=1; t=", "x=1"]]
+)
+def test_of_two_cookies_that_differ_none_counts(cookies: list[str]) -> None:
+    """Whatever is in front may have looked at the other one."""
+    request = make_request(*(("Cookie", cookie) for cookie in cookies))
+    with pytest.raises(InvalidScheme, match="more than one cookie"):
+        bearer_token(request, "t")
+
+
+def test_a_cookie_that_is_sent_twice_is_one() -> None:
+    assert bearer_token(make_request(("Cookie", "t=alice; x=1; t=alice")), "t") == "alice"
+
+
 def test_the_header_wins_over_the_cookie_even_when_it_is_wrong() -> None:
     header = ("Authorization", "Bearer head")
     assert bearer_token(make_request(COOKIE, header), "session") == "head"

@@ -314,8 +314,11 @@ async def test_an_authenticator_is_started_and_closed_if_it_wants_that(tickets: 
 class Trusting:
     """An authenticator that has no tokens, and so can tell nothing of one later."""
 
+    def __init__(self, identity: Identity | None = None) -> None:
+        self._identity = identity or Identity("alice")
+
     async def authenticate(self, request: web.Request) -> Identity:
-        return Identity("alice")
+        return self._identity
 
 
 async def test_forgetting_a_user_voids_the_tickets_there_are_and_no_later_ones(
@@ -328,7 +331,29 @@ async def test_forgetting_a_user_voids_the_tickets_there_are_and_no_later_ones(
     after = await entrance.issue(make_request())
     with pytest.raises(InvalidToken):
         await entrance.authenticate(showing(before.ticket))
-    assert await entrance.authenticate(showing(after.ticket)) == Identity("alice")
+    assert (await entrance.authenticate(showing(after.ticket))).user_id == "alice"
+
+
+@pytest.mark.parametrize(("expires_in", "good_for"), [(None, 60), (3600, 60), (20, 20)])
+async def test_what_nobody_can_be_asked_about_again_is_not_true_for_long(
+    tickets: Tickets, expires_in: float | None, good_for: float
+) -> None:
+    """An authenticator of somebody's own cannot be shown a ticket, so its stream has an end."""
+    now = time.time()
+    expires_at = None if expires_in is None else now + expires_in
+    entrance = TicketAuthenticator(Trusting(Identity("alice", expires_at)), tickets, longest=60)
+    issued = await entrance.issue(make_request())
+    identity = await entrance.authenticate(showing(issued.ticket))
+    assert identity.expires_at == pytest.approx(now + good_for, abs=10)
+
+
+async def test_an_identity_that_has_expired_opens_nothing(tickets: Tickets) -> None:
+    """Whoever names it: a browser would come back every few seconds, for ever."""
+    expired = Identity("alice", time.time() - 1)
+    entrance = TicketAuthenticator(Trusting(expired), tickets)
+    for attempt in (entrance.authenticate(make_request()), entrance.issue(make_request())):
+        with pytest.raises(InvalidToken, match="expired"):
+            await attempt
 
 
 async def test_a_main_host_that_is_down_does_not_bring_back_who_was_forgotten(

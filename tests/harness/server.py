@@ -22,12 +22,20 @@ class NotifyServer:
 
     `settings` are dotted keys and values, ``{"redis.url": "redis://…", "server.drain": 2}``; they
     reach the process as AIONOTIFY_* variables, and what is in `file` counts less. `logs` grows with
-    each line that it writes.
+    each line that it writes. With a `directory` it is the installed command, started there.
     """
 
     def __init__(
-        self, settings: Mapping[str, object] | None = None, file: Path | None = None
+        self,
+        settings: Mapping[str, object] | None = None,
+        file: Path | None = None,
+        directory: Path | None = None,
     ) -> None:
+        self._program = [sys.executable, "-m", "aionotify"]
+        self._directory = REPOSITORY
+        if directory is not None:
+            self._program = [str(Path(sys.executable).with_name("aionotify"))]
+            self._directory = directory
         self._arguments = [] if file is None else ["--config", str(file)]
         self.settings = {"server.port": free_port(), **(settings or {})}
         self.url = f"http://127.0.0.1:{self.settings['server.port']}"
@@ -48,11 +56,11 @@ class NotifyServer:
             text = value if isinstance(value, str) else json.dumps(value)
             environ["AIONOTIFY_" + path.upper().replace(".", "__")] = text
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "aionotify", "serve", *self._arguments),
+            *(*self._program, "serve", *self._arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            cwd=REPOSITORY,
+            cwd=self._directory,
             env=environ,
             limit=2**20,
         )

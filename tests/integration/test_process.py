@@ -20,7 +20,14 @@ from aiohttp.web_runner import AppRunner, BaseRunner
 from aiohttp.web_server import Server
 
 from aionotify.node import RUNNER_OPTIONS
-from tests.harness import NotifyServer, RedisServer, SSEClient, eventually, free_port
+from tests.harness import (
+    MainHost,
+    NotifyServer,
+    RedisServer,
+    SSEClient,
+    eventually,
+    free_port,
+)
 from tests.integration.conftest import Manager, Serve
 
 
@@ -229,6 +236,25 @@ async def test_a_restart_by_socket_activation_refuses_no_connection(
 
 
 # Several workers
+
+
+async def test_no_worker_takes_what_lies_around_for_a_module(
+    redis_server: RedisServer, main_host: MainHost, tmp_path: Path
+) -> None:
+    """Whoever can put a file where it is started must not have it carried out."""
+    marker = tmp_path / "carried out"
+    (tmp_path / "calendar.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    (tmp_path / "aionotify").mkdir()  # such as a checkout in a folder of that name
+    settings: dict[str, object] = {
+        "redis.url": redis_server.url,
+        "auth.main_host.url": main_host.url,
+        "server.workers": 2,
+        "server.drain": 1,
+    }
+    async with NotifyServer(settings, directory=tmp_path) as server:
+        await eventually(lambda: len(children(server.pid)) == 2)
+        assert await status_of(f"{server.url}/metrics") == 200
+    assert not marker.exists()
 
 
 @pytest.fixture

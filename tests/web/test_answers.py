@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from aionotify import AuthFailed, Identity
+from aionotify import AuthError, AuthFailed, AuthUnavailable, Identity
 from aionotify.broker.inbox import Inbox
 from tests.embedded import TokenIsUser, embedded
 from tests.harness import RedisServer, SSEClient, eventually
@@ -62,6 +62,15 @@ async def test_a_pause_is_told_in_whole_seconds_and_never_none(
     failing = Failing(AuthFailed("no", retry_after=after))
     async with embedded(redis_server.url, authenticator=failing) as (url, _):
         assert int((await ask(url)).headers["Retry-After"]) == max(1, round(after))
+
+
+@pytest.mark.parametrize("error", [AuthFailed("no"), AuthUnavailable("no")])
+async def test_who_could_not_be_told_is_always_told_when_to_come_back(
+    redis_server: RedisServer, error: AuthError
+) -> None:
+    """An authenticator of somebody's own need not think of it."""
+    async with embedded(redis_server.url, authenticator=Failing(error)) as (url, _):
+        assert (await ask(url)).headers["Retry-After"] == "1"
 
 
 async def test_a_stream_that_fails_is_cut_and_no_second_answer_is_written_into_it(
