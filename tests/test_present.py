@@ -31,6 +31,7 @@ class Inboxes:
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
         self.broken: set[str] = set()
+        self.end = NEWEST
         self.going = asyncio.Event()
         self.going.set()
 
@@ -38,7 +39,7 @@ class Inboxes:
         self.asked.append(list(recipient_ids))
         await self.going.wait()
         return [
-            BrokerRefused("no list") if id in self.broken else Page([], NEWEST, NEWEST, None)
+            BrokerRefused("no list") if id in self.broken else Page([], self.end, self.end, None)
             for id in recipient_ids
         ]
 
@@ -150,8 +151,10 @@ async def test_a_moment_is_no_answer_for_ever(age: float, asked: list[list[str]]
     world = World()
     recipient = world.enter("u")
     recipient.know(cursor.moment(time.time() - age))
-    await world.present.find(recipient)
+    world.inboxes.end = now = cursor.moment(time.time())
+    at = await world.present.find(recipient)
     assert world.inboxes.asked == asked
+    assert (at.own == now) == bool(asked)
     await world.present.close()
 
 
