@@ -15,6 +15,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 import aionotify
+from aionotify.auth.main_host import MainHostAuthenticator
+from aionotify.config import MainHostConfig
 from aionotify.web.services import SERVICES
 from tests.embedded import TokenIsUser, config, served
 from tests.harness import RedisServer, SSEClient, eventually
@@ -55,8 +57,19 @@ def connections(redis: RedisServer) -> int:
 
 def test_every_example_is_tried_here() -> None:
     assert sorted(path.stem for path in EXAMPLES.glob("*.py")) == [
-        *("security", "session", "shop", "two"),
+        *("main_host", "security", "session", "shop", "two"),
     ]
+
+
+async def test_the_main_host_answers_what_it_is_asked() -> None:
+    async with TestServer(example("main_host").make_app()) as host:
+        asking = MainHostAuthenticator(MainHostConfig(url=str(host.make_url(""))))
+        identity = await asking.identify("secret-of-alice")
+        assert identity.user_id == "alice"
+        assert identity.expires_at is not None
+        with pytest.raises(aionotify.InvalidToken):
+            await asking.identify("made-up")
+        await asking.close()
 
 
 async def test_the_shop_tells_its_customers(redis_server: RedisServer) -> None:

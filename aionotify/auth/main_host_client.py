@@ -4,6 +4,8 @@ The wire contract and nothing else: no memory, no limits, no second try.
 """
 
 import math
+import random
+import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from aionotify.auth.identity import Identity
 from aionotify.config import MainHostConfig
 from aionotify.errors import AuthError, AuthFailed, AuthUnavailable, InvalidToken
 
+_LONGEST_RETRY = 60  # seconds
 _LONGEST_LIFETIME = 1e10  # seconds, 317 years; an integer may be too large to be added to a time
 
 
@@ -80,7 +83,9 @@ async def _read(response: aiohttp.ClientResponse) -> Accepted | Denied:
             await read_body(response)
         return Denied(InvalidToken, "the token is not valid")
     if not 200 <= status < 300:
-        return Denied(AuthFailed, f"the main host answered {status}", unwell=status >= 500)
+        message = f"the main host answered {status}"
+        again = _retry_after(response.headers.get(hdrs.RETRY_AFTER, ""))
+        return Denied(AuthFailed, message, unwell=status >= 500, retry_after=again)
     body = await read_body(response)
     if body is None:
         return Denied(AuthFailed, "the main host's answer is too long")
@@ -90,6 +95,14 @@ async def _read(response: aiohttp.ClientResponse) -> Accepted | Denied:
         return Denied(AuthFailed, "the main host's answer is not JSON")
     except AuthError as error:
         return Denied(type(error), error.message)
+
+
+def _retry_after(value: str) -> float | None:
+    """The seconds of a Retry-After (RFC 9110 section 10.2.3), bounded; None where it has none."""
+    if not re.fullmatch(r"[0-9]{1,9}", value, re.ASCII):
+        return None
+    # Those who are turned away together must not come back together.
+    return min(int(value), _LONGEST_RETRY) * random.uniform(1.0, 1.5)
 
 
 def _parse(body: bytes) -> Accepted | Denied:

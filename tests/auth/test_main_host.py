@@ -298,6 +298,27 @@ async def test_not_more_than_so_many_questions_wait(
     await asyncio.gather(*waiting)
 
 
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [
+        ("17", 17, 26),
+        ("86400", 60, 90),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", 1, 2),
+        ("-1", 1, 2),
+        ("9" * 5000, 1, 2),
+    ],
+)
+async def test_when_the_main_host_wants_to_be_asked_again_is_passed_on(
+    asking: Asking, host: StubMainHost, value: str, least: float, most: float
+) -> None:
+    """In seconds, and not for longer than a minute and a half, whatever it says."""
+    host.says("", 503, {"Retry-After": value})
+    with pytest.raises(AuthFailed) as raised:
+        await asking().authenticate(bearer("alice-token"))
+    assert raised.value.retry_after is not None
+    assert least <= raised.value.retry_after <= most
+
+
 async def test_a_slow_main_host_is_unavailable_and_no_refusal(
     asking: Asking, host: StubMainHost
 ) -> None:
