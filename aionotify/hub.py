@@ -129,17 +129,12 @@ class Recipient:
     async def heard(self) -> None:
         """Wait until the live events are being heard."""
         while not self.subscribed:
-            waiter = self.hearing()
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.add(waiter)
             try:
                 await waiter
             finally:
                 self._waiters.discard(waiter)
-
-    def hearing(self) -> asyncio.Future[None]:
-        """Done when the live events are being heard, perhaps not any more by the time one looks."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        return waiter
 
     def confirm(self) -> None:
         self.subscribed = True

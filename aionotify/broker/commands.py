@@ -27,8 +27,7 @@ Raises what redis-py, the network and the event loop have to say when it is not 
 were carried out.
 """
 
-TIMEOUT: Final = 2.0  # seconds for which Redis may be silent
-_LOOKS: Final = 4  # in that time
+_LOOKS: Final = 4  # in the time for which Redis may be silent
 
 
 def by_client(client: Callable[[], Redis]) -> Execute:
@@ -54,7 +53,7 @@ class Commands:
     """
 
     def __init__(
-        self, connect: Callable[[], Awaitable[AbstractConnection]], patience: float = TIMEOUT
+        self, connect: Callable[[], Awaitable[AbstractConnection]], patience: float
     ) -> None:
         self._connect = connect
         self._patience = patience
