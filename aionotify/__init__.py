@@ -3,11 +3,12 @@
 A server of its own (``aionotify serve``), or part of an application: ``aionotify.setup(app)``.
 """
 
+from aionotify._version import __version__ as __version__
 from aionotify.app import PUBLISHER, create_app, drain, reload, setup
 from aionotify.auth import Authenticator, Identity
 from aionotify.auth.middleware import IDENTITY
 from aionotify.broker.publisher import PartlyPublished, Published, Publisher
-from aionotify.client import Client, EventTooLong, ServerSentEvent, StreamRefused
+from aionotify.client.client import Client, EventTooLong, ServerSentEvent, StreamRefused
 from aionotify.config import Config, load_config
 from aionotify.errors import (
     AionotifyError,
@@ -23,8 +24,6 @@ from aionotify.errors import (
     InvalidScheme,
     InvalidToken,
 )
-
-__version__ = "0.1.0"
 
 __all__ = (
     "IDENTITY",

@@ -14,7 +14,7 @@ from aionotify.auth import Authenticator
 from aionotify.broker.publisher import Publisher
 from aionotify.config import Config
 from aionotify.instance import Instance
-from aionotify.siblings import Place
+from aionotify.telemetry.worker_peers import WorkerPlace
 from aionotify.web.health import problems
 from aionotify.web.metrics import snapshot
 from aionotify.web.middlewares import answering
@@ -92,14 +92,14 @@ def _register(app: web.Application, instance: Instance, prefix: str) -> None:
         app.pop(PUBLISHER, None)
 
 
-async def join(app: web.Application, place: Place) -> None:
+async def join(app: web.Application, place: WorkerPlace) -> None:
     """Let `app` tell its siblings, and ask them, what there is to tell of each worker.
 
     Raises:
         OSError: they cannot be heard.
     """
     services = app[SERVICES]
-    await services.siblings.join(place, partial(snapshot, services))
+    await services.worker_peers.join(place, partial(snapshot, services))
 
 
 def count_malformed(app: web.Application) -> None:

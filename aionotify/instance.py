@@ -12,32 +12,32 @@ from aiohttp import web
 
 from aionotify import tasks
 from aionotify.auth import Authenticator
-from aionotify.auth.configured import Recipe, recipe
-from aionotify.auth.publishers import PublisherKeys
+from aionotify.auth.factory import Recipe, recipe
+from aionotify.auth.publish_keys import PublishKeys
 from aionotify.auth.stats import AuthStats
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Tickets
-from aionotify.broker.connect import Endpoint
+from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.control import ControlChannel
-from aionotify.broker.directory import Directory
 from aionotify.broker.inbox import Inbox
-from aionotify.broker.listener import Listener
-from aionotify.broker.names import Names
+from aionotify.broker.keys import Keys
+from aionotify.broker.presence import Presence
 from aionotify.broker.publisher import Publisher
-from aionotify.broker.store import Store
-from aionotify.broker.tickets import RedisTickets
+from aionotify.broker.subscriber import Subscriber
+from aionotify.broker.ticket_store import RedisTicketStore
+from aionotify.broker.write_check import WriteCheck
+from aionotify.broker_events import BrokerEvents
 from aionotify.config import Config
-from aionotify.descriptors import Descriptors
-from aionotify.heard import Heard
-from aionotify.hub import Hub
-from aionotify.leaving import leave
-from aionotify.patience import Patience
-from aionotify.present import Present
-from aionotify.pulse import Pulse
-from aionotify.siblings import Siblings
-from aionotify.stats import Reloads, Stats
-from aionotify.stream import StreamSettings
-from aionotify.watch import Watch
+from aionotify.streams.deadlines import Deadlines
+from aionotify.streams.drain import leave
+from aionotify.streams.heartbeat import Heartbeat
+from aionotify.streams.hub import Hub
+from aionotify.streams.revalidation import Revalidation
+from aionotify.streams.start_position import StartPositions
+from aionotify.streams.stream import StreamSettings
+from aionotify.telemetry.open_files import OpenFiles
+from aionotify.telemetry.stats import Reloads, Stats
+from aionotify.telemetry.worker_peers import WorkerPeers
 from aionotify.web.limits import Limits
 from aionotify.web.routes import admin_routes, public_routes
 from aionotify.web.services import SERVICES, Services, Terms
@@ -60,29 +60,29 @@ class Instance:
         self._given = authenticator
         self._asked: Authenticator | Recipe = authenticator or recipe(config)
         stats, auth_stats = Stats(), AuthStats()
-        names = Names(config.redis.prefix, config.redis.channel)
+        keys = Keys(config.redis.prefix, config.redis.channel)
         client, max_bytes = self._endpoint.client, config.events.max_bytes
         # Long answers on one connection, so that they hold up nobody who wants a short one.
         reads, writes = self._endpoint.commands("reads"), self._endpoint.commands("writes")
-        listener = Listener(self._endpoint, names, max_bytes=max_bytes, stats=stats)
-        control = ControlChannel(client, names)
+        subscriber = Subscriber(self._endpoint, keys, max_bytes=max_bytes, stats=stats)
+        control = ControlChannel(client, keys)
         tickets = TicketAuthenticator(
             self._asked.make(auth_stats, control.hand_over, config.auth.revalidate)
             if isinstance(self._asked, Recipe)
             else self._asked,
-            Tickets(RedisTickets(writes.execute, names), config.auth.ticket_ttl),
+            Tickets(RedisTicketStore(writes.execute, keys), config.auth.ticket_ttl),
             longest=config.auth.revalidate,
             stats=auth_stats,
         )
         hub = Hub(
-            listener,
+            subscriber,
             stats=stats,
             max_streams=config.server.max_streams or _streams_that_fit(),
             max_streams_per_user=config.server.max_streams_per_user,
         )
         inbox = Inbox(
             reads.execute,
-            names,
+            keys,
             retention=config.inbox.retention,
             max_bytes=max_bytes,
             page_bytes=config.stream.buffer // 2,  # a stream reads two inboxes
@@ -91,18 +91,18 @@ class Instance:
         self.services = Services(
             terms=Terms(
                 config,
-                PublisherKeys(config.admin.publish_keys),
+                PublishKeys(config.admin.publish_keys),
                 StreamSettings(
                     config.stream.send_timeout, config.stream.retry, config.stream.buffer
                 ),
             ),
             hub=hub,
-            listener=listener,
+            subscriber=subscriber,
             inbox=inbox,
-            store=Store(client, names),
-            pulse=Pulse(config.stream.heartbeat),
-            present=Present(hub, inbox, Patience(_SETTLE)),
-            watch=Watch(config.auth.revalidate, tickets.revalidate),
+            write_check=WriteCheck(client, keys),
+            heartbeat=Heartbeat(config.stream.heartbeat),
+            start_positions=StartPositions(hub, inbox, Deadlines(_SETTLE)),
+            revalidation=Revalidation(config.auth.revalidate, tickets.revalidate),
             authenticator=tickets,
             publisher=Publisher(
                 self._endpoint,
@@ -110,10 +110,10 @@ class Instance:
                 inbox=config.inbox,
                 max_bytes=max_bytes,
             ),
-            directory=Directory(client, names),
+            presence=Presence(client, keys),
             control=control,
-            descriptors=Descriptors(),
-            siblings=Siblings(),
+            open_files=OpenFiles(),
+            worker_peers=WorkerPeers(),
             limits=Limits(
                 max_streams_per_address=config.server.max_streams_per_address,
                 handshake_rate=config.server.handshake_rate,
@@ -128,15 +128,15 @@ class Instance:
         """Where events come from first, then who may listen, then what keeps streams in order."""
         services = self.services
         await self._endpoint.start()
-        heard = Heard(services.hub, services.authenticator)
-        await services.listener.start(heard)
+        heard = BrokerEvents(services.hub, services.authenticator)
+        await services.subscriber.start(heard)
         await heard.catch_up(services.control)
         await services.authenticator.start()
         self._tasks = [
-            asyncio.create_task(services.pulse.run(), name="aionotify pulse"),
-            asyncio.create_task(services.watch.run(), name="aionotify watch"),
-            asyncio.create_task(services.store.run(), name="aionotify store check"),
-            asyncio.create_task(services.descriptors.run(), name="aionotify descriptor check"),
+            asyncio.create_task(services.heartbeat.run(), name="aionotify pulse"),
+            asyncio.create_task(services.revalidation.run(), name="aionotify watch"),
+            asyncio.create_task(services.write_check.run(), name="aionotify store check"),
+            asyncio.create_task(services.open_files.run(), name="aionotify descriptor check"),
         ]
 
     async def reload(self, config: Config) -> tuple[str, ...]:
@@ -157,20 +157,20 @@ class Instance:
             raise
         new = other.services
         ours.terms.config = ours.terms.config.reloaded(config)
-        ours.terms.publisher_keys, ours.terms.stream = new.terms.publisher_keys, new.terms.stream
+        ours.terms.publish_keys, ours.terms.stream = new.terms.publish_keys, new.terms.stream
         ours.hub.adopt(new.hub)
         ours.limits.adopt(new.limits)
-        ours.listener.adopt(new.listener)
+        ours.subscriber.adopt(new.subscriber)
         ours.inbox.adopt(new.inbox)
         ours.publisher.adopt(new.publisher)
-        ours.pulse.adopt(new.pulse)
-        ours.watch.adopt(new.watch)
+        ours.heartbeat.adopt(new.heartbeat)
+        ours.revalidation.adopt(new.revalidation)
         ours.authenticator.adopt(new.authenticator)
         if inner is not None:
             self._asked = asked
             ours.authenticator.replace_inner(inner)
             # About every stream, as when a node drains, so spread over the same time.
-            ours.watch.doubt(config.server.drain)
+            ours.revalidation.doubt(config.server.drain)
         ours.reloads.done(successful=True)
         waiting = tuple(item.path for item in ours.terms.config.changed(config))
         await ours.authenticator.close_replaced()
@@ -191,11 +191,11 @@ class Instance:
         """Everything that `start` started, in the opposite order."""
         services = self.services
         await tasks.cancelled(self._tasks)
-        await services.siblings.leave()
+        await services.worker_peers.leave()
         await services.authenticator.close()
-        await services.listener.close()
+        await services.subscriber.close()
         await services.control.close()
-        await services.present.close()
+        await services.start_positions.close()
         await services.inbox.close()
         await services.publisher.close()
         await self._endpoint.close()

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, Final
 
-_AGAIN: Final = 0.1  # seconds
+_RETRY_INTERVAL: Final = 0.1  # seconds
 
 
 async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -18,7 +18,7 @@ async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
     while pending:
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=_AGAIN)
+        _, pending = await asyncio.wait(pending, timeout=_RETRY_INTERVAL)
 
 
 def obey() -> None:

@@ -30,8 +30,8 @@ def _logged(module: ast.Module) -> Iterator[tuple[str, set[str]]]:
                 inner = [value for extra in given for value in _values(extra)]
                 names = [set(scope.names(each)) for each in (*inner, *call.args[1:])]
                 yield _text(call.args[0]), set().union(*names)
-    for condition in _calls(module, "Condition"):
-        for word in condition.keywords:
+    for check in _calls(module, "HealthCheck"):
+        for word in check.keywords:
             yield _text(word.value), {"reason"} if word.arg == "wrong" else set()
 
 
@@ -64,7 +64,9 @@ class _Scope:
                 case ast.AnnAssign(target=ast.Name(id=target), value=ast.expr() as value):
                     yield from self.names(value) if target == name else ()
                 case ast.Subscript(
-                    value=ast.Name(id=target), slice=ast.Constant(value=str(key)), ctx=ast.Store()
+                    value=ast.Name(id=target),
+                    slice=ast.Constant(value=str(key)),
+                    ctx=ast.Store(),
                 ):
                     yield from [key] if target == name else ()
 

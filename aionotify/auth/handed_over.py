@@ -17,7 +17,7 @@ class Moved(NamedTuple):
 
     Attributes:
         user_id: whose it is.
-        learned: what of revocations that node had heard of, as `Forgotten.now` counts them here.
+        learned: what of revocations that node had heard of, as `Revocations.now` counts them here.
         answered: when the main host named the user.
         due: when it was to be asked again there.
         latest: when it has to be asked again, wherever that is.
@@ -70,7 +70,7 @@ class HandedOver:
     def take(self, message: Message, now: int, age: float = 0.0) -> None:
         """Remember the records of `message`, which was written `age` seconds ago.
 
-        `now` is `Forgotten.now`. What its source may not have heard of when it wrote them is what
+        `now` is `Revocations.now`. What its source may not have heard of when it wrote them is what
         came after the last of its messages that it had heard back. If we have not heard that one,
         we cannot tell, and the records do not count.
         """

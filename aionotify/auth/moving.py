@@ -6,9 +6,9 @@ Knows what was said by whom and when, and neither Redis nor the main host.
 import time
 from collections.abc import Callable, Iterable
 
-from aionotify.auth.forgotten import Forgotten
 from aionotify.auth.handed_over import HandedOver, Moved
 from aionotify.auth.handing_over import HandingOver, Tell, Vouch
+from aionotify.auth.revocations import Revocations
 from aionotify.auth.vouched import decode
 
 
@@ -22,14 +22,14 @@ class Moving:
         clock: seconds.
 
     Attributes:
-        unsure: `Forgotten.now` up to which revocations may have been missed, since others were not
-            heard. What was learned before that is nothing to vouch for.
+        unsure: `Revocations.now` up to which revocations may have been missed, since others were
+            not heard. What was learned before that is nothing to vouch for.
     """
 
     def __init__(
         self,
         tell: Tell | None,
-        forgotten: Forgotten,
+        forgotten: Revocations,
         longest: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

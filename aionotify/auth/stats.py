@@ -5,7 +5,7 @@ Counts only: no token, no user.
 
 from dataclasses import dataclass, field
 
-from aionotify.stats import Histogram
+from aionotify.telemetry.stats import Histogram
 
 
 def _latency() -> Histogram:

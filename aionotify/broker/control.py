@@ -11,10 +11,10 @@ from typing import Final
 import msgspec
 from redis.asyncio import Redis
 
-from aionotify.broker.commands import by_client
-from aionotify.broker.connect import translated
-from aionotify.broker.names import Names
-from aionotify.broker.scripts import Script
+from aionotify.broker.connection.endpoint import translated
+from aionotify.broker.connection.pipeline import by_client
+from aionotify.broker.connection.scripts import Script
+from aionotify.broker.keys import Keys
 from aionotify.errors import InvalidEvent
 
 _MAX_LOGGED: Final = 4096  # messages; a node that leaves says some hundred
@@ -45,7 +45,7 @@ def decode_control(data: bytes) -> Control:
 class ControlChannel:
     """Says things to all nodes. All methods raise BrokerUnavailable and BrokerRefused."""
 
-    def __init__(self, client: Callable[[], Redis], names: Names) -> None:
+    def __init__(self, client: Callable[[], Redis], names: Keys) -> None:
         self._client = client
         self._names = names
         self._tell = Script(by_client(client), "tell.lua")

@@ -9,20 +9,20 @@ from typing import Any, Final
 
 from redis.exceptions import ClusterCrossSlotError, RedisError
 
-from aionotify.broker.commands import Execute
-from aionotify.broker.connect import translate
-from aionotify.broker.names import Names
-from aionotify.broker.scripts import Script
-from aionotify.cursor import Entry, Page
+from aionotify.broker.connection.endpoint import translate
+from aionotify.broker.connection.pipeline import Execute
+from aionotify.broker.connection.scripts import Script
+from aionotify.broker.keys import Keys
 from aionotify.errors import BrokerError, BrokerUnavailable, InvalidEvent
-from aionotify.events import decode
-from aionotify.sampling import Sampled
-from aionotify.stats import Stats
+from aionotify.events.cursor import Entry, Page
+from aionotify.events.event import decode
+from aionotify.telemetry.sampled import Sampled
+from aionotify.telemetry.stats import Stats
 
 _PAGE_EVENTS: Final = 100
 _IN_ONE: Final = 32  # inboxes in one call; Redis does nothing else meanwhile
-_AT_ONCE: Final = 64  # inboxes
-_TOGETHER: Final = 0.002  # seconds
+_MAX_IN_FLIGHT: Final = 64  # inboxes
+_BATCH_WINDOW: Final = 0.002  # seconds
 _FRESH: Final = 10.0  # seconds, far less than a client may be away for
 _ENTRY: Final = re.compile(rb"([0-9]{1,16}) ([0-9]{1,16}) ")
 _POSITION: Final = re.compile(rb"0*([0-9]{1,16}) ")
@@ -63,7 +63,7 @@ class Inbox:
     def __init__(
         self,
         execute: Execute,
-        names: Names,
+        names: Keys,
         *,
         retention: float,
         max_bytes: int,
@@ -79,7 +79,7 @@ class Inbox:
         self._in_one = _IN_ONE
         self._asked: dict[_Question, list[asyncio.Future[Page]]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._log = Sampled(logging.getLogger("aionotify.inbox"))
+        self._log = Sampled(logging.getLogger(__name__))
 
     def adopt(self, other: "Inbox") -> None:
         """Read as much at a time, and what is as old and as long, as `other` does."""
@@ -123,12 +123,12 @@ class Inbox:
         asked: _Asked = []
         try:
             while self._asked:
-                questions = list(itertools.islice(self._asked, _AT_ONCE))
+                questions = list(itertools.islice(self._asked, _MAX_IN_FLIGHT))
                 asked = [(each, self._asked.pop(each)) for each in questions]
                 await self._ask(asked)
-                if len(self._asked) < _AT_ONCE:
+                if len(self._asked) < _MAX_IN_FLIGHT:
                     # Sending is what costs most, when thousands of streams open within a second.
-                    await asyncio.sleep(_TOGETHER)
+                    await asyncio.sleep(_BATCH_WINDOW)
         except BaseException:
             # Nobody is to wait for what will not come.
             for _, waiting in (*asked, *self._asked.items()):

@@ -14,14 +14,14 @@ from typing import Any, Final, Self
 import msgspec
 from redis.asyncio import Redis
 
-from aionotify.broker.commands import Execute, by_client
-from aionotify.broker.connect import Endpoint
-from aionotify.broker.names import Names
-from aionotify.broker.scripts import Script
-from aionotify.broker.written import written
+from aionotify.broker.connection.endpoint import Endpoint
+from aionotify.broker.connection.pipeline import Execute, by_client
+from aionotify.broker.connection.scripts import Script
+from aionotify.broker.embedded.persistence import written
+from aionotify.broker.keys import Keys
 from aionotify.config import Config, InboxConfig, RedisConfig
 from aionotify.errors import AionotifyError, BrokerError, InvalidEvent
-from aionotify.events import Event, decode
+from aionotify.events.event import Event, decode
 
 # Appends under way for one caller. A thousand events can have a thousand recipients each, and to
 # put all of that in line would take a second in which nothing else moves.
@@ -94,7 +94,7 @@ class Publisher:
             execute = by_client(redis)
         inbox = inbox or InboxConfig()
         self._limits = (inbox.max_events, inbox.retention, inbox.idempotency)
-        self._names = Names(prefix, "")
+        self._names = Keys(prefix, "")
         self._max_bytes = max_bytes
         self._script = Script(execute, "append.lua", kept)
 
@@ -155,7 +155,7 @@ class Publisher:
         return [item if isinstance(item, InvalidEvent) else next(results) for item in checked]
 
     async def publish_checked(self, events: Iterable[Event]) -> list[Published | BrokerError]:
-        """The same for events that `aionotify.events.decode` has let pass."""
+        """The same for events that `aionotify.events.event.decode` has let pass."""
         results: list[Published | BrokerError] = []
         pending: deque[tuple[Event, list[asyncio.Future[Any]]]] = deque()
         ahead = 0

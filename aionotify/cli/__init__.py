@@ -14,14 +14,14 @@ from difflib import get_close_matches
 from functools import partial
 from itertools import groupby
 
-from aionotify import logs
 from aionotify.config import SETTINGS, Config, Setting, load_config, overlooked, suggestion
 from aionotify.errors import AionotifyError, ConfigError
-from aionotify.signals import hold_hangup
+from aionotify.process.signals import hold_hangup
+from aionotify.telemetry import logs
 
 OK, FAILED, USAGE = 0, 1, 2  # exit codes; argparse, too, ends with 2
 
-_WORKER = "AIONOTIFY_WORKER"  # set by aionotify.workers for a process that it starts
+_WORKER = "AIONOTIFY_WORKER"  # set by aionotify.process.supervisor for a process that it starts
 
 _EPILOG = """\
 The configuration file is FILE, or else the one that $AIONOTIFY_CONFIG names, or else
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 failed, 2 usage or configuration."""
     try:
         if _WORKER in os.environ:
-            from aionotify import worker
+            from aionotify.process import worker
 
             return worker.main()
         args = _parse(sys.argv[1:] if argv is None else argv)
@@ -93,7 +93,7 @@ def _config(args: argparse.Namespace) -> Config:
 
 
 def _serve(args: argparse.Namespace, config: Config) -> int:
-    from aionotify import server
+    from aionotify.process import server
 
     for name, meant in overlooked(os.environ, SETTINGS).items():
         fields = {"variable": name, "expected": meant}
@@ -178,7 +178,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
-        from aionotify import __version__
+        from aionotify._version import __version__
 
         print(f"aionotify {__version__}")
         parser.exit(OK)

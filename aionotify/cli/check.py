@@ -19,9 +19,9 @@ from typing import Any, Literal
 import msgspec
 from redis.asyncio import Redis
 
-from aionotify.auth.jwt import JWTAuthenticator
-from aionotify.auth.main_host_client import Accepted, MainHostClient
-from aionotify.broker.connect import Endpoint, translated
+from aionotify.auth.jwt.authenticator import JWTAuthenticator
+from aionotify.auth.main_host.client import Accepted, MainHostClient
+from aionotify.broker.connection.endpoint import Endpoint, translated
 from aionotify.config import SETTINGS, AuthConfig, Config, RedisConfig, overlooked
 from aionotify.errors import AionotifyError, AuthError, BrokerUnavailable, ConfigError, InvalidToken
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import msgspec
 
-from aionotify.client import Client, ServerSentEvent
+from aionotify.client.client import Client, ServerSentEvent
 from aionotify.config import Config, ServerConfig
 
 _TOKEN = "AIONOTIFY_TOKEN"  # noqa: S105 - the name of a variable

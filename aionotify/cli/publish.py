@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from aionotify.broker.connect import Endpoint, translated
+from aionotify.broker.connection.endpoint import Endpoint, translated
 from aionotify.broker.publisher import Published, Publisher
 from aionotify.config import Config
 from aionotify.errors import AionotifyError, ConfigError
-from aionotify.events import decode, split_batch
+from aionotify.events.event import decode, split_batch
 
 _BATCH = 500  # events that are under way at the same time
 

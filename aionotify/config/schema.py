@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from marshmallow import RAISE, Schema, ValidationError, post_load
 from marshmallow.fields import Nested
 
-from aionotify.config.kinds import Kind
+from aionotify.config.fields import Field
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class Setting:
 
     path: str
     """Its dotted name, ``auth.main_host.timeout``."""
-    kind: Kind
+    kind: Field
     default: Any
     does: str
     fixed: bool
@@ -48,7 +48,7 @@ class Setting:
         return str(self.default)
 
 
-def setting(kind: Kind, default: T, does: str, *, fixed: bool = False) -> T:
+def setting(kind: Field, default: T, does: str, *, fixed: bool = False) -> T:
     """Make the dataclass field of a setting; `does` says in one line what it does.
 
     One that is `fixed` takes a restart to change.

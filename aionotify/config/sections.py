@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aionotify.config.kinds import (
+from aionotify.config.fields import (
     Choice,
+    Field,
     HttpURL,
     Integer,
-    Kind,
     ListOf,
     Network,
     Number,
@@ -41,7 +41,7 @@ class PublishKey:
     prefix: str = ""
 
 
-class _PublishKeyKind(Kind):
+class _PublishKeyKind(Field):
     quoted = False
     secret = True
     # It travels as a bearer token, so it consists of what RFC 6750 section 2.1 allows.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aionotify.config import yaml12
-from aionotify.config.kinds import type_name
+from aionotify.config.fields import type_name
 from aionotify.config.schema import Setting, suggestion
 from aionotify.errors import ConfigError
 

@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, config: Config) -> int:
     """Run the demo until Ctrl-C or SIGTERM, or with ``--check`` until all is checked."""
     # Imported here, so that --help and a usage error do not wait for it.
-    from aionotify import logs
     from aionotify.demo import check, screen
     from aionotify.demo.world import Ports
+    from aionotify.telemetry import logs
 
     # On a terminal that shows what to type next, only what is wrong is worth a line.
     logs.configure(replace(config.log, level="warning"))

@@ -13,7 +13,7 @@ from typing import Final
 
 import aiohttp
 
-from aionotify.client import Client
+from aionotify.client.client import Client
 from aionotify.config import Config
 from aionotify.demo import screen
 from aionotify.demo.report import AUDIENCE, MISSED, Arrival, Delivery, Report

@@ -17,8 +17,8 @@ from aiohttp.typedefs import Handler
 from redis.asyncio import Redis
 from yarl import URL
 
-from aionotify.broker.connect import translated
-from aionotify.events import decode
+from aionotify.broker.connection.endpoint import translated
+from aionotify.events.event import decode
 from aionotify.web.errors import json_response
 from aionotify.web.publish import key_holder
 from aionotify.web.services import SERVICES

@@ -13,10 +13,9 @@ from typing import Final
 
 from aiohttp import web
 
-from aionotify import node
 from aionotify.app import create_app
-from aionotify.broker.connect import Endpoint
-from aionotify.broker.embedded import Embedded
+from aionotify.broker.connection.endpoint import Endpoint
+from aionotify.broker.embedded.server import EmbeddedServer
 from aionotify.config import (
     AdminConfig,
     AuthConfig,
@@ -30,7 +29,8 @@ from aionotify.demo import page
 from aionotify.demo.commands import TYPES, commands
 from aionotify.demo.main_host import main_host
 from aionotify.demo.world import HOST, USERS, Ports, World
-from aionotify.listening import CannotListen, address_of, listen
+from aionotify.process import node
+from aionotify.process.sockets import CannotListen, address_of, listen
 
 _REDIS_PORT: Final = 6380  # beside the 6379 of a Redis that may be there
 _DRAIN: Final = 0.5  # seconds; whoever ends a demo does not want to wait
@@ -55,7 +55,7 @@ async def running(
         sockets = _sockets(undo, ports.server, "--port")
         main_host_sockets = _sockets(undo, ports.main_host, "--main-host-port")
         redis_port = _redis_port(ports.redis)
-        redis = Embedded(tcp_port=redis_port)
+        redis = EmbeddedServer(tcp_port=redis_port)
         await redis.start()
         undo.push_async_callback(redis.stop)
 

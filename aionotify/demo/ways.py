@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from aionotify.broker.connect import Endpoint, translated
+from aionotify.broker.connection.endpoint import Endpoint, translated
 from aionotify.broker.publisher import Publisher
 from aionotify.config import RedisConfig
 from aionotify.demo.world import HOST, World

@@ -17,9 +17,10 @@ from prometheus_client.metrics_core import (
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.registry import Collector
 
-from aionotify.stats import Histogram
+from aionotify._version import __version__
+from aionotify.telemetry.stats import Histogram
 from aionotify.web.health import problems
-from aionotify.web.process import process_metrics
+from aionotify.web.process_metrics import process_metrics
 from aionotify.web.services import Services
 
 _STARTS: Final = ("fresh", "cursor", "unknown_cursor")
@@ -168,12 +169,10 @@ class NodeCollector(Collector):
         yield GaugeMetricFamily(
             "aionotify_redis_probe_seconds",
             "Time that the last probe took through Redis' pub/sub and back.",
-            self._services.listener.lag,
+            self._services.subscriber.lag,
         )
 
     def _process(self) -> Iterator[Metric]:
-        from aionotify import __version__  # of the package that is still being imported above
-
         checks = GaugeMetricFamily(
             "aionotify_check_ok", "1 while /readyz has no objection here.", labels=["check"]
         )
@@ -194,7 +193,7 @@ class NodeCollector(Collector):
         yield _histogram(
             "event_loop_lag_seconds",
             "How late a timer of the event loop was.",
-            self._services.pulse.lag,
+            self._services.heartbeat.lag,
         )
         build = GaugeMetricFamily("aionotify_build_info", "Always 1.", labels=["version"])
         build.add_metric([__version__], 1)

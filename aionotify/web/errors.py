@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 
 from aionotify.errors import BrokerError, InvalidEvent, RequestError
 
-_log = logging.getLogger("aionotify.web")
+_log = logging.getLogger(__name__)
 
 _TOO_LARGE = {413: "too_large"}  # its phrase has been changed twice
 

@@ -31,8 +31,8 @@ async def readyz(request: web.Request) -> web.Response:
 def problems(services: Services) -> Mapping[str, str | None]:
     """What is wrong by name of the check, None where nothing is."""
     return {
-        "redis": services.listener.problem,
-        "store": services.store.condition.problem,
-        "descriptors": services.descriptors.condition.problem,
+        "redis": services.subscriber.problem,
+        "store": services.write_check.condition.problem,
+        "descriptors": services.open_files.condition.problem,
         "draining": "this node is leaving" if services.hub.closed else None,
     }

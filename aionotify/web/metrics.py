@@ -31,8 +31,8 @@ async def metrics(request: web.Request) -> web.Response:
     """The metrics of all workers, in the format that is asked for."""
     services = request.config_dict[SERVICES]
     collector: Collector = NodeCollector(services)
-    if (place := services.siblings.place) is not None:
-        answers = {place.index: snapshot(services), **await services.siblings.ask()}
+    if (place := services.worker_peers.place) is not None:
+        answers = {place.index: snapshot(services), **await services.worker_peers.ask()}
         collector = AllWorkers(answers, place.workers)
     encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
     return web.Response(body=encode(collector), headers={hdrs.CONTENT_TYPE: content_type})

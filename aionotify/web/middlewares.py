@@ -11,7 +11,7 @@ from aionotify.web.errors import describe
 from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import Services
 
-_log = logging.getLogger("aionotify.web")
+_log = logging.getLogger(__name__)
 
 
 def around(handler: Handler, *middlewares: Middleware) -> Handler:

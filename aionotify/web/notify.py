@@ -7,26 +7,26 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from aionotify import cursor
 from aionotify.auth.middleware import IDENTITY
-from aionotify.cursor import Cursor
 from aionotify.errors import BrokerError, InvalidToken
-from aionotify.hub import Recipient
-from aionotify.stream import HEADERS, NotificationStream
+from aionotify.events import cursor
+from aionotify.events.cursor import Cursor
+from aionotify.streams.recipient import Recipient
+from aionotify.streams.stream import HEADERS, NotificationStream
 from aionotify.web.cors import cors_headers
 from aionotify.web.errors import json_response
 from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES, Services
 
 _NOWHERE: Final = Cursor(0, 0)  # of a cursor that cannot be understood: told as a gap
-_log = logging.getLogger("aionotify.stream")
+_log = logging.getLogger(__name__)
 
 
 async def notify(request: web.Request) -> web.StreamResponse:
     """Stream the user's events until either side ends it."""
     services = request.config_dict[SERVICES]
     identity, id = request[IDENTITY], request_id(request)
-    doubts = services.watch.doubts
+    doubts = services.revalidation.doubts
     recipient = services.hub.enter(identity.user_id)
     revocations = recipient.revocations
     try:
@@ -40,12 +40,12 @@ async def notify(request: web.Request) -> web.StreamResponse:
         # What else the client sends is dropped. As requests to be answered after this one it would
         # be kept, up to a megabyte each.
         request.protocol.close()
-        doubted = services.watch.doubts != doubts
-        watched = services.watch.add(stream, identity, request, doubted=doubted)
+        doubted = services.revalidation.doubts != doubts
+        watched = services.revalidation.add(stream, identity, request, doubted=doubted)
         try:
             await _run(stream, id, services, start, how)
         finally:
-            services.watch.discard(watched)
+            services.revalidation.discard(watched)
     finally:
         services.hub.leave(recipient)
     return stream
@@ -74,7 +74,7 @@ async def _start(
         return ("cursor", start) if start is not None else ("unknown_cursor", _NOWHERE)
     if services.hub.everyone.subscribed:
         with contextlib.suppress(BrokerError, TimeoutError):
-            return "fresh", await services.present.find(recipient)
+            return "fresh", await services.start_positions.find(recipient)
     now = cursor.moment(time.time())
     return "fresh", Cursor(now, now)
 
@@ -92,7 +92,7 @@ async def _run(
     _log.info("stream opened", extra={"fields": {**whose, "start": how}})
     try:
         async with stream:
-            await stream.run(services.inbox, services.pulse, start)
+            await stream.run(services.inbox, services.heartbeat, start)
     finally:
         fields = {
             **whose,

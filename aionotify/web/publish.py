@@ -6,10 +6,10 @@ from typing import Final
 from aiohttp import web
 
 from aionotify.auth.credentials import bearer_token
-from aionotify.auth.publishers import Publisher as KeyHolder
+from aionotify.auth.publish_keys import Publisher as KeyHolder
 from aionotify.broker.publisher import PartlyPublished, Published
 from aionotify.errors import BrokerError, BrokerRefused, Forbidden, InvalidEvent, InvalidToken
-from aionotify.events import Event, decode, split_batch
+from aionotify.events.event import Event, decode, split_batch
 from aionotify.web.errors import error_response, json_response
 from aionotify.web.services import SERVICES, Services
 
@@ -25,7 +25,7 @@ def key_holder(request: web.Request) -> KeyHolder:
         Forbidden: there are no keys, so nobody may.
         CredentialsMissing, InvalidScheme, InvalidToken: as the names say.
     """
-    keys = request.config_dict[SERVICES].terms.publisher_keys
+    keys = request.config_dict[SERVICES].terms.publish_keys
     if not keys:
         raise Forbidden("publishing over HTTP is off: admin.publish_keys is empty")
     holder = keys.match(bearer_token(request))

@@ -5,7 +5,7 @@ from aiohttp.typedefs import Handler
 
 from aionotify.auth.middleware import authentication
 from aionotify.errors import Forbidden
-from aionotify.web import health, metrics, notify, publish, users
+from aionotify.web import health, metrics, notify, presence, publish
 from aionotify.web.cors import cors_headers, preflight_headers
 from aionotify.web.middlewares import answering, around, limiting
 from aionotify.web.services import Services
@@ -39,9 +39,11 @@ def admin_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
     """What the application's own services ask for; on an address of its own if configured."""
     return [
         *_resource(services, answered, "/publish", {"POST": publish.publish}),
-        *_resource(services, answered, "/presence", {"GET": users.presence}),
+        *_resource(services, answered, "/presence", {"GET": presence.presence}),
         # Any user id; without the pattern aiohttp takes braces for none.
-        *_resource(services, answered, "/streams/{user_id:[^/]+}", {"DELETE": users.close_streams}),
+        *_resource(
+            services, answered, "/streams/{user_id:[^/]+}", {"DELETE": presence.close_streams}
+        ),
         *_resource(services, answered, "/metrics", {"GET": metrics.metrics}),
     ]
 

@@ -5,24 +5,24 @@ from typing import Final
 
 from aiohttp import web
 
-from aionotify.auth.publishers import PublisherKeys
+from aionotify.auth.publish_keys import PublishKeys
 from aionotify.auth.stats import AuthStats
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.broker.control import ControlChannel
-from aionotify.broker.directory import Directory
 from aionotify.broker.inbox import Inbox
-from aionotify.broker.listener import Listener
+from aionotify.broker.presence import Presence
 from aionotify.broker.publisher import Publisher
-from aionotify.broker.store import Store
+from aionotify.broker.subscriber import Subscriber
+from aionotify.broker.write_check import WriteCheck
 from aionotify.config import Config
-from aionotify.descriptors import Descriptors
-from aionotify.hub import Hub
-from aionotify.present import Present
-from aionotify.pulse import Pulse
-from aionotify.siblings import Siblings
-from aionotify.stats import Reloads, Stats
-from aionotify.stream import StreamSettings
-from aionotify.watch import Watch
+from aionotify.streams.heartbeat import Heartbeat
+from aionotify.streams.hub import Hub
+from aionotify.streams.revalidation import Revalidation
+from aionotify.streams.start_position import StartPositions
+from aionotify.streams.stream import StreamSettings
+from aionotify.telemetry.open_files import OpenFiles
+from aionotify.telemetry.stats import Reloads, Stats
+from aionotify.telemetry.worker_peers import WorkerPeers
 from aionotify.web.limits import Limits
 
 
@@ -35,7 +35,7 @@ class Terms:
     """
 
     config: Config
-    publisher_keys: PublisherKeys
+    publish_keys: PublishKeys
     stream: StreamSettings
 
 
@@ -45,18 +45,18 @@ class Services:
 
     terms: Terms
     hub: Hub
-    listener: Listener
+    subscriber: Subscriber
     inbox: Inbox
-    store: Store
-    pulse: Pulse
-    present: Present
-    watch: Watch[web.Request]
+    write_check: WriteCheck
+    heartbeat: Heartbeat
+    start_positions: StartPositions
+    revalidation: Revalidation[web.Request]
     authenticator: TicketAuthenticator
     publisher: Publisher
-    directory: Directory
+    presence: Presence
     control: ControlChannel
-    descriptors: Descriptors
-    siblings: Siblings
+    open_files: OpenFiles
+    worker_peers: WorkerPeers
     limits: Limits
     stats: Stats
     auth_stats: AuthStats

@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from aionotify.broker.embedded import Embedded
+from aionotify.broker.embedded.server import EmbeddedServer
 from scripts.bench.control import Child, child
 from scripts.bench.load import Opened
 from scripts.bench.server import Usage
@@ -132,7 +132,7 @@ async def lab(options: Options, step: Callable[[str], None]) -> AsyncIterator[La
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     async with AsyncExitStack() as undo:
-        server = Embedded(tcp_port=port)
+        server = EmbeddedServer(tcp_port=port)
         await server.start()
         undo.push_async_callback(server.stop)
         redis = Redis(port=port, protocol=2)

@@ -29,7 +29,7 @@ class Opened(msgspec.Struct):
     seconds: float
 
 
-class Heard(msgspec.Struct):
+class BrokerEvents(msgspec.Struct):
     """What was heard since the last `forget`.
 
     Attributes:
@@ -110,7 +110,7 @@ class Load:
                 if client.opened is not None:
                     await client.opened
 
-    def hear(self) -> Heard:
+    def hear(self) -> BrokerEvents:
         """Read what has come in."""
         heard, self._heard[:] = self._heard[:], []
         for at, client, data in heard:
@@ -125,7 +125,9 @@ class Load:
                 else:
                     self._repeated += 1
             client.rest = text[max(end, len(text) - 64) :]  # an event may come in two parts
-        return Heard(len(self._latencies), self._repeated, self._unnumbered, self._quantiles())
+        return BrokerEvents(
+            len(self._latencies), self._repeated, self._unnumbered, self._quantiles()
+        )
 
     def forget(self) -> None:
         """Begin to count anew."""

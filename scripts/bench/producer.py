@@ -9,16 +9,16 @@ import msgspec
 from redis.asyncio import Redis
 
 from aionotify import Publisher
-from aionotify.broker.names import Names
+from aionotify.broker.connection.scripts import source
+from aionotify.broker.keys import Keys
 from aionotify.broker.publisher import Published
-from aionotify.broker.scripts import source
 from scripts.bench import control
 from scripts.bench.pace import message
 
 _RECIPIENTS = 1000
 _CALLERS = 256  # who wait at the same time for what they have published
 _MANY = 1000  # events in one publish_many
-_BATCH = 64  # commands in a pipeline, as in `aionotify.broker.scripts`
+_BATCH = 64  # commands in a pipeline, as in `aionotify.broker.connection.scripts`
 _LIMITS = ("100", "604800", "300")  # the defaults of `inbox`
 
 
@@ -62,7 +62,7 @@ async def _many(url: str, events: list[tuple[str, int]]) -> Cost:
 
 
 async def _evalsha(url: str, events: list[tuple[str, int]]) -> Cost:
-    names = Names("aionotify", "")
+    names = Keys("aionotify", "")
     async with Redis.from_url(url, protocol=2) as client:
         sha = await client.script_load(source("append.lua"))
 
@@ -79,7 +79,7 @@ async def _evalsha(url: str, events: list[tuple[str, int]]) -> Cost:
 
 
 async def _two_commands(url: str, events: list[tuple[str, int]]) -> Cost:
-    names = Names("aionotify", "")
+    names = Keys("aionotify", "")
     async with Redis.from_url(url, protocol=2) as client:
 
         async def in_batches() -> None:

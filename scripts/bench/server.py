@@ -20,15 +20,16 @@ import msgspec
 from aiohttp import web
 
 import aionotify
-from aionotify import logs
-from aionotify.broker.names import Names
+from aionotify.broker.keys import Keys
 from aionotify.config import LogConfig
-from aionotify.events import chunk, decode, frame
-from aionotify.hub import Hub
+from aionotify.events.event import decode
+from aionotify.events.frame import chunk, frame
 from aionotify.instance import INSTANCE
-from aionotify.listening import BACKLOG, listen, tune
-from aionotify.node import RUNNER_OPTIONS, collect_less
-from aionotify.stream import NotificationStream
+from aionotify.process.node import RUNNER_OPTIONS, collect_less
+from aionotify.process.sockets import BACKLOG, listen, tune
+from aionotify.streams.hub import Hub
+from aionotify.streams.stream import NotificationStream
+from aionotify.telemetry import logs
 from scripts.bench import control
 
 _PATIENCE = 30.0  # seconds that streams may take to be as many as expected
@@ -169,7 +170,7 @@ class Server:
 
     async def bare_read(self, name: str, recipients: list[str], batch: int) -> float:
         """Read whole inboxes with LRANGE, many in a pipeline; return CPU seconds."""
-        names = Names("aionotify", "")
+        names = Keys("aionotify", "")
         keys = [names.inbox(recipient) for recipient in recipients]
         client = self._apps[name][INSTANCE]._endpoint.client()
         began = time.process_time()

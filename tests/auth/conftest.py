@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aionotify.auth.main_host import MainHostAuthenticator
+from aionotify.auth.main_host.authenticator import MainHostAuthenticator
 from aionotify.config import MainHostConfig
 from tests.auth.helpers import Clock
 from tests.auth.stub_main_host import StubMainHost

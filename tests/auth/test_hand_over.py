@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 from aionotify.auth import AuthUnavailable, Identity, InvalidToken, revalidate
-from aionotify.auth.jwt import JWTAuthenticator
-from aionotify.auth.main_host import SHARED, MainHostAuthenticator
+from aionotify.auth.jwt.authenticator import JWTAuthenticator
+from aionotify.auth.main_host.authenticator import SHARED, MainHostAuthenticator
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Tickets
 from aionotify.auth.vouched import Vouched

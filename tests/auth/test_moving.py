@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aionotify.auth import handing_over
-from aionotify.auth.forgotten import Forgotten
 from aionotify.auth.handing_over import Tell
 from aionotify.auth.moving import Moving
+from aionotify.auth.revocations import Revocations
 from aionotify.auth.vouched import MAX_RECORDS, Vouched, decode
 from aionotify.errors import InvalidEvent
 
@@ -63,9 +63,9 @@ class Node:
         self.redis = redis
         self.learned = learned
         self.position: int | None = len(redis.said)  # of what it hears next; None: it hears nothing
-        self.forgotten = Forgotten(100)
+        self.forgotten = Revocations(100)
         self.moving = Moving(redis.hand_over, self.forgotten, LONGEST, lambda: 0.0)
-        self.known: dict[str, tuple[int, int]] = {}  # number, and `Forgotten.now` at that time
+        self.known: dict[str, tuple[int, int]] = {}  # number, and `Revocations.now` at that time
         self.read: tuple[int, list[bytes | str]] | None = None
         self.saying: list[asyncio.Task[int]] = []
 
@@ -290,11 +290,11 @@ async def never(message: bytes, hold: float) -> None:
 async def test_who_is_not_heard_gives_up_soon(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handing_over, "PATIENCE", 0.01)
     with pytest.raises(TimeoutError):
-        await Moving(tell, Forgotten(1), LONGEST).say(["token"], anybody, 60.0)
+        await Moving(tell, Revocations(1), LONGEST).say(["token"], anybody, 60.0)
 
 
 async def test_who_has_nothing_to_say_says_nothing() -> None:
-    moving = Moving(never, Forgotten(1), LONGEST)
+    moving = Moving(never, Revocations(1), LONGEST)
     assert await moving.say([], anybody, 60.0) == 0
     assert await moving.say(["token"], lambda token: None, 60.0) == 0
 
@@ -306,11 +306,11 @@ async def test_many_tokens_are_several_messages() -> None:
         sent.append(message)
         moving.hear(message)
 
-    moving = Moving(tell, Forgotten(1), LONGEST)
+    moving = Moving(tell, Revocations(1), LONGEST)
     tokens = [f"token-{number}" for number in range(2 * MAX_RECORDS + 1)]
     assert await moving.say(tokens, anybody, 60.0) == len(tokens)
     assert [len(decode(each).records) for each in sent] == [0, MAX_RECORDS, MAX_RECORDS, 1]
-    other = Moving(None, Forgotten(1), LONGEST)
+    other = Moving(None, Revocations(1), LONGEST)
     for each in sent:
         other.hear(each)
     assert all(other.find(token) for token in tokens)
@@ -319,4 +319,4 @@ async def test_many_tokens_are_several_messages() -> None:
 
 def test_what_is_no_message_is_refused() -> None:
     with pytest.raises(InvalidEvent):
-        Moving(None, Forgotten(1), LONGEST).hear(b"nonsense")
+        Moving(None, Revocations(1), LONGEST).hear(b"nonsense")

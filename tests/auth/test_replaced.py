@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from aionotify.auth import AuthUnavailable, Identity, InvalidToken
-from aionotify.auth.main_host import MainHostAuthenticator
+from aionotify.auth.main_host.authenticator import MainHostAuthenticator
 from aionotify.auth.moving import Moving
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Grant, Tickets

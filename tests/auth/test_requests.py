@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from aionotify.auth import AuthError
-from aionotify.auth.main_host import MainHostAuthenticator
+from aionotify.auth.main_host.authenticator import MainHostAuthenticator
 from aionotify.config import MainHostConfig
 from tests.auth.stub_main_host import StubMainHost
 

@@ -9,16 +9,16 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from aionotify.auth import AuthError, Identity, revalidate
-from aionotify.auth.jwt import JWTAuthenticator
-from aionotify.auth.main_host import MainHostAuthenticator
-from aionotify.auth.publishers import PublisherKeys
+from aionotify.auth.jwt.authenticator import JWTAuthenticator
+from aionotify.auth.main_host.authenticator import MainHostAuthenticator
+from aionotify.auth.publish_keys import PublishKeys
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Grant, Tickets
-from aionotify.broker.commands import by_client
-from aionotify.broker.connect import Endpoint
+from aionotify.broker.connection.endpoint import Endpoint
+from aionotify.broker.connection.pipeline import by_client
 from aionotify.broker.control import ControlChannel
-from aionotify.broker.names import Names
-from aionotify.broker.tickets import RedisTickets
+from aionotify.broker.keys import Keys
+from aionotify.broker.ticket_store import RedisTicketStore
 from aionotify.config import JWTConfig, MainHostConfig, PublishKey, RedisConfig
 from aionotify.errors import ConfigError
 from tests.auth.helpers import bearer, make_request
@@ -40,7 +40,7 @@ def secrets() -> set[str]:
     return {GOOD, BAD, COOKIE, KEY, SECRET}
 
 
-class Listener(logging.Handler):
+class Subscriber(logging.Handler):
     """Writes everything down, with all that a formatter could ever use."""
 
     def __init__(self, said: list[str]) -> None:
@@ -57,7 +57,7 @@ class Listener(logging.Handler):
 def said(secrets: set[str]) -> Iterator[list[str]]:
     """Everything that was logged at any level, and all texts that a test adds."""
     said: list[str] = []
-    listener, root = Listener(said), logging.getLogger()
+    listener, root = Subscriber(said), logging.getLogger()
     level = root.level
     root.addHandler(listener)
     root.setLevel(logging.DEBUG)
@@ -155,7 +155,7 @@ async def test_no_ticket_is_written_down(
 ) -> None:
     host.users = {GOOD: "alice"}
     inner = MainHostAuthenticator(MainHostConfig(url=host.url))
-    store = RedisTickets(by_client(lambda: redis), Names("aionotify", "push_notifications"))
+    store = RedisTicketStore(by_client(lambda: redis), Keys("aionotify", "push_notifications"))
     entrance = TicketAuthenticator(inner, Tickets(store, 30))
     issued = await entrance.issue(bearer(GOOD))
     secrets.add(issued.ticket)
@@ -169,7 +169,7 @@ async def test_no_token_that_is_handed_over_is_written_down(
     host: StubMainHost, redis: Redis, said: list[str]
 ) -> None:
     host.users = {GOOD: "alice", COOKIE: "bob"}
-    names = Names("aionotify", "push_notifications")
+    names = Keys("aionotify", "push_notifications")
     control = ControlChannel(lambda: redis, names)
 
     async def tell(message: bytes, hold: float) -> None:
@@ -194,7 +194,7 @@ async def test_no_token_that_is_handed_over_is_written_down(
 
 
 def test_values_that_hold_a_secret_do_not_show_it(said: list[str]) -> None:
-    keys = PublisherKeys((PublishKey(KEY, "shop:"),))
+    keys = PublishKeys((PublishKey(KEY, "shop:"),))
     said += [
         repr(Grant(Identity("alice"), GOOD)),
         repr(PublishKey(KEY)),

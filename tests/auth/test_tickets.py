@@ -18,20 +18,20 @@ from aionotify.auth import (
     InvalidToken,
     revalidate,
 )
-from aionotify.auth.main_host import SHARED, MainHostAuthenticator
+from aionotify.auth.main_host.authenticator import SHARED, MainHostAuthenticator
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Grant, Tickets
-from aionotify.broker.commands import by_client
-from aionotify.broker.connect import Endpoint
-from aionotify.broker.names import Names
-from aionotify.broker.tickets import RedisTickets
+from aionotify.broker.connection.endpoint import Endpoint
+from aionotify.broker.connection.pipeline import by_client
+from aionotify.broker.keys import Keys
+from aionotify.broker.ticket_store import RedisTicketStore
 from aionotify.config import RedisConfig
 from tests.auth.helpers import Clock, bearer, make_request
 from tests.auth.stub_main_host import StubMainHost
 from tests.harness import RedisServer
 
 TTL = 30
-NAMES = Names("aionotify", "push_notifications")
+NAMES = Keys("aionotify", "push_notifications")
 
 Asking = Callable[..., MainHostAuthenticator]
 
@@ -50,7 +50,7 @@ async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def tickets(redis: Any) -> Tickets:
-    return Tickets(RedisTickets(by_client(lambda: redis), NAMES), TTL)
+    return Tickets(RedisTicketStore(by_client(lambda: redis), NAMES), TTL)
 
 
 @pytest.fixture
@@ -252,7 +252,7 @@ async def test_without_redis_tickets_are_unavailable_and_tokens_still_good(
 ) -> None:
     host.users = {"alice-token": "alice"}
     endpoint = Endpoint(RedisConfig(url=own_redis.url))
-    store = RedisTickets(endpoint.commands("writes").execute, NAMES)
+    store = RedisTicketStore(endpoint.commands("writes").execute, NAMES)
     entrance = TicketAuthenticator(asking(), Tickets(store, TTL))
     own_redis.stop()
     for attempt in (

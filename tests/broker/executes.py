@@ -9,8 +9,8 @@ from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from aionotify.broker.commands import Commands, Execute, by_client
-from aionotify.broker.connect import translated
+from aionotify.broker.connection.endpoint import translated
+from aionotify.broker.connection.pipeline import Execute, Pipeline, by_client
 
 NAME = "test"  # which Redis is told, so that there is something to wait for when one connects
 TIMEOUT = 0.3  # seconds of silence after which a call is given up
@@ -34,7 +34,7 @@ async def on_one_connection(port: int) -> AsyncIterator[Execute]:
                 await connection.connect()  # type: ignore[no-untyped-call]
         return connection
 
-    commands = Commands(connect, TIMEOUT)
+    commands = Pipeline(connect, TIMEOUT)
     try:
         yield commands.execute
     finally:

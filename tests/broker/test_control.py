@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import redis
 
-from aionotify.broker.connect import Endpoint
+from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.control import Control, ControlChannel, decode_control
-from aionotify.broker.names import Names
+from aionotify.broker.keys import Keys
 from aionotify.config import RedisConfig
 from aionotify.errors import BrokerRefused, BrokerUnavailable, InvalidEvent
 from tests.harness import RedisServer
@@ -20,7 +20,7 @@ LOG = "p:control:log"
 @contextlib.asynccontextmanager
 async def channel_of(server: RedisServer) -> AsyncIterator[ControlChannel]:
     endpoint = Endpoint(RedisConfig(url=server.url))
-    channel = ControlChannel(endpoint.client, Names("p", ""))
+    channel = ControlChannel(endpoint.client, Keys("p", ""))
     yield channel
     await channel.close()
     await endpoint.close()

@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 
 from aionotify import tasks
-from aionotify.broker.commands import Command, Execute
-from aionotify.broker.connect import Endpoint
+from aionotify.broker.connection.endpoint import Endpoint
+from aionotify.broker.connection.pipeline import Command, Execute
 from aionotify.broker.inbox import Inbox, parse_entry
-from aionotify.broker.names import Names
+from aionotify.broker.keys import Keys
 from aionotify.broker.publisher import Publisher
 from aionotify.config import InboxConfig, RedisConfig
-from aionotify.cursor import Page
 from aionotify.errors import BrokerRefused, BrokerUnavailable, InvalidEvent
-from aionotify.events import decode
-from aionotify.stats import Stats
+from aionotify.events.cursor import Page
+from aionotify.events.event import decode
+from aionotify.telemetry.stats import Stats
 from tests.broker.executes import TIMEOUT, on_one_connection
 from tests.harness import RedisServer, eventually
 
-NAMES = Names("p", "")
+NAMES = Keys("p", "")
 
 
 class Reader(Inbox):

@@ -10,10 +10,11 @@ import msgspec
 from aiohttp import web
 from redis import Redis
 
-from aionotify import Config, Identity, Publisher, create_app, cursor
-from aionotify.cursor import Page
-from aionotify.events import Event
-from aionotify.node import RUNNER_OPTIONS
+from aionotify import Config, Identity, Publisher, create_app
+from aionotify.events import cursor
+from aionotify.events.cursor import Page
+from aionotify.events.event import Event
+from aionotify.process.node import RUNNER_OPTIONS
 from aionotify.web.services import SERVICES
 from tests.harness import RedisServer, SSEClient, eventually
 
@@ -76,7 +77,7 @@ class InsideNode:
 
     def keep(self, data: Any, user: str = "u", channel: str = "nowhere") -> int:
         """Store an event whose message pub/sub loses; return its position."""
-        names = self.services.listener._names
+        names = self.services.subscriber._names
         event = msgspec.json.encode({"recipient_id": user, "data": data})
         inbox = self.services.terms.config.inbox
         args = (channel, event, inbox.max_events, inbox.retention, 60, "PUBLISH")

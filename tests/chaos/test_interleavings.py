@@ -5,7 +5,7 @@ import contextlib
 import json
 import time
 
-from aionotify.events import decode
+from aionotify.events.event import decode
 from tests.chaos.conftest import Start
 from tests.chaos.inside import InsideNode, data_of
 from tests.harness import SSEClient, eventually

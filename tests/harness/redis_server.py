@@ -11,7 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from aionotify.broker.embedded import server_binary
+from aionotify.broker.embedded.server import server_binary
 from tests.harness.ports import free_port
 
 

@@ -7,10 +7,10 @@ import pytest
 from redis import Redis
 
 from aionotify import Publisher
+from tests.events.test_event import REFUSED
 from tests.harness import RedisServer, eventually
 from tests.integration.conftest import Serve
 from tests.integration.talk import CHANNEL, ask, messages, metric, publish, received, stream
-from tests.test_events import REFUSED
 
 DEEP = 50_000
 HOSTILE: list[bytes] = [

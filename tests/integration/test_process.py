@@ -19,7 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_runner import AppRunner, BaseRunner
 from aiohttp.web_server import Server
 
-from aionotify.node import RUNNER_OPTIONS
+from aionotify.process.node import RUNNER_OPTIONS
 from tests.harness import (
     MainHost,
     NotifyServer,

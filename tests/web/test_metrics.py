@@ -20,10 +20,11 @@ from prometheus_client.samples import Sample
 
 from aionotify import Config, Identity, create_app
 from aionotify.errors import RequestError
-from aionotify.events import decode
-from aionotify.hub import Hub, Recipient
-from aionotify.pulse import Pulse
-from aionotify.stats import Histogram, Stats
+from aionotify.events.event import decode
+from aionotify.streams.heartbeat import Heartbeat
+from aionotify.streams.hub import Hub
+from aionotify.streams.recipient import Recipient
+from aionotify.telemetry.stats import Histogram, Stats
 from aionotify.web.metrics import AllWorkers, snapshot
 from aionotify.web.services import SERVICES, Services
 from tests.harness import RedisServer, SSEClient, eventually
@@ -238,7 +239,7 @@ def test_an_event_is_timed_once_however_many_get_it(age: float, bucket: float) -
 
 
 async def test_an_event_loop_that_is_held_up_is_seen() -> None:
-    pulse = Pulse(0.32)  # a tick every 10 ms
+    pulse = Heartbeat(0.32)  # a tick every 10 ms
     task = asyncio.create_task(pulse.run())
     await eventually(lambda: sum(pulse.lag.buckets) > 0)
     before = pulse.lag.sum

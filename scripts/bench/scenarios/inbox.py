@@ -6,9 +6,9 @@ Times are Redis' own, from ``INFO commandstats``.
 from typing import Final
 
 from aionotify import Publisher
-from aionotify.broker.names import Names
+from aionotify.broker.connection.scripts import source
+from aionotify.broker.keys import Keys
 from aionotify.broker.publisher import Published
-from aionotify.broker.scripts import source
 from aionotify.config import InboxConfig
 from scripts.bench.lab import Lab
 from scripts.bench.pace import PAYLOAD, message
@@ -19,7 +19,7 @@ _LENGTHS: Final = (100, 10_000)
 _RETURNED: Final = (1, 10, 100)
 _READS: Final = 200
 _USER: Final = "user-000001"
-_KEY: Final = Names("aionotify", "").inbox(_USER)
+_KEY: Final = Keys("aionotify", "").inbox(_USER)
 _PAGE: Final = (100, 65536, 604800)  # what `aionotify.broker.inbox` asks for: events, bytes, s
 
 Command = tuple[str | bytes | int, ...]

@@ -8,8 +8,9 @@ import asyncio
 import itertools
 import time
 
-from aionotify import Publisher, cursor
+from aionotify import Publisher
 from aionotify.broker.publisher import Published
+from aionotify.events import cursor
 from scripts.bench.control import Child
 from scripts.bench.delivery import deliver, everything
 from scripts.bench.lab import NODE, Lab
@@ -18,7 +19,7 @@ from scripts.bench.results import Result
 from scripts.bench.server import Usage
 
 _MISSED = 10
-_BATCH = 64  # commands in a pipeline, as in `aionotify.broker.scripts`
+_BATCH = 64  # commands in a pipeline, as in `aionotify.broker.connection.scripts`
 _SAMPLE_CURSOR = "1.00000000000000.00000000000000.aaaa"
 _ROUNDS = 2  # each is long
 _TARGET = 2.0

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
-from aionotify.cursor import Cursor
-from aionotify.hub import Recipient
-from aionotify.present import Present
+from aionotify.events.cursor import Cursor
+from aionotify.streams.recipient import Recipient
+from aionotify.streams.start_position import StartPositions
 from tests.embedded import embedded
 from tests.harness import NotifyServer, RedisServer, SSEClient, eventually
 from tests.integration.auth.conftest import HostProcess
@@ -94,14 +94,14 @@ async def test_a_stream_that_is_about_to_open_does_not(
 ) -> None:
     reached, go_on = asyncio.Event(), asyncio.Event()
 
-    find = Present.find
+    find = StartPositions.find
 
-    async def held(self: Present, recipient: Recipient) -> Cursor:
+    async def held(self: StartPositions, recipient: Recipient) -> Cursor:
         reached.set()
         await go_on.wait()
         return await find(self, recipient)
 
-    monkeypatch.setattr(Present, "find", held)
+    monkeypatch.setattr(StartPositions, "find", held)
     async with embedded(redis_server.url) as (url, services):
         opening = asyncio.create_task(ask(url, token="token-42"))
         await reached.wait()

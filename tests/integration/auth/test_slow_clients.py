@@ -12,10 +12,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from aionotify import create_app, listening
+from aionotify import create_app
 from aionotify.config import Config
-from aionotify.malformed import ConnectionLog
-from aionotify.node import RUNNER_OPTIONS
+from aionotify.process import sockets
+from aionotify.process.http_log import ConnectionLog
+from aionotify.process.node import RUNNER_OPTIONS
 from tests.embedded import TokenIsUser
 from tests.harness import RedisServer, eventually
 from tests.integration.conftest import Serve
@@ -38,8 +39,8 @@ async def start(redis_server: RedisServer) -> AsyncIterator[Start]:
         runner = web.AppRunner(app, logger=ConnectionLog(), **{**RUNNER_OPTIONS, **options})
         runners.append(runner)
         await runner.setup()
-        ((sock,),) = listening.listen("127.0.0.1", 0)
-        listening.tune(sock)
+        ((sock,),) = sockets.listen("127.0.0.1", 0)
+        sockets.tune(sock)
         await web.SockSite(runner, sock).start()
         return runner
 
@@ -93,7 +94,7 @@ def test_the_time_for_a_head_is_bounded_and_a_proxy_closes_before_us() -> None:
 async def test_a_client_that_does_not_read_its_answers_is_cut_off(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "_UNTAKEN", 300)
+    monkeypatch.setattr(sockets, "_UNTAKEN", 300)
     runner = await start()
     with closing(socket.socket()) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -1,0 +1,1 @@
+"""Whose a token is, read from the token itself."""

@@ -1,0 +1,1 @@
+"""Whose a token is, asked of the application that owns the users."""

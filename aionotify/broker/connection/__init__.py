@@ -1,0 +1,1 @@
+"""How Redis is reached and talked to; nothing of what is said."""

@@ -1,0 +1,182 @@
+"""What a connection to Redis says, straight from its transport.
+
+Through a StreamReader, a future and a task's step, hearing a message costs more than dispatching
+its event. Knows RESP2 and redis-py's connections, and nothing of what is said on them.
+"""
+
+import asyncio
+import select
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, cast
+
+import hiredis
+from redis._parsers.base import BaseParser
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse, RedisError
+
+# Bytes that are heard in one step of the loop: in between, clients take what was written for them,
+# or what comes next would find their sockets full.
+_READ_BYTES: Final = 65536
+_NONE_YET: Final = object()
+# That there is something to read is no sign of an end: TLS sends what nobody has asked for.
+_HUNG_UP: Final[int | None] = getattr(select, "POLLRDHUP", None)  # Linux
+
+
+async def hear(connection: AbstractConnection, heard: Callable[[Any], None]) -> None:
+    """Call `heard` with each reply; returns never.
+
+    Args:
+        connection: with nothing left to read on it, and never to be read from again.
+
+    Raises:
+        RedisError: it is lost, or Redis has refused something.
+    """
+    await listen(connection, heard).lost
+
+
+def listen(
+    connection: AbstractConnection, heard: Callable[[Any], None], *, errors: bool = False
+) -> "RespProtocol":
+    """Call `heard` with each reply from now on.
+
+    To be called before anything is said: on uvloop an answer comes before a task that is started.
+
+    Args:
+        errors: whether what Redis refuses is heard like any other reply, as redis-py's error.
+
+    Raises:
+        RedisError: it is lost already.
+    """
+    assert connection._reader is not None
+    transport = _transport(connection)
+    if connection._reader.at_eof() or transport.is_closing():
+        raise RedisConnectionError("closed by Redis")  # it would not be said again
+    hearing = RespProtocol(transport, heard, errors)
+    transport.set_protocol(hearing)
+    return hearing
+
+
+async def say(connection: AbstractConnection, *words: bytes | str) -> None:
+    """Send a command on a connection that is heard, and wait while too much has not left yet.
+
+    Raises:
+        RedisError: it is lost.
+    """
+    if connection._writer is None or connection._writer.is_closing():
+        raise RedisConnectionError("closed by Redis")  # uvloop's would be a RuntimeError
+    await connection.send_packed_command(hiredis.pack_command(words))  # type: ignore[arg-type]
+
+
+def pack(commands: Iterable[Sequence[bytes | str | float]]) -> bytes:
+    """Return commands as they are sent.
+
+    Raises:
+        UnicodeEncodeError, TypeError: for a word that cannot be.
+    """
+    packed = [hiredis.pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]
+    return b"".join(packed)
+
+
+def write(connection: AbstractConnection, data: bytes) -> None:
+    """Send packed commands on a connection that is heard, without waiting.
+
+    Raises:
+        RedisError: it is lost.
+    """
+    transport = _transport(connection)
+    if transport.is_closing():
+        raise RedisConnectionError("closed by Redis")
+    transport.write(data)
+
+
+def unsent(connection: AbstractConnection) -> int:
+    """Return how many bytes wait in this process for Redis to take them."""
+    return _transport(connection).get_write_buffer_size()
+
+
+def hung_up(connection: AbstractConnection) -> bool:
+    """Whether Redis has closed a connection, though the event loop may not have heard of it yet."""
+    transport = _transport(connection)
+    if transport.is_closing():
+        return True
+    if _HUNG_UP is None or (sock := transport.get_extra_info("socket")) is None:
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), _HUNG_UP)
+    return bool(poll.poll(0))
+
+
+def lose(connection: AbstractConnection) -> None:
+    """Give up a connection that is heard; whoever hears it is told."""
+    _transport(connection).abort()
+
+
+def _transport(connection: AbstractConnection) -> asyncio.Transport:
+    if connection._writer is None:
+        raise RedisConnectionError("not connected")
+    return cast("asyncio.Transport", connection._writer.transport)
+
+
+class RespProtocol(asyncio.BufferedProtocol):
+    """What is heard on one connection.
+
+    Attributes:
+        lost: fails when it is, or when Redis has refused what is not to be heard.
+        received: bytes so far.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport, heard: Callable[[Any], None], errors: bool
+    ) -> None:
+        self.lost = asyncio.get_running_loop().create_future()
+        self.received = 0
+        self._transport = transport
+        self._writing = cast("asyncio.Protocol", transport.get_protocol())  # drain() asks this one
+        self._heard = heard
+        self._errors = errors
+        self._buffer = memoryview(bytearray(_READ_BYTES))
+        self._reader = hiredis.Reader(
+            protocolError=InvalidResponse,
+            replyError=BaseParser.parse_error,
+            notEnoughData=_NONE_YET,
+        )
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self.lost.done():
+            return
+        self.received += nbytes
+        if nbytes == _READ_BYTES:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on)
+        heard, gets = self._heard, self._reader.gets
+        try:
+            self._reader.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type]
+            while (reply := gets()) is not _NONE_YET:
+                if isinstance(reply, RedisError) and not self._errors:
+                    raise reply
+                heard(reply)
+        except RedisError as error:
+            self._lose(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lose(RedisConnectionError(str(exc) if exc else "closed by Redis"))
+        self._writing.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._writing.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._writing.resume_writing()
+
+    def _go_on(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _lose(self, reason: Exception) -> None:
+        if not self.lost.done():
+            self.lost.set_exception(reason)
+            self.lost.exception()  # looked at, though nobody may wait for it any more

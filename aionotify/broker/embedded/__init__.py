@@ -1,0 +1,1 @@
+"""A private Valkey server, for machines that have no Redis."""

@@ -1,0 +1,145 @@
+"""A Valkey server process that ends when we do, and says what it says to our log.
+
+The server is not our child but that of a guard, a shell of a few lines that waits for a word on
+its standard input. When we end in whatever way, SIGKILL included, the kernel closes that pipe, and
+the guard stops the server and clears up. PR_SET_PDEATHSIG would do without the shell, but it
+follows the thread that forked and not the process, needs code between fork and exec in a process
+that has threads, and is Linux only.
+
+Knows how to start and end a process; what the server is told and whether it is started again is
+decided elsewhere.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from aionotify.errors import BrokerUnavailable
+
+logger = logging.getLogger(__name__)
+
+START_TIMEOUT = 10.0  # s until the server answers anything; 0.04 is usual
+STOP_TIMEOUT = 10.0  # s between SIGTERM and SIGKILL; the last write has to reach the disk
+
+# $0 is the socket. EOF instead of a word: our process is gone, and clearing up falls to the guard.
+# It closes its own output, so that EOF on our side means the end of the server. A limit on the size
+# of files (LimitFSIZE=, ulimit -f) is to be an error, as a full disk is, and not the signal that
+# ends the server at its next write.
+GUARD = """
+umask 077
+trap '' XFSZ
+"$@" & server=$!
+exec >/dev/null 2>&1
+read -r word
+kill "$server"
+wait "$server"; status=$?
+if [ -z "$word" ]; then rm -f "$0"; rmdir "${0%/*}"; fi
+exit "$status"
+"""
+
+
+class ServerProcess:
+    """One life of the server that `command` starts and that listens on `socket`.
+
+    It inherits the descriptors `inherit`. If we end without `stop`, the socket and the directory
+    that it is in, empty otherwise, are removed.
+    """
+
+    def __init__(self, command: Sequence[str], socket: Path, inherit: Sequence[int]) -> None:
+        self._socket = socket
+        # Not the event loop's own subprocesses: uvloop leaves the guard copies of the server's
+        # output, whose end then never comes, and asyncio's need a watcher of child processes.
+        self._process = subprocess.Popen(  # noqa: S603 - the words are ours, no shell splits them
+            ["/bin/sh", "-c", GUARD, str(socket), *command],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # Ours may hold secrets, and in a frozen application an LD_LIBRARY_PATH of its own.
+            env={"PATH": os.defpath},
+            pass_fds=inherit,
+            # A Ctrl-C in the terminal is for us: the server is needed until we have drained.
+            start_new_session=True,
+        )
+        self._complaints: deque[str] = deque(maxlen=3)
+        self._reading = asyncio.create_task(self._read_log(), name="embedded-server-log")
+
+    @property
+    def complaint(self) -> str:
+        """The last warnings it logged, or an empty text."""
+        return "; ".join(self._complaints)
+
+    async def answering(self) -> None:
+        """Return when the server answers PING; wait on for as long as it loads its data.
+
+        Raises BrokerUnavailable: it has ended, with what it said, or it is silent.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START_TIMEOUT
+        while not self._reading.done():
+            answer = await _ping(self._socket)
+            if answer.startswith(b"+PONG"):
+                return
+            if not answer and loop.time() > deadline:
+                raise BrokerUnavailable(f"the embedded server is silent for {START_TIMEOUT:g} s")
+            await asyncio.wait([self._reading], timeout=0.02)
+        raise BrokerUnavailable(f"the embedded server ended at its start: {self.complaint}")
+
+    async def gone(self) -> None:
+        """Return when the server has ended, for whatever reason."""
+        await asyncio.wait([self._reading])
+
+    async def stop(self) -> int:
+        """End the server, with force if it does not listen; return its exit status."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError, ValueError):  # the guard has ended, or was told already
+            self._process.stdin.write(b"stop\n")
+        self._process.stdin.close()
+        if not self._reading.done():
+            await asyncio.wait([self._reading], timeout=STOP_TIMEOUT)
+        if not self._reading.done():
+            os.killpg(self._process.pid, signal.SIGKILL)
+            await self.gone()
+        # A few ms, for the guard ends with its server; a thread, for wait() blocks.
+        return await asyncio.to_thread(self._process.wait)
+
+    async def _read_log(self) -> None:
+        loop = asyncio.get_running_loop()
+        output = asyncio.StreamReader()
+        pipe, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output), self._process.stdout
+        )
+        try:
+            # By chunk, for a line may exceed readline()'s limit; one cut in two is no harm.
+            while chunk := await output.read(65536):
+                for line in chunk.decode(errors="replace").splitlines():
+                    self._note(line)
+        finally:
+            pipe.close()
+
+    def _note(self, line: str) -> None:
+        logger.debug("embedded server says", extra={"fields": {"line": line}})
+        _, mark, warning = line.partition(" # ")  # "<pid>:<role> <date> # <warning>"
+        if mark:
+            self._complaints.append(warning)
+
+
+async def _ping(socket: Path) -> bytes:
+    """Ask the server once; an empty answer is none."""
+    writer = None
+    try:
+        async with asyncio.timeout(1):
+            reader, writer = await asyncio.open_unix_connection(socket)
+            writer.write(b"PING\r\n")
+            return await reader.readline()
+    except OSError:
+        return b""
+    finally:
+        if writer is not None:
+            writer.close()

@@ -1,0 +1,34 @@
+"""The names of our keys and channels in Redis."""
+
+from typing import Final
+
+_ESCAPES: Final = {ord("%"): "%25", ord("{"): "%7B", ord("}"): "%7D"}
+
+
+class Keys:
+    """Names under one prefix.
+
+    The braces are a hash tag, so that all that belongs to one recipient lies in one slot of a
+    cluster. A recipient is whatever the application calls its users: braces in it are escaped, or
+    the keys of one user could be made to be another's.
+    """
+
+    def __init__(self, prefix: str, channel: str) -> None:
+        self.ephemeral = channel
+        self.control = f"{prefix}:control"
+        self.control_log = f"{prefix}:control:log"
+        self.probe = f"{prefix}:probe"
+        self._prefix = prefix
+
+    def live(self, recipient_id: str) -> str:
+        """The channel of a recipient's durable events."""
+        return f"{self._prefix}:{{{recipient_id.translate(_ESCAPES)}}}"
+
+    def inbox(self, recipient_id: str) -> str:
+        return f"{self.live(recipient_id)}:inbox"
+
+    def idempotency(self, recipient_id: str, key: str) -> str:
+        return f"{self.live(recipient_id)}:id:{key}"
+
+    def ticket(self, digest: str) -> str:
+        return f"{self._prefix}:ticket:{digest}"

@@ -1,0 +1,291 @@
+"""The Redis listener: one subscribing connection, whatever the number of streams.
+
+It is supervised. A lost connection, a refused one, or one on which nothing is heard any more is
+given up and made anew, for as long as the node lives. Whoever listens is told when live events
+are no longer heard, and again when they are; what was published in between is in the inboxes.
+
+redis-py's own PubSub is not used, because it repairs a lost connection without a word, and what
+was published meanwhile is gone unnoticed. Its connection, on RESP2, is just what is needed.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+from redis.asyncio.connection import AbstractConnection
+
+from aionotify import tasks
+from aionotify.broker.connection.endpoint import LOST, Endpoint
+from aionotify.broker.connection.resp import hear, say
+from aionotify.broker.control import Control, decode_control
+from aionotify.broker.inbox import parse_entry
+from aionotify.broker.keys import Keys
+from aionotify.errors import BrokerError, InvalidEvent
+from aionotify.events.event import EVERYONE, Event, decode
+from aionotify.telemetry.sampled import Sampled
+from aionotify.telemetry.stats import Stats
+
+PROBE_INTERVAL: Final = 1.0  # seconds
+PROBE_TIMEOUT: Final = 0.5  # seconds
+MAX_UNHEARD_PROBES: Final = 2  # probes; with the two above, silence is noticed within 5 seconds
+_BACKOFF: Final = (0.05, 0.5)  # seconds, first and longest: soon after Redis is back, so are we
+_BATCH_WINDOW: Final = 0.01  # seconds: what is wanted meanwhile goes off in one command
+_CHANNELS: Final = 500  # in one SUBSCRIBE: some tens of kilobytes
+
+_log = logging.getLogger(__name__)
+
+
+class Sink(Protocol):
+    """Where what is heard goes. All plain functions: the listener never waits for anybody, or
+    Redis would cut it off (client-output-buffer-limit pubsub).
+    """
+
+    def ephemeral(self, event: Event) -> None: ...
+    def durable(self, recipient_id: str, position: int, previous: int, event: Event) -> None: ...
+    def confirmed(self, recipient_id: str) -> None: ...
+    def lost(self) -> None: ...
+    def revoked(self, user_id: str) -> None: ...
+    def handed_over(self, message: bytes) -> None: ...
+
+
+class SilentConnection(Exception):
+    """Nothing is heard, though the connection stands."""
+
+
+class Subscriber:
+    """Hears what is published.
+
+    Args:
+        max_bytes: the longest event.
+
+    Attributes:
+        problem: why live events are not heard just now, or None while they are.
+        lag: seconds that this node's last probe took through Redis and back.
+    """
+
+    def __init__(self, endpoint: Endpoint, names: Keys, *, max_bytes: int, stats: Stats) -> None:
+        self.problem: str | None = "not started"
+        self.lag = 0.0
+        self._endpoint = endpoint
+        self._sink: Sink
+        self._names = names
+        self._max_bytes = max_bytes
+        self._stats = stats
+        self._sampled = Sampled(_log)
+        self._ephemeral = names.ephemeral.encode()
+        self._control = names.control.encode()
+        self._always = {
+            self._ephemeral: "",
+            self._control: "",
+            names.live(EVERYONE).encode(): EVERYONE,
+        }
+        # channel -> recipient; what is asked for, what was sent for, what Redis has confirmed
+        self._wanted: dict[bytes, str] = dict(self._always)
+        self._sent: set[bytes] = set()
+        self._confirmed: set[bytes] = set()
+        self._changed: dict[bytes, None] = {}
+        self._change = asyncio.Event()
+        self._node = secrets.token_hex(8)
+        self._heard = 0
+        self._unheard = 0
+        self._probed_at = 0.0
+        self._lost_at: float | None = None
+        self._hearing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def adopt(self, other: "Subscriber") -> None:
+        """Hear events as long as those that `other` would."""
+        self._max_bytes = other._max_bytes
+
+    async def start(self, sink: Sink, within: float = 2.0) -> None:
+        """Tell `sink` what is heard; wait for Redis `within` seconds, but do not insist on it."""
+        self._sink = sink
+        self._task = asyncio.create_task(self._supervise(), name="aionotify listener")
+        try:
+            async with asyncio.timeout(within):
+                await self._hearing.wait()
+        except TimeoutError:
+            _log.warning("started without Redis", extra={"fields": {"reason": self.problem}})
+
+    async def close(self) -> None:
+        if self._task is not None:
+            await tasks.cancelled([self._task])
+            self.problem = "closed"
+
+    # --- whose durable events are wanted ------------------------------------------------------
+
+    def want(self, recipient_id: str) -> None:
+        """Hear a recipient's durable events; the sink's `confirmed` says from when on."""
+        channel = self._names.live(recipient_id).encode()
+        self._wanted[channel] = recipient_id
+        self._changed[channel] = None
+        self._change.set()
+
+    def drop(self, recipient_id: str) -> None:
+        """Hear them no longer."""
+        channel = self._names.live(recipient_id).encode()
+        del self._wanted[channel]
+        self._changed[channel] = None
+        self._change.set()
+
+    # --- the connection -----------------------------------------------------------------------
+
+    async def _supervise(self) -> None:
+        delay = _BACKOFF[0]
+        while True:
+            try:
+                await self._session()
+            except* (*LOST, BrokerError, SilentConnection) as errors:
+                self._lost(_reason(errors))
+            except* Exception as errors:  # noqa: BLE001 - the node lives, and so must its listener
+                _log.exception("listener failed")
+                self._lost(_reason(errors))
+            if self._hearing.is_set():
+                self._hearing.clear()
+                delay = _BACKOFF[0]
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(delay * 2, _BACKOFF[1])
+
+    async def _session(self) -> None:
+        connection = await self._endpoint.subscriber()
+        self._stats.redis_connects += 1
+        self._sent.clear()
+        self._confirmed.clear()
+        self._changed = dict.fromkeys(self._wanted)
+        self._change.set()
+        self._unheard = 0
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(
+                    hear(connection, self._heard_one), name="aionotify listener: read"
+                )
+                group.create_task(self._subscribe(connection), name="aionotify listener: subscribe")
+                group.create_task(self._probe(), name="aionotify listener: probe")
+        finally:
+            self._sink.lost()
+            await connection.disconnect(nowait=True)
+
+    def _lost(self, reason: str) -> None:
+        self.problem = reason
+        if self._lost_at is None:
+            self._lost_at = time.monotonic()
+            self._stats.redis_losses += 1
+            _log.warning("Redis is not heard", extra={"fields": {"reason": reason}})
+
+    def _found(self) -> None:
+        self.problem = None
+        self._hearing.set()
+        fields: dict[str, object] = {"redis": self._endpoint.description}
+        if self._lost_at is not None:
+            fields["after"] = round(time.monotonic() - self._lost_at, 3)
+            self._lost_at = None
+        _log.info("Redis is heard", extra={"fields": fields})
+
+    async def _subscribe(self, connection: AbstractConnection) -> None:
+        while True:
+            await self._change.wait()
+            self._change.clear()
+            changed, self._changed = self._changed, {}
+            join, leave = [], []
+            for channel in changed:
+                if channel not in self._wanted:
+                    if channel in self._sent:
+                        leave.append(channel)
+                elif channel not in self._sent:
+                    join.append(channel)
+                elif channel in self._confirmed:
+                    # Dropped and wanted again before anything was sent: heard all the while.
+                    self._sink.confirmed(self._wanted[channel])
+            self._sent.update(join)
+            self._sent.difference_update(leave)
+            self._confirmed.difference_update(leave)
+            for some in _batches(leave):
+                await say(connection, "UNSUBSCRIBE", *some)
+            for some in _batches(join):
+                await say(connection, "SUBSCRIBE", *some)
+            # In a storm of new streams, a command for each would be what costs most.
+            await asyncio.sleep(_BATCH_WINDOW)
+
+    async def _probe(self) -> None:
+        """Publish to ourselves: a half-open connection shows no other sign (nor does a server
+        that was cut off from those who publish).
+        """
+        client = self._endpoint.client()
+        message = msgspec.json.encode(Control(probe=self._node))
+        while True:
+            heard = self._heard
+            await asyncio.sleep(PROBE_INTERVAL)
+            # Behind a backlog of messages a probe may be late: that is load, not silence.
+            if self._unheard >= MAX_UNHEARD_PROBES and heard == self._heard:
+                raise SilentConnection("nothing heard, not even our own probe")
+            self._unheard += 1
+            self._probed_at = time.monotonic()
+            try:
+                async with asyncio.timeout(PROBE_TIMEOUT):
+                    await client.publish(self._names.control, message)
+            except LOST:
+                pass  # what counts is whether it is heard
+            tasks.obey()
+
+    # --- what is heard ------------------------------------------------------------------------
+
+    def _heard_one(self, message: Any) -> None:
+        self._heard += 1
+        try:
+            self._hear(message)
+        except InvalidEvent as error:
+            self._stats.events_invalid += 1
+            self._sampled.warning(
+                "skipped an invalid event", {"from": "pub/sub", "reason": str(error)}
+            )
+        except Exception:  # noqa: BLE001 - one message must not cost us all others
+            _log.exception("failed to dispatch a message")
+
+    def _hear(self, message: Any) -> None:
+        kind, channel, data = message
+        if kind == b"message":
+            if channel == self._ephemeral:
+                self._sink.ephemeral(decode(data, self._max_bytes))
+            elif channel == self._control:
+                self._hear_control(data)
+            elif (recipient_id := self._wanted.get(channel)) is not None:
+                entry = parse_entry(data, recipient_id, self._max_bytes)
+                self._sink.durable(recipient_id, *entry)
+        elif kind == b"subscribe":
+            self._hear_confirmation(channel)
+
+    def _hear_confirmation(self, channel: bytes) -> None:
+        if channel not in self._sent:
+            return  # dropped again meanwhile
+        self._confirmed.add(channel)
+        if recipient_id := self._wanted.get(channel):
+            self._sink.confirmed(recipient_id)
+        if self.problem is not None and self._always.keys() <= self._confirmed:
+            self._found()
+
+    def _hear_control(self, data: bytes) -> None:
+        control = decode_control(data)
+        if control.probe == self._node:
+            self._unheard = 0
+            self.lag = time.monotonic() - self._probed_at
+        if control.revoke is not None:
+            self._sink.revoked(control.revoke)
+        if control.handed_over is not None:
+            self._sink.handed_over(control.handed_over)
+
+
+def _batches(channels: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    for start in range(0, len(channels), _CHANNELS):
+        yield channels[start : start + _CHANNELS]
+
+
+def _reason(errors: BaseException) -> str:
+    """The first cause in a group; redis-py's texts name the address, never the password."""
+    while isinstance(errors, BaseExceptionGroup):
+        errors = errors.exceptions[0]
+    return f"{type(errors).__name__}: {errors}" if str(errors) else type(errors).__name__

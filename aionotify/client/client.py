@@ -1,0 +1,234 @@
+"""A client for services and the command line: the events of one user, for as long as one likes.
+
+Reconnects the way a browser's EventSource does (HTML Standard section 9.2.3) and, unlike that,
+tells a refusal from an outage: only what may change by itself is tried again.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+import msgspec
+from aiohttp import hdrs
+from yarl import URL
+
+from aionotify.client.parser import EventTooLong, Parser, ServerSentEvent
+from aionotify.errors import AionotifyError
+
+__all__ = ("Client", "EventTooLong", "ServerSentEvent", "StreamRefused")
+
+_log = logging.getLogger(__name__)
+
+_RETRY: Final = 3.0  # seconds, until the server says better: EventSource has "a few seconds"
+_SHORTEST_WAIT: Final = 0.1  # seconds, or `retry: 0` would make a busy loop
+_LONGEST_BACKOFF: Final = 60.0  # seconds
+_LONGEST_WAIT: Final = 3600.0  # seconds, whatever the server asks for
+_CONNECT: Final = 10.0  # seconds
+_SILENCE: Final = 100.0  # seconds; the rarest heartbeat that can be configured is one in 90
+_WORTH_ANOTHER_TRY: Final = frozenset({408, 425, 429})  # beside all of 5xx
+_ERROR_BYTES: Final = 4096  # of an answer that refuses, to quote its reason from
+
+
+class StreamRefused(AionotifyError):
+    """The server will not open the stream, and would not if it was asked again.
+
+    Attributes:
+        status: of the answer; 401 or 403 when it is about the token.
+        code: ``error.code`` in the answer, or an empty text.
+    """
+
+    def __init__(self, status: int, reason: str, code: str = "") -> None:
+        self.status = status
+        self.code = code
+        super().__init__(f"the server answered {status}: {reason}")
+
+
+class Client:
+    """The events of one user, over as many connections as it takes.
+
+    Use it as ``async with Client(url, token=…) as client`` and then ``async for event in client``,
+    which ends only with an error, or with the block. Every event of the stream is there, also
+    those named ``aionotify.…``, by which the server speaks of the stream itself.
+
+    Args:
+        url: address of the stream, ``https://…/notify``. Redirects are not followed: they could
+            lead a token elsewhere.
+        token: sent as bearer token.
+        last_event_id: where to go on; by default with what happens from now on.
+        max_bytes: the longest event.
+
+    Raises:
+        ValueError: `url` is no such address.
+
+    Attributes:
+        last_event_id: of the last event that was taken: keep it to go on from there, once.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        last_event_id: str = "",
+        max_bytes: int = 1 << 20,
+    ) -> None:
+        self.last_event_id = last_event_id
+        self._url = URL(url)
+        if self._url.scheme not in ("http", "https") or not self._url.host:
+            raise ValueError("the url of a stream begins with http:// or https:// and a host")
+        self._token = token
+        self._max_bytes = max_bytes
+        self._events: deque[ServerSentEvent] = deque()
+        self._parser = Parser(last_event_id, max_bytes)
+        self._session: aiohttp.ClientSession | None = None
+        self._response: aiohttp.ClientResponse | None = None
+        self._retry = _RETRY
+        self._failures = 0
+        self._wait = 0.0
+
+    async def __aenter__(self) -> Self:
+        timeout = aiohttp.ClientTimeout(None, sock_connect=_CONNECT, sock_read=_SILENCE)
+        # An answer that is compressed would come in blocks, and not when it happens.
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
+        self._session = aiohttp.ClientSession(timeout=timeout, headers=headers)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._disconnect()
+        if self._session is not None:
+            await self._session.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ServerSentEvent:
+        """Return the next event, when there is one.
+
+        Raises:
+            StreamRefused: the server says no, and means it.
+            EventTooLong: see `max_bytes`.
+        """
+        while not self._events:
+            try:
+                await self._receive()
+            except _Lost as lost:
+                self._disconnect()
+                self._plan(lost)
+        event = self._events.popleft()
+        self.last_event_id = event.id
+        return event
+
+    async def _receive(self) -> None:
+        """Take in what comes next, on a new connection if there is none."""
+        try:
+            if self._response is None:
+                self._response = await self._connect()
+            chunk = await self._response.content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            raise _Lost(_reason(error)) from None
+        if not chunk:
+            raise _Lost("ended by the server")
+        self._events.extend(self._parser.feed(chunk))
+        if self._events:
+            self._failures = 0
+
+    async def _connect(self) -> aiohttp.ClientResponse:
+        if self._session is None:
+            raise RuntimeError("the client is not entered: use it as `async with Client(...)`")
+        # If this is cancelled, the wait begins again with the next call.
+        await asyncio.sleep(self._wait)
+        self._parser = Parser(self._parser.last_event_id, self._max_bytes)
+        headers = {}
+        # A server that sends an id with control characters cannot get it back in a header.
+        if (id := self._parser.last_event_id) and id.isprintable():
+            headers["Last-Event-ID"] = id
+        response = await self._session.get(self._url, headers=headers, allow_redirects=False)
+        if response.status == 200 and response.content_type == "text/event-stream":
+            return response
+        try:
+            raise await _failure(response)
+        finally:
+            response.close()
+
+    def _disconnect(self) -> None:
+        if self._parser.retry is not None:
+            self._retry = max(self._parser.retry / 1000, _SHORTEST_WAIT)
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    def _plan(self, lost: "_Lost") -> None:
+        """Wait as long as the server wants, longer with each failure, and not with all others."""
+        backoff = self._retry * 2 ** min(self._failures, 16)
+        least = max(self._retry, lost.retry_after, min(backoff, _LONGEST_BACKOFF))
+        self._wait = min(least * random.uniform(1, 1.5), _LONGEST_WAIT)
+        self._failures += 1
+        fields = {"reason": lost.reason, "wait": round(self._wait, 1)}
+        _log.warning("stream lost", extra={"fields": fields})
+
+
+class _Lost(Exception):
+    """The connection is gone, or did not come about; `retry_after` is in seconds."""
+
+    def __init__(self, reason: str, retry_after: float = 0) -> None:
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class _Reason(msgspec.Struct):
+    code: str
+    message: str
+
+
+class _Answer(msgspec.Struct):
+    error: _Reason
+
+
+async def _failure(response: aiohttp.ClientResponse) -> "StreamRefused | _Lost":
+    """Return what it means that `response` is not an event stream."""
+    status = response.status
+    if status >= 500 or status in _WORTH_ANOTHER_TRY:
+        return _Lost(f"answered {status}", _retry_after(response.headers.get(hdrs.RETRY_AFTER, "")))
+    if status < 300:
+        return StreamRefused(status, f"{response.content_type} instead of text/event-stream")
+    if status < 400:
+        return StreamRefused(status, "it is elsewhere, and redirects are not followed")
+    try:
+        body = await response.content.read(_ERROR_BYTES)
+        error = msgspec.json.decode(body, type=_Answer).error
+    except (msgspec.DecodeError, RecursionError):
+        return StreamRefused(status, response.reason or "no reason given")
+    # It may be printed to a terminal, where escape sequences are commands.
+    return StreamRefused(status, error.message if error.message.isprintable() else "", error.code)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "silent for too long"
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+        return "the answer is not HTTP, or was cut"  # their own text has the whole URL in it
+    return str(error) or type(error).__name__
+
+
+def _retry_after(text: str) -> float:
+    """Seconds that a Retry-After asks for (RFC 9110 section 10.2.3); 0 when it says nothing."""
+    if text.isascii() and text.isdigit():
+        return float(text[:10])
+    try:
+        until = parsedate_to_datetime(text).replace(tzinfo=UTC)  # an HTTP date is always in GMT
+    except ValueError:
+        return 0
+    return max(0.0, (until - datetime.now(UTC)).total_seconds())

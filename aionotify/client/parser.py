@@ -1,0 +1,115 @@
+"""Event streams, read: bytes in, events out (HTML Standard section 9.2.6).
+
+The reverse of `aionotify.events.frame`, for our own client. Does no I/O, and trusts nobody: what it
+keeps of an event that is not complete is bounded.
+"""
+
+import codecs
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from aionotify.errors import AionotifyError
+
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_DIGITS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)  # more than eleven days is a mistake
+
+
+class EventTooLong(AionotifyError):
+    """An event of the stream is longer than whoever reads it allows."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        super().__init__(f"an event is longer than {max_bytes} bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSentEvent:
+    """One event.
+
+    Attributes:
+        type: ``message`` when the server gave none.
+        data: its lines, joined by LF.
+        id: the last event id, which is this event's or, when it has none, an earlier one's.
+    """
+
+    type: str
+    data: str
+    id: str
+
+
+class Parser:
+    """Takes the bytes of one connection, in pieces of any size.
+
+    Args:
+        last_event_id: what an earlier connection left it at.
+        max_bytes: the most that is kept of an event that is not complete.
+
+    Attributes:
+        last_event_id: to be sent with the next connection's request.
+        retry: milliseconds to wait before that, or None when the server has not said.
+    """
+
+    def __init__(self, last_event_id: str, max_bytes: int) -> None:
+        self.last_event_id = last_event_id
+        self.retry: int | None = None
+        self._max_bytes = max_bytes
+        self._line = bytearray()
+        self._size = 0
+        self._first = True
+        self._after_cr = False
+        self._type = ""
+        self._data: list[str] = []
+        self._id = last_event_id
+
+    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
+        """Return the events that `chunk` completes.
+
+        Raises:
+            EventTooLong: what was to be an event is longer than `max_bytes`.
+        """
+        if not chunk:
+            return []
+        if self._after_cr:
+            chunk = chunk.removeprefix(b"\n")  # the other half of a CRLF
+        self._after_cr = chunk.endswith(b"\r")
+        events = []
+        *ends, rest = _LINE_END.split(chunk)
+        for end in ends:
+            self._grow(end)
+            line = bytes(self._line)
+            self._line.clear()
+            if self._first:
+                line = line.removeprefix(codecs.BOM_UTF8)
+                self._first = False
+            if line:
+                self._field(line)
+            elif (event := self._dispatch()) is not None:
+                events.append(event)
+        self._grow(rest)
+        return events
+
+    def _grow(self, part: bytes) -> None:
+        self._line += part
+        if self._size + len(self._line) > self._max_bytes:
+            raise EventTooLong(self._max_bytes)
+
+    def _field(self, line: bytes) -> None:
+        name, _, value = line.decode("utf-8", "replace").partition(":")
+        value = value.removeprefix(" ")
+        match name:
+            case "data":
+                self._data.append(value)
+                self._size += len(line) + 1
+            case "event":
+                self._type = value
+            case "id" if "\0" not in value:
+                self._id = value
+            case "retry" if _DIGITS.fullmatch(value):
+                self.retry = int(value)
+
+    def _dispatch(self) -> ServerSentEvent | None:
+        self.last_event_id = self._id
+        type, data = self._type or "message", self._data
+        self._type, self._data, self._size = "", [], 0
+        return ServerSentEvent(type, "\n".join(data), self._id) if data else None

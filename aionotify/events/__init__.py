@@ -1,0 +1,1 @@
+"""What travels: events, frames, and positions. Pure: bytes and values in, bytes and values out."""

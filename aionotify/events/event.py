@@ -1,0 +1,347 @@
+"""Events: bytes in, a checked value out.
+
+An event is one JSON object that names a `recipient_id`. It is decoded once, and checked against the
+event contract. Nothing here does I/O, and nothing here knows who is connected.
+
+The JSON of a producer is passed on byte for byte wherever that is possible: what is not parsed
+into Python cannot be changed by it (numbers keep their digits, members their order).
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from aionotify.errors import InvalidEvent
+from aionotify.events.frame import RESERVED_PREFIX
+
+EVERYONE: Final = "*"
+MAX_RECIPIENTS: Final = 1000
+MAX_RECIPIENT_CHARS: Final = 256
+MAX_NAME_CHARS: Final = 128  # of `event` and of `id`
+# Parsers have limits of their own, and Python's moves with the stack it is called on: what one
+# node takes, the next one must take as well.
+MAX_DEPTH: Final = 500
+RESERVED_TYPES: Final = frozenset({"open", "error"})  # EventSource dispatches its own under these
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Everything that some client's line splitter takes for the end of a line. The standard has CR and
+# LF; parsers built on a language's own splitlines() have the rest too, and to those a type with
+# U+2028 in it would inject a field.
+_LINE_BREAK = re.compile(r"[\x00\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+# A member name may be written with escapes (RFC 8259 section 8.3). Only escapes of the letters
+# that occur in "recipient_id" can hide a second one.
+_ESCAPED_NAME = re.compile(rb"\\u00(?:5[fF]|[67])")
+_OPEN: Final = ord("[")
+_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b'"[]{}'))
+_JSON_TYPES: Final = {
+    b"{": "an object",
+    b"[": "an array",
+    b'"': "a string",
+    b"t": "a boolean",
+    b"f": "a boolean",
+    b"n": "null",
+}
+_NON_ASCII_BREAKS = (
+    (b"\xc2\x85", rb"\u0085"),
+    (b"\xe2\x80\xa8", rb"\u2028"),
+    (b"\xe2\x80\xa9", rb"\u2029"),
+)
+
+
+class _Envelope(msgspec.Struct):
+    """The members that aionotify itself reads; msgspec checks and skips all others."""
+
+    recipient_id: int | str | list[int | str]
+    event: str = None  # type: ignore[assignment]  # absent is None, an explicit null is refused
+    id: str = None  # type: ignore[assignment]
+
+
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One checked event.
+
+    Attributes:
+        recipients: user ids in the order given, each once; ``("*",)`` is everyone.
+        type: the SSE event type, or None for the default (``message``).
+        key: the idempotency key, or None.
+    """
+
+    recipients: tuple[str, ...]
+    type: str | None
+    key: str | None
+    _head: bytes
+    _own: dict[str, bytes] | None = None  # recipient -> its id in JSON, when there are several
+    _tail: bytes = b""
+
+    def data(self, recipient: str) -> bytes:
+        """The event as `recipient` may see it: one line of JSON in UTF-8.
+
+        An event for several recipients never tells one of them who the others are: its
+        `recipient_id` is narrowed to the receiver's own, spelt as the producer spelt it.
+        """
+        if self._own is None:
+            return self._head
+        return self._head + self._own[recipient] + self._tail
+
+    def shared(self) -> bool:
+        """Whether all recipients get the same bytes."""
+        return self._own is None
+
+
+def decode(message: bytes, max_bytes: int = 65536) -> Event:
+    """Decode and check one event as it was published.
+
+    Args:
+        message: a JSON object in UTF-8 (RFC 8259), without a byte order mark.
+        max_bytes: the longest message that is taken.
+
+    Raises:
+        InvalidEvent: it breaks the contract; `fields` says where and how.
+    """
+    if len(message) > max_bytes:
+        raise InvalidEvent({"body": f"is {len(message)} bytes long, at most {max_bytes} allowed"})
+    try:
+        return _decode(message)
+    except msgspec.ValidationError:
+        raise InvalidEvent(_explain(message)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidEvent({"body": _why_not_json(message, error)}) from None
+
+
+def _decode(message: bytes) -> Event:
+    if not message.isascii():
+        message.decode()  # msgspec does not look into strings that it skips
+    envelope = _decode_envelope(message)
+    raw = envelope.recipient_id
+    kind: str | None = envelope.event
+    key: str | None = envelope.id
+    fields: dict[str, str] = {}
+    if type(raw) is str and 0 < len(raw) <= MAX_RECIPIENT_CHARS and raw.isprintable():
+        recipients: tuple[str, ...] = (raw,)  # nearly every event; the rest is told apart below
+    else:
+        recipients = _recipients(raw, fields)
+    if kind is not None:
+        _check_type(kind, fields)
+    if key is not None and not 1 <= len(key) <= MAX_NAME_CHARS:
+        fields["id"] = f"must be 1 to {MAX_NAME_CHARS} characters, not {len(key)}"
+    # A bracket in a string counts as well, so this is no more than a reason to look closely.
+    if message.count(b"[") + message.count(b"{") > MAX_DEPTH and _depth(message) > MAX_DEPTH:
+        fields["body"] = f"is nested more than {MAX_DEPTH} levels deep"
+    # A second recipient_id would reach the receiver and name somebody else.
+    elif (
+        message.count(b"recipient_id") > 1 or (92 in message and _ESCAPED_NAME.search(message))
+    ) and _names_recipient_twice(message):
+        fields["recipient_id"] = "is given more than once"
+    if fields:
+        raise InvalidEvent(fields)
+
+    line = _one_line(message)
+    if not isinstance(raw, list):
+        return Event(recipients, kind, key, line)
+    head, tail = _split_at_recipient(line)
+    own: dict[str, bytes] = {}
+    for value in raw:
+        own.setdefault(str(value), _encode_line(value))
+    return Event(recipients, kind, key, head, own, tail)
+
+
+def split_batch(body: bytes, limit: int = 1000) -> list[bytes]:
+    """The events of a request body: one object, an array of objects, or NDJSON.
+
+    Args:
+        body: UTF-8 JSON; the events in it are not checked here, only told apart.
+        limit: the most events that are taken.
+
+    Raises:
+        InvalidEvent: the body is none of the three, is empty, or holds too many.
+    """
+    text = body.strip()
+    if not text:
+        events = []
+    elif text.startswith(b"["):
+        try:
+            events = [bytes(raw) for raw in msgspec.json.decode(text, type=list[msgspec.Raw])]
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise InvalidEvent({"body": _why_not_json(text, error)}) from None
+    elif _is_one_value(text):
+        events = [text]
+    else:
+        events = [line for line in (raw.strip() for raw in text.split(b"\n")) if line]
+    if not events:
+        raise InvalidEvent({"body": "holds no event"})
+    if len(events) > limit:
+        raise InvalidEvent({"body": f"holds {len(events)} events, at most {limit} allowed"})
+    return events
+
+
+def _is_one_value(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return b"\n" not in text  # a single bad line is one bad event, with a better message
+    return True
+
+
+def check_recipient(value: int | str) -> str | None:
+    """Why `value` cannot be a user id, or None when it can. ``"*"`` is not looked at."""
+    text = str(value)
+    if not 1 <= len(text) <= MAX_RECIPIENT_CHARS:
+        return f"must be 1 to {MAX_RECIPIENT_CHARS} characters, not {len(text)}"
+    if not text.isprintable() and _CONTROL.search(text):
+        return "must not contain control characters"
+    return None
+
+
+def _recipients(raw: int | str | list[int | str], fields: dict[str, str]) -> tuple[str, ...]:
+    if not isinstance(raw, list):
+        if (problem := check_recipient(raw)) is not None:
+            fields["recipient_id"] = problem
+        return (str(raw),)
+    if not 1 <= len(raw) <= MAX_RECIPIENTS:
+        fields["recipient_id"] = f"must hold 1 to {MAX_RECIPIENTS} recipients, not {len(raw)}"
+        return ()
+    for index, value in enumerate(raw):
+        problem = check_recipient(value)
+        if value == EVERYONE:
+            problem = 'must not be "*" inside a list: everyone is everyone'
+        if problem is not None:
+            fields[f"recipient_id[{index}]"] = problem
+            break
+    return tuple(dict.fromkeys(map(str, raw)))
+
+
+def _check_type(value: str, fields: dict[str, str]) -> None:
+    if not 1 <= len(value) <= MAX_NAME_CHARS:
+        fields["event"] = f"must be 1 to {MAX_NAME_CHARS} characters, not {len(value)}"
+    elif not value.isprintable() and _LINE_BREAK.search(value):
+        fields["event"] = "must not contain a line break or NUL"
+    elif value in RESERVED_TYPES:
+        fields["event"] = f'must not be "{value}": EventSource has its own event of that name'
+    elif value.startswith(RESERVED_PREFIX):
+        fields["event"] = f'must not begin with "{RESERVED_PREFIX}", as our own events do'
+
+
+def _explain(message: bytes) -> dict[str, str]:
+    """What is wrong with the shape of a message that is JSON but not an event."""
+    try:
+        members = dict(_members(message))
+    except msgspec.ValidationError:
+        return {"body": f"must be a JSON object, not {_json_type(message)}"}
+    except (msgspec.DecodeError, RecursionError) as error:
+        return {"body": _why_not_json(message, error)}
+    fields: dict[str, str] = {}
+    recipient = members.get("recipient_id")
+    if recipient is None:
+        fields["recipient_id"] = "is missing"
+    elif _json_type(recipient) == "an array":
+        for index, item in enumerate(msgspec.json.decode(recipient, type=list[msgspec.Raw])):
+            if (kind := _wrong_recipient(bytes(item))) is not None:
+                fields[f"recipient_id[{index}]"] = f"must be a string or an integer, not {kind}"
+                break
+    elif (kind := _wrong_recipient(recipient)) is not None:
+        text = f"must be a string, an integer or a list of them, not {kind}"
+        fields["recipient_id"] = text
+    for name in ("event", "id"):
+        if name in members and (kind := _json_type(members[name])) != "a string":
+            fields[name] = f"must be a string, not {kind}"
+    return fields or {"body": "does not have the shape of an event"}
+
+
+def _wrong_recipient(value: bytes) -> str | None:
+    """What a JSON value is when its type makes it no user id, else None."""
+    try:
+        msgspec.json.decode(value, type=int | str)
+    except msgspec.ValidationError:
+        kind = _json_type(value)
+        return "such a number" if kind == "a number" else kind
+    return None
+
+
+def _why_not_json(message: bytes, error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"is not UTF-8 (byte {error.start})"
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    if not message.strip():
+        return "is empty"
+    if message.startswith(b"\xef\xbb\xbf"):
+        return "begins with a byte order mark"
+    reason = str(error)
+    if ("truncated" in reason or "surrogate" in reason) and _is_json(message):
+        # The grammar of RFC 8259 has lone surrogates, UTF-8 does not: section 8.2 leaves it open.
+        return "has half of a surrogate pair in a string"
+    return f"is not JSON: {reason.removeprefix('JSON is malformed: ')}"
+
+
+def _is_json(message: bytes) -> bool:
+    try:
+        json.loads(message, parse_int=len, parse_float=len)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _names_recipient_twice(message: bytes) -> bool:
+    # len() in place of int() and float(): their values do not matter here, and int() of 5,000
+    # digits raises.
+    pairs = json.loads(message, object_pairs_hook=list, parse_int=len, parse_float=len)
+    return [name for name, _ in pairs].count("recipient_id") > 1
+
+
+def _one_line(message: bytes) -> bytes:
+    """The same JSON without anything that a client may take for the end of a line.
+
+    CR and LF stand only between tokens in valid JSON; the other three only inside strings, where
+    an escape means the same.
+    """
+    line = message.strip()
+    if 10 in line or 13 in line:  # a number is looked for ten times as fast as bytes
+        line = line.replace(b"\r", b" ").replace(b"\n", b" ")
+    if not line.isascii():
+        for raw, escaped in _NON_ASCII_BREAKS:
+            line = line.replace(raw, escaped)
+    return line
+
+
+def _split_at_recipient(line: bytes) -> tuple[bytes, bytes]:
+    """The JSON before and after the value of `recipient_id`."""
+    before: list[bytes] = []
+    after: list[bytes] = []
+    target = before
+    for name, value in _members(line):
+        if name == "recipient_id":
+            before.append(b'"recipient_id":')
+            target = after
+        else:
+            target.append(_encode_line(name) + b":" + value)
+    return b"{" + b",".join(before), b"".join(b"," + member for member in after) + b"}"
+
+
+def _members(message: bytes) -> Iterator[tuple[str, bytes]]:
+    for name, value in _decode_members(message).items():
+        yield name, bytes(value)
+
+
+def _encode_line(value: int | str) -> bytes:
+    return _one_line(_encode(value))
+
+
+def _json_type(value: bytes) -> str:
+    return _JSON_TYPES.get(value.lstrip()[:1], "a number")
+
+
+def _depth(message: bytes) -> int:
+    """How deep arrays and objects are nested, in valid JSON."""
+    text = message.replace(rb"\\", b"").replace(rb"\"", b"").translate(_BRACKETS, _NO_BRACKETS)
+    outside_strings = b"".join(text.split(b'"')[::2])
+    steps = (1 if bracket == _OPEN else -1 for bracket in outside_strings)
+    return max(itertools.accumulate(steps), default=0)

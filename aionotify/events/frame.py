@@ -1,0 +1,39 @@
+"""SSE frames: the bytes in which an event travels (HTML Standard section 9.2, server-sent events).
+
+A frame is made once per event and cursor, and is the same for every stream that gets it.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+RESERVED_PREFIX: Final = "aionotify."  # of `control_frame`: clients do what these tell them
+
+_encode = msgspec.json.Encoder().encode
+
+
+def frame(data: bytes, type: str | None = None, cursor: bytes | None = None) -> bytes:
+    """One SSE frame (HTML Standard section 9.2.5): LF only, always with `data:`.
+
+    Args:
+        data: one line of UTF-8.
+        type: the event type; checked by `decode`, never by this function.
+        cursor: what comes back as `Last-Event-ID`; None leaves the client's as it is.
+    """
+    if type is None:
+        if cursor is None:
+            return b"data: %b\n\n" % data
+        return b"id: %b\ndata: %b\n\n" % (cursor, data)
+    if cursor is None:
+        return b"event: %b\ndata: %b\n\n" % (type.encode(), data)
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor, type.encode(), data)
+
+
+def control_frame(type: str, cursor: bytes | None = None, **members: Any) -> bytes:
+    """A frame that aionotify itself has to say something with: ``aionotify.<type>``."""
+    return frame(_encode(members), RESERVED_PREFIX + type, cursor)
+
+
+def chunk(frame: bytes) -> bytes:
+    """`frame` as one chunk of a chunked body (RFC 9112 section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(frame), frame)

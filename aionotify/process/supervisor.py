@@ -1,0 +1,279 @@
+"""Several nodes on one port: a parent that owns the sockets, and a process for each node.
+
+The parent keeps every listening socket open, so connections wait while a node that died is
+replaced. Each node hangs on a leash, over which its configuration comes in. It ends with its
+parent; a service manager that signals the whole group does not look like a second signal.
+
+Knows processes, not what they do.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from aionotify import app as application
+from aionotify.config import Config
+from aionotify.process import node, systemd
+from aionotify.process.node import Sockets
+from aionotify.process.reload import Reloading
+from aionotify.process.signals import on_hangup, on_signal
+from aionotify.process.worker import FOR_THE_PARENT, VARIABLE, Inherited
+from aionotify.process.worker_channel import RELOADED, Order
+from aionotify.telemetry import logs
+from aionotify.telemetry.worker_peers import WorkerPlace
+
+logger = logging.getLogger(__name__)
+
+_FIRST_DELAY, _LAST_DELAY = 0.5, 30.0  # seconds before a node that died is replaced
+_STEADY = 60.0  # seconds after which one that dies is no longer the same trouble
+_GRACE = 15.0  # seconds beyond server.drain after which a node is stuck
+_RELOAD = 5.0  # seconds in which every node should have followed
+
+_OURS = ("NOTIFY_SOCKET", "WATCHDOG_PID")  # what the service manager says to the parent alone
+
+
+@dataclass(eq=False, slots=True)
+class _Node:
+    """One that runs.
+
+    Attributes:
+        follows: set unless there is a reload that it has not answered.
+    """
+
+    process: asyncio.subprocess.Process
+    leash: asyncio.StreamWriter
+    status: str = ""
+    follows: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def supervise(config: Config, listeners: Sequence[Sockets], reloading: Reloading) -> int:
+    """Run a node on each of `listeners` until SIGTERM or SIGINT, and return the exit code.
+
+    0 when every node came to an orderly end, 1 when one did not or a second signal has killed
+    them, and that of a node which did not start.
+    """
+    return asyncio.run(_Parent(config, reloading).run(listeners))
+
+
+class _Parent:
+    """Starts nodes, replaces those that die, and ends with them."""
+
+    def __init__(self, config: Config, reloading: Reloading) -> None:
+        self._config = config
+        self._reloading = reloading
+        self._ready = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._code = 0
+        self._level = config.log.level
+        self._waiting_for = config.server.workers
+        self._nodes: list[_Node] = []
+        self._patience = systemd.watchdog_interval()
+
+    async def run(self, listeners: Sequence[Sockets]) -> int:
+        on_signal((signal.SIGTERM, signal.SIGINT), self._on_signal)
+        on_signal((signal.SIGUSR1,), self._toggle_debug)
+        on_hangup(self._reloading.ask)
+        with _meeting_place() as directory:
+            async with node.watched(systemd.notify), asyncio.TaskGroup() as group:
+                group.create_task(self._guide(), name="guide")
+                for index, own in enumerate(listeners):
+                    place = WorkerPlace(directory, index, len(listeners)) if directory else None
+                    group.create_task(self._keep(own, place), name=f"worker {index}")
+        return self._code
+
+    async def _guide(self) -> None:
+        """Reload when asked to and tell how the nodes are, from when all are ready on."""
+        await self._ready.wait()
+        reloads = self._reloading.run(self._adopt, self._refused)
+        reports = node.report(systemd.notify, self._status)
+        async with node.running_beside(reloads, "reload"), node.running_beside(reports, "status"):
+            await self._stopping.wait()
+
+    async def _adopt(self, config: Config) -> None:
+        """Have all nodes go by `config`, and those that will come."""
+        application.check(config)
+        self._config = self._config.reloaded(config)
+        self._level = self._config.log.level
+        for each in self._nodes:
+            each.follows.clear()
+        self._order(Order(config=self._config))
+        try:
+            async with asyncio.timeout(_RELOAD):
+                for each in list(self._nodes):
+                    await each.follows.wait()
+        except TimeoutError:
+            logger.warning("a worker takes its time to reload")
+
+    def _refused(self) -> None:
+        self._order(Order(refused=True))
+
+    def _status(self) -> str:
+        nodes = (f"Worker {each.process.pid}: {each.status}" for each in self._nodes if each.status)
+        return ". ".join(filter(None, (self._reloading.problem, *nodes)))
+
+    def _order(self, order: Order) -> None:
+        if not self._stopping.is_set():
+            for each in self._nodes:
+                each.leash.write(order.line())
+
+    def _on_signal(self) -> None:
+        if self._stopping.is_set():
+            self._kill()
+        else:
+            systemd.notify("STOPPING=1\nSTATUS=Ending the open streams")
+            self._stop()
+
+    def _toggle_debug(self) -> None:
+        self._level = logs.toggle_debug(self._config.log)
+        self._order(Order(level=self._level))
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self._ready.set()
+        for each in self._nodes:
+            each.leash.write_eof()
+        patience = self._config.server.drain + _GRACE
+        asyncio.get_running_loop().call_later(patience, self._kill)
+
+    def _kill(self) -> None:
+        self._code = 1
+        for each in self._nodes:
+            with contextlib.suppress(ProcessLookupError):
+                each.process.kill()
+
+    async def _keep(self, listeners: Sockets, place: WorkerPlace | None) -> None:
+        """Run nodes on `listeners`, one after the other, until we stop."""
+        delay, was_ready = _FIRST_DELAY, False
+        while True:
+            started = time.monotonic()
+            code, ready = await self._run_node(listeners, place)
+            if self._stopping.is_set():
+                self._code = self._code or int(code != 0)
+                return
+            was_ready |= ready
+            if not was_ready:
+                # What keeps a node from starting at all does not go away by trying again.
+                logger.error("a worker did not start", extra={"fields": {"code": code}})
+                self._code = self._code or max(code, 1)
+                self._stop()
+                return
+            if time.monotonic() - started > _STEADY:
+                delay = _FIRST_DELAY
+            fields = {"code": code, "replaced_after": delay}
+            logger.error("a worker ended by itself", extra={"fields": fields})
+            if await self._stopped_within(delay):
+                return
+            delay = min(2 * delay, _LAST_DELAY)
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        return self._stopping.is_set()
+
+    async def _run_node(self, listeners: Sockets, place: WorkerPlace | None) -> tuple[int, bool]:
+        """Run one node to its end; return its exit code and whether it ever was ready."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            reader, leash = await asyncio.open_connection(sock=ours)
+            with _deaf_to(FOR_THE_PARENT):
+                process = await _spawn(listeners, theirs, place)
+        started = _Node(process, leash)
+        self._nodes.append(started)
+        leash.write(Order(config=self._config, level=self._level).line())
+        if self._reloading.problem is not None:
+            leash.write(Order(refused=True).line())
+        if self._stopping.is_set():
+            leash.write_eof()
+        try:
+            ready = await self._hear(reader, started)
+        except TimeoutError:
+            logger.error("a worker hangs", extra={"fields": {"pid": process.pid}})
+            process.kill()
+            ready = True
+        finally:
+            code = await process.wait()
+            self._nodes.remove(started)
+            started.follows.set()
+            leash.close()
+        return code, ready
+
+    async def _hear(self, reader: asyncio.StreamReader, started: _Node) -> bool:
+        """Listen to a node until it ends; raise TimeoutError when it is silent for too long."""
+        ready = False
+        while True:
+            line = b""
+            # One that dies before it has read what it was told resets the connection.
+            with contextlib.suppress(ConnectionError):
+                async with asyncio.timeout(self._patience if ready else None):
+                    line = await reader.readline()
+            if not line:
+                return ready
+            if line == b"READY=1\n":
+                ready = True
+                self._one_is_ready()
+            elif line.startswith(b"STATUS="):
+                started.status = line.decode().strip().removeprefix("STATUS=")
+            elif line.strip() == RELOADED.encode():
+                started.follows.set()
+
+    def _one_is_ready(self) -> None:
+        self._waiting_for -= 1
+        if self._waiting_for == 0:
+            systemd.notify(f"READY=1\nSTATUS=Serving with {self._config.server.workers} workers")
+            self._ready.set()
+
+
+@contextlib.contextmanager
+def _deaf_to(numbers: frozenset[signal.Signals]) -> Iterator[None]:
+    """Have what is started meanwhile be deaf to signals, which would end it by default."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
+@contextlib.contextmanager
+def _meeting_place() -> Iterator[str | None]:
+    """A directory that only our user may enter; None where none can be made."""
+    runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd.exec(5)
+    try:
+        directory = tempfile.mkdtemp(prefix="aionotify-", dir=runtime or None)
+    except OSError as error:
+        fields = {"reason": str(error)}
+        logger.warning("no directory for the workers' sockets", extra={"fields": fields})
+        yield None
+        return
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _spawn(
+    listeners: Sockets, leash: socket.socket, place: WorkerPlace | None
+) -> asyncio.subprocess.Process:
+    public, admin = ([sock.fileno() for sock in s] for s in (listeners.public, listeners.admin))
+    inherited = Inherited(leash.fileno(), public, admin, listeners.kept, place)
+    environ = {name: value for name, value in os.environ.items() if name not in _OURS}
+    frozen = getattr(sys, "frozen", False)
+    # -P: what lies in the current directory is not to be taken for a module.
+    command = [sys.executable] if frozen else [sys.executable, "-P", "-m", "aionotify"]
+    return await asyncio.create_subprocess_exec(
+        *command,
+        env=environ | {VARIABLE: msgspec.json.encode(inherited).decode()},
+        stdin=asyncio.subprocess.DEVNULL,
+        pass_fds=[leash.fileno(), *public, *admin],
+    )

@@ -1,0 +1,342 @@
+"""The hub: who is connected here, and the dispatch of an event to their streams.
+
+Dispatch is plain functions from top to bottom. Nothing in it awaits a client, a database or a
+lock, so a slow reader costs nobody else anything. The hub knows neither Redis nor tokens: it is
+told of events and of subscriptions through the methods below, and says through `Interest` whose
+events it wants.
+
+Each recipient has a position, `newest`: the last durable event that this node knows of. A live
+stream is exactly there. An event that does not follow on from it shows that pub/sub lost one, and
+then, as after every other doubt, the streams concerned fall back to reading their inbox.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from aionotify.errors import NodeFull, TooManyStreams
+from aionotify.events import cursor
+from aionotify.events.cursor import Cursor, Entry, Page
+from aionotify.events.event import EVERYONE, Event
+from aionotify.events.frame import chunk, frame
+from aionotify.streams.recipient import HubStream, Question, Recipient
+from aionotify.telemetry.stats import Stats
+
+# Microseconds by which pub/sub may be behind what is read: seconds are a lot.
+_BACKLOG = 60_000_000
+_OWN_PART = cursor.own_part(0, b"\0\0\0\0")  # stands for each user's own in a broadcast
+
+
+class Interest(Protocol):
+    """Whose durable events this node wants to hear."""
+
+    def want(self, recipient_id: str) -> None: ...
+    def drop(self, recipient_id: str) -> None: ...
+
+
+class Hub:
+    """All streams of one node.
+
+    Args:
+        interest: told of the first and the last stream of each user.
+        max_streams: streams in all; 0 = no limit.
+        max_streams_per_user: streams of one user; 0 = no limit.
+
+    Attributes:
+        everyone: the recipient that all streams are for.
+        closed: whether the node takes no streams any more.
+        welcome: called with each recipient that has newcomers, when it begins to be heard.
+    """
+
+    def __init__(
+        self,
+        interest: Interest,
+        *,
+        stats: Stats | None = None,
+        max_streams: int = 0,
+        max_streams_per_user: int = 0,
+    ) -> None:
+        self.stats = stats or Stats()
+        self.everyone = Recipient(EVERYONE)
+        self.closed = False
+        self.welcome: Callable[[Recipient], None] = lambda recipient: None
+        self._interest = interest
+        self._max_streams = max_streams
+        self._max_streams_per_user = max_streams_per_user
+        self._recipients: dict[str, Recipient] = {}
+        self._entered = 0
+        self._unflushed: list[HubStream] = []
+        self._emptied: asyncio.Future[None] | None = None
+
+    def adopt(self, other: "Hub") -> None:
+        """Take as many streams as `other` does. Those that are open stay, be they more."""
+        self._max_streams = other._max_streams
+        self._max_streams_per_user = other._max_streams_per_user
+
+    # --- streams come and go ------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self._entered
+
+    def __contains__(self, user_id: str) -> bool:
+        return user_id in self._recipients
+
+    def streams(self) -> list[HubStream]:
+        """All open streams."""
+        everybody = (recipient.streams for recipient in self._recipients.values())
+        return list(itertools.chain.from_iterable(everybody))
+
+    def check_room(self) -> None:
+        """Raise NodeFull when no stream can be taken, whoever it is for."""
+        if self.closed:
+            raise NodeFull("this node is leaving, another one answers", retry_after=1)
+        if self._max_streams and self._entered >= self._max_streams:
+            raise NodeFull("this node has as many streams as it may", retry_after=5)
+
+    def enter(self, user_id: str) -> Recipient:
+        """Take one of the user's slots, before anything is answered.
+
+        Raises:
+            NodeFull: the node has no slot left, or is leaving.
+            TooManyStreams: the user has none left.
+        """
+        self.check_room()
+        recipient = self._recipients.get(user_id)
+        if recipient is None:
+            recipient = self._recipients[user_id] = Recipient(user_id)
+            self._interest.want(user_id)
+        elif self._max_streams_per_user and recipient.entered >= self._max_streams_per_user:
+            raise TooManyStreams(
+                f"a user may have no more than {self._max_streams_per_user} open", retry_after=30
+            )
+        recipient.entered += 1
+        self._entered += 1
+        return recipient
+
+    def leave(self, recipient: Recipient) -> None:
+        """Give the slot back."""
+        recipient.entered -= 1
+        self._entered -= 1
+        if not recipient.entered:
+            del self._recipients[recipient.id]
+            self._interest.drop(recipient.id)
+        if not self._entered and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    async def empty(self) -> None:
+        """Wait until nobody has a slot."""
+        while self._entered:
+            self._emptied = asyncio.get_running_loop().create_future()
+            await self._emptied
+
+    def attach(self, stream: HubStream) -> None:
+        """From here on the stream is dispatched to."""
+        stream.recipient.streams.add(stream)
+
+    def detach(self, stream: HubStream) -> None:
+        stream.recipient.streams.discard(stream)
+
+    def position(self, recipient: Recipient) -> Cursor | None:
+        """Where a live stream of `recipient` is, or None while that is not known."""
+        if self.everyone.newest is None or recipient.newest is None:
+            return None
+        return Cursor(self.everyone.newest, recipient.newest)
+
+    def revoked(self, user_id: str) -> None:
+        """End all streams of a user who may no longer listen."""
+        recipient = self._recipients.get(user_id)
+        if recipient is None:
+            return
+        recipient.revocations += 1
+        for stream in list(recipient.streams):
+            stream.close("revoked")
+
+    # --- what is heard of subscriptions -------------------------------------------------------
+
+    def confirmed(self, recipient_id: str) -> None:
+        """The live events of a recipient are heard from now on; what came before is not known."""
+        recipient = self._find(recipient_id)
+        if recipient is not None:
+            self._doubt(recipient, "resubscribed")
+            recipient.confirm()
+            if recipient.newcomers:
+                self.welcome(recipient)
+
+    def lost(self) -> None:
+        """No live event is heard any more, of anybody."""
+        for recipient in list(self._recipients.values()):
+            self._doubt(recipient, "lost")
+            recipient.subscribed = False
+        self.everyone.subscribed = False
+        self.everyone.know(None)
+
+    def _doubt(self, recipient: Recipient, reason: str) -> None:
+        concerned = self.streams() if recipient is self.everyone else list(recipient.streams)
+        for stream in concerned:
+            if stream.live and (at := self.position(stream.recipient)) is not None:
+                self.stats.doubted[reason] += 1
+                stream.fall_behind(at)
+        recipient.know(None)
+
+    # --- dispatch -----------------------------------------------------------------------------
+
+    def ephemeral(self, event: Event) -> None:
+        """Write an event that nobody keeps to whoever is there and can take it."""
+        self.stats.events_ephemeral += 1
+        shared = (
+            chunk(frame(event.data(event.recipients[0]), event.type)) if event.shared() else b""
+        )
+        for recipient_id in event.recipients:
+            if recipient_id == EVERYONE:
+                for recipient in self._recipients.values():
+                    self._offer(recipient, shared)
+            elif (found := self._recipients.get(recipient_id)) is not None:
+                self._offer(found, shared or chunk(frame(event.data(recipient_id), event.type)))
+
+    def _offer(self, recipient: Recipient, data: bytes) -> None:
+        for stream in recipient.streams:
+            if stream.push(data):
+                self.stats.delivered_live += 1
+            else:
+                self.stats.dropped_full += 1
+
+    def durable(self, recipient_id: str, position: int, previous: int, event: Event) -> None:
+        """Write an event to the streams that are live, if it follows on from what they have.
+
+        Args:
+            position: where in the recipient's inbox it stands.
+            previous: the position before it; nothing was ever stored between the two.
+        """
+        self.stats.events_durable += 1
+        recipient = self._find(recipient_id)
+        if recipient is None:
+            return
+        newest, before = recipient.newest, recipient.last_heard
+        recipient.last_heard = position
+        if newest is None:
+            recipient.know(position)  # somebody is about to read: now he knows how far
+        elif (
+            position < newest
+            and not newest & 1
+            and (position < before or newest - position > _BACKLOG)
+        ):
+            # Redis publishes in order and at once: this is none that was read before it is heard.
+            # What put `newest` ahead of it was no event, or is gone since; the inbox knows.
+            self._doubt(recipient, "missed")
+        else:
+            self._advance(recipient, Entry(position, previous, event))
+
+    def learn(self, recipient: Recipient, question: Question, page: Page) -> None:
+        """Take note of what has just been read in `recipient`'s inbox.
+
+        A page may be ahead of pub/sub. Its events then go the way of live ones, to the streams
+        that are live, and are recognised as repeated when they are heard.
+        """
+        after, known, confirmations = question
+        newest = recipient.newest
+        if confirmations != recipient.confirmations:
+            pass  # subscribed anew meanwhile: what came before that may be missing in the answer
+        elif newest is None:
+            recipient.know(page.newest)
+        elif known is not None and page.newest < known and not known & 1:
+            # It had been published before we asked, and is not there: Redis has lost it.
+            self._doubt(recipient, "missed")
+            recipient.know(page.newest)
+        elif after is None:
+            if newest & 1 and page.newest & 1:  # still empty
+                recipient.know(max(newest, page.newest))
+        elif after <= newest:  # or it would say nothing of what lies between the two
+            for entry in page.entries:
+                if entry.position > (recipient.newest or 0):
+                    self._advance(recipient, entry)
+            recipient.know(max(recipient.newest or 0, page.upto))
+
+    def _advance(self, recipient: Recipient, entry: Entry) -> None:
+        position, previous, event = entry
+        known = recipient.newest
+        assert known is not None
+        # An odd position says that the inbox was empty: whatever comes then is new, even when
+        # Redis' clock was set back meanwhile.
+        if position <= known and not known & 1:
+            self.stats.events_repeated += 1
+        elif previous > known and not previous & 1:  # odd: there was nothing before it
+            self.stats.missed += 1
+            self._doubt(recipient, "missed")
+            recipient.know(position)
+        elif recipient is self.everyone:
+            self._to_everyone(position, event)
+        else:
+            self._to_one(recipient, position, event)
+
+    def _to_one(self, recipient: Recipient, position: int, event: Event) -> None:
+        before = Cursor(self.everyone.newest or 0, recipient.newest or 0)
+        recipient.know(position)
+        live = [stream for stream in recipient.streams if stream.live]
+        if not live:
+            return
+        self._measure(position)
+        data = self._encode(event, recipient)
+        for stream in live:
+            if stream.push(data):
+                self.stats.delivered_live += 1
+            else:
+                self._full(stream, before)
+
+    def _to_everyone(self, position: int, event: Event) -> None:
+        before = self.everyone.newest or 0
+        self.everyone.know(position)
+        if self._recipients:
+            self._measure(position)
+        head, tail = self._encode_around(event)
+        for recipient in self._recipients.values():
+            data = head + recipient.mark + tail
+            for stream in recipient.streams:
+                if not stream.live:
+                    continue
+                if stream.push(data):
+                    self.stats.delivered_live += 1
+                else:
+                    self._full(stream, Cursor(before, recipient.newest or 0))
+
+    def _measure(self, position: int) -> None:
+        # Redis' clock against ours: where that is ahead, an event takes no time rather than less.
+        self.stats.latency.observe(max(0.0, time.time() - position / 1_000_000))
+
+    def _full(self, stream: HubStream, at: Cursor) -> None:
+        self.stats.fell_behind += 1
+        stream.fall_behind(at)
+
+    def _encode(self, event: Event, recipient: Recipient) -> bytes:
+        at = cursor.everyone_part(self.everyone.newest or 0) + recipient.mark
+        return chunk(frame(event.data(recipient.id), event.type, at))
+
+    def _encode_around(self, event: Event) -> tuple[bytes, bytes]:
+        at = cursor.everyone_part(self.everyone.newest or 0) + _OWN_PART
+        head, tail = chunk(frame(event.data(EVERYONE), event.type, at)).split(_OWN_PART, 1)
+        return head, tail
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def unflushed(self, stream: HubStream) -> None:
+        """A stream has something queued: it is written at the end of this loop step.
+
+        One write of ten frames costs about an eighth of ten writes, and a listener that has
+        fallen behind hands over many messages in one step, so this is where load sheds itself.
+        """
+        if not self._unflushed:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unflushed.append(stream)
+
+    def _flush(self) -> None:
+        streams, self._unflushed = self._unflushed, []
+        for stream in streams:
+            stream.flush()
+
+    # --- positions ----------------------------------------------------------------------------
+
+    def _find(self, recipient_id: str) -> Recipient | None:
+        if recipient_id == EVERYONE:
+            return self.everyone
+        return self._recipients.get(recipient_id)

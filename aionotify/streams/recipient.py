@@ -1,0 +1,119 @@
+"""A recipient, as the hub keeps it: one user's streams here, and how far its events are known."""
+
+import asyncio
+from typing import NamedTuple, Protocol
+
+from aionotify.events import cursor
+from aionotify.events.cursor import Cursor
+
+
+class HubStream(Protocol):
+    """What the hub asks of a stream."""
+
+    recipient: "Recipient"
+    live: bool
+
+    def push(self, chunk: bytes) -> bool:
+        """Queue a pre-chunked frame for the next flush; False when the socket is full."""
+
+    def flush(self) -> None:
+        """Write what is queued, in one system call."""
+
+    def fall_behind(self, at: Cursor) -> None:
+        """Go on from the inbox, after `at`."""
+
+    def close(self, reason: str) -> None:
+        """End, telling the client why if that is of use to it."""
+
+    def buffered(self) -> int:
+        """Bytes that wait in this process for the client to take them."""
+
+
+class Question(NamedTuple):
+    """What is asked of a recipient's inbox.
+
+    Attributes:
+        after: the position whose next page is wanted, or None when only the newest is.
+        known: the newest that the hub knew of when the question was put.
+        confirmations: the recipient's at that time.
+    """
+
+    after: int | None
+    known: int | None
+    confirmations: int
+
+
+class Recipient:
+    """One user with at least one stream here, or everyone.
+
+    Attributes:
+        entered: requests that hold one of the user's slots, attached or about to be.
+        streams: the open ones.
+        newest: position of the last durable event known, or None when that has to be read first;
+            set by `know`, for everything else that follows from it.
+        subscribed: whether the live events are being heard.
+        confirmations: how often they began to be.
+        last_heard: the last position that was heard since then.
+        revocations: how often the streams were closed because the user may no longer listen.
+        mark: the end of a cursor at `newest`.
+        newcomers: who waits to know `newest` before a stream begins.
+    """
+
+    __slots__ = (
+        "_tag",
+        "_waiters",
+        "confirmations",
+        "entered",
+        "id",
+        "last_heard",
+        "mark",
+        "newcomers",
+        "newest",
+        "revocations",
+        "streams",
+        "subscribed",
+    )
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.entered = 0
+        self.streams: set[HubStream] = set()
+        self.subscribed = False
+        self.confirmations = 0
+        self.last_heard = 0
+        self.revocations = 0
+        self.newcomers: list[asyncio.Future[None]] = []
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._tag = cursor.tag(id)
+        self.know(None)
+
+    def know(self, newest: int | None) -> None:
+        """Set `newest`, and with it `mark`."""
+        self.newest = newest
+        self.mark = b"" if newest is None else cursor.own_part(newest, self._tag)
+
+    def own_part(self, position: int) -> bytes:
+        return cursor.own_part(position, self._tag)
+
+    def question(self, after: int | None) -> Question:
+        """A question to be put to the inbox now; `Hub.learn` wants it with the answer."""
+        return Question(after, self.newest, self.confirmations)
+
+    async def heard(self) -> None:
+        """Wait until the live events are being heard."""
+        while not self.subscribed:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
+
+    def confirm(self) -> None:
+        self.subscribed = True
+        self.confirmations += 1
+        self.last_heard = 0
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()

@@ -1,0 +1,1 @@
+"""What is told of a node: logs, counters, health."""

@@ -1,0 +1,111 @@
+"""What the workers of one server tell each other about themselves.
+
+Connections are spread over the workers by the kernel, so whoever asks the server reaches one of
+them, and that one has to ask the others. Each answers on a Unix socket in a directory that the
+parent has made for them, and that only their user may enter. Knows nothing of what is told.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_TIMEOUT: Final = 1.0  # seconds for all; whoever asked gives up after some ten
+_LONGEST: Final = 1 << 24  # bytes of one answer; usual are some ten thousand
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlace:
+    """Where a worker is among its siblings.
+
+    Attributes:
+        directory: of their sockets.
+        index: the worker's own number, which it keeps when it is replaced.
+        workers: how many there are.
+    """
+
+    directory: str
+    index: int
+    workers: int
+
+    def socket(self, index: int) -> Path:
+        """The socket on which worker `index` answers."""
+        return Path(self.directory, f"{index}.sock")
+
+
+class WorkerPeers:
+    """The other workers; none, until `join` is called.
+
+    Attributes:
+        place: where this worker is among them, or None when it is the only one.
+    """
+
+    def __init__(self) -> None:
+        self.place: WorkerPlace | None = None
+        self._server: asyncio.Server | None = None
+
+    async def join(self, place: WorkerPlace, tell: Callable[[], bytes]) -> None:
+        """Answer siblings that ask with what `tell` returns.
+
+        Raises:
+            OSError: the socket cannot be made.
+        """
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError):
+                writer.write(tell())
+                await writer.drain()
+            writer.close()
+
+        path = place.socket(place.index)
+        path.unlink(missing_ok=True)  # of the worker whose place this one takes
+        self._server = await asyncio.start_unix_server(answer, path)
+        self.place = place
+
+    async def leave(self) -> None:
+        """Answer no more."""
+        if self._server is None or self.place is None:
+            return
+        self._server.close()
+        self._server = None
+        self.place.socket(self.place.index).unlink(missing_ok=True)
+        # The last of us clears up, in case the parent was killed. Whether it was cannot be asked:
+        # its end of the leash is closed a moment before it is gone.
+        with contextlib.suppress(OSError):
+            os.rmdir(self.place.directory)
+
+    async def ask(self) -> dict[int, bytes]:
+        """What each other worker tells; without those that are dead or do not answer in time."""
+        if self.place is None:
+            return {}
+        others = [index for index in range(self.place.workers) if index != self.place.index]
+        answers = await asyncio.gather(*(_ask(self.place.socket(index)) for index in others))
+        return {
+            index: answer
+            for index, answer in zip(others, answers, strict=True)
+            if answer is not None
+        }
+
+
+async def _ask(path: Path) -> bytes | None:
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            reader, writer = await asyncio.open_unix_connection(path)
+            try:
+                return await _read(reader)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return None
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes | None:
+    answer = bytearray()
+    while part := await reader.read(65536):
+        answer += part
+        if len(answer) > _LONGEST:
+            return None
+    return bytes(answer) or None

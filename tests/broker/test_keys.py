@@ -1,0 +1,66 @@
+"""Names in Redis: whatever users and keys are called, nobody's name is another's."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aionotify.broker.keys import Keys
+
+texts = st.text(
+    st.characters(exclude_categories=["Cs"]) | st.sampled_from("{}:%*25BD7id"), max_size=12
+)
+names = Keys("aionotify", "push_notifications")
+
+
+def all_of(recipient: str, key: str) -> list[str]:
+    return [
+        names.live(recipient),
+        names.inbox(recipient),
+        names.idempotency(recipient, key),
+        names.ticket(key),
+        names.control,
+        names.probe,
+        names.ephemeral,
+    ]
+
+
+@given(texts, texts, texts, texts)
+def test_no_two_names_are_the_same(one: str, key: str, other: str, other_key: str) -> None:
+    first, second = all_of(one, key), all_of(other, other_key)
+    assert len(set(first)) == len(first)
+    assert not {*first[:3]} & {*second[3:]}
+    if one != other:
+        assert not {*first[:3]} & {*second[:3]}
+    elif key != other_key:
+        assert first[2] != second[2]
+
+
+@given(texts, texts, texts)
+def test_all_that_is_a_recipients_is_in_one_slot(recipient: str, key: str, other_key: str) -> None:
+    """A cluster hashes what is between the first brace and the next closing one."""
+    tags = {
+        match[1]
+        for name in (*all_of(recipient, key)[:3], *all_of(recipient, other_key)[:3])
+        if (match := re.search(r"\{(.*?)\}", name, re.DOTALL))
+    }
+    assert len(tags) == 1
+
+
+def test_names_are_what_the_documentation_says() -> None:
+    assert all_of("42", "k") == [
+        "aionotify:{42}",
+        "aionotify:{42}:inbox",
+        "aionotify:{42}:id:k",
+        "aionotify:ticket:k",
+        "aionotify:control",
+        "aionotify:probe",
+        "push_notifications",
+    ]
+    assert names.live("a{b}%") == "aionotify:{a%7Bb%7D%25}"
+
+
+def test_two_prefixes_have_nothing_in_common() -> None:
+    other = Keys("other", "push_notifications")
+    assert other.inbox("42") != names.inbox("42")
+    assert other.control != names.control

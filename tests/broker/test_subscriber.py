@@ -1,0 +1,293 @@
+"""The listener: one connection on which everything is heard, or somebody is told that it is not."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from redis import Redis
+from redis.asyncio.connection import AbstractConnection
+
+from aionotify.broker.connection.endpoint import Endpoint
+from aionotify.broker.keys import Keys
+from aionotify.broker.subscriber import (
+    MAX_UNHEARD_PROBES,
+    PROBE_INTERVAL,
+    PROBE_TIMEOUT,
+    Subscriber,
+)
+from aionotify.config import RedisConfig
+from aionotify.events.event import Event
+from aionotify.telemetry.stats import Stats
+from tests.harness import RedisServer, TcpProxy, eventually
+
+NAMES = Keys("aionotify", "push_notifications")
+SUBSCRIBED = ("CLIENT", "LIST", "TYPE", "pubsub")
+
+
+class Ear:
+    """Notes what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[object, ...]] = []
+
+    def ephemeral(self, event: Event) -> None:
+        self.heard.append(("ephemeral", *event.recipients))
+
+    def durable(self, recipient_id: str, position: int, previous: int, event: Event) -> None:
+        self.heard.append(("durable", recipient_id, position, previous))
+
+    def confirmed(self, recipient_id: str) -> None:
+        self.heard.append(("confirmed", recipient_id))
+
+    def lost(self) -> None:
+        self.heard.append(("lost",))
+
+    def revoked(self, user_id: str) -> None:
+        self.heard.append(("revoked", user_id))
+
+    def handed_over(self, message: bytes) -> None:
+        self.heard.append(("handed over", message))
+
+
+@asynccontextmanager
+async def listening(
+    url: str, *, stats: Stats | None = None, within: float = 2.0
+) -> AsyncIterator[tuple[Subscriber, Ear]]:
+    endpoint = Endpoint(RedisConfig(url=url))
+    listener = Subscriber(endpoint, NAMES, max_bytes=1000, stats=stats or Stats())
+    ear = Ear()
+    await listener.start(ear, within)
+    try:
+        yield listener, ear
+    finally:
+        await listener.close()
+        await endpoint.close()
+
+
+def entry(position: int, previous: int, recipient: str) -> str:
+    return f"{position} {previous} " + json.dumps({"recipient_id": recipient})
+
+
+async def test_once_started_it_hears_events_for_anybody_and_for_everyone(
+    redis_server: RedisServer,
+) -> None:
+    async with listening(redis_server.url) as (listener, ear):
+        assert listener.problem is None
+        assert ear.heard == [("confirmed", "*")]
+        redis_server.cli("PUBLISH", "push_notifications", '{"recipient_id": [1, 2]}')
+        redis_server.cli("PUBLISH", "aionotify:{*}", entry(4, 2, "*"))
+        redis_server.cli("PUBLISH", "aionotify:control", '{"revoke": "42"}')
+        redis_server.cli("PUBLISH", "aionotify:control", '{"handed_over": "AP8="}')
+        await eventually(lambda: len(ear.heard) == 5)
+        assert ear.heard[1:] == [
+            ("ephemeral", "1", "2"),
+            ("durable", "*", 4, 2),
+            ("revoked", "42"),
+            ("handed over", b"\x00\xff"),
+        ]
+    assert listener.problem == "closed"
+
+
+async def test_it_hears_whom_it_is_asked_to_and_no_longer_than_that(
+    redis_server: RedisServer,
+) -> None:
+    async with listening(redis_server.url) as (listener, ear):
+        listener.want("a{b}%é")
+        await eventually(lambda: ("confirmed", "a{b}%é") in ear.heard)
+        assert redis_server.cli("PUBLISH", NAMES.live("a{b}%é"), entry(4, 2, "a{b}%é")) == 1
+        await eventually(lambda: ("durable", "a{b}%é", 4, 2) in ear.heard)
+        listener.drop("a{b}%é")
+        await eventually(lambda: redis_server.cli("PUBLISH", NAMES.live("a{b}%é"), "x") == 0)
+
+
+async def test_one_who_comes_back_before_anybody_was_told_has_been_heard_all_the_while(
+    redis_server: RedisServer,
+) -> None:
+    async with listening(redis_server.url) as (listener, ear):
+        listener.want("42")
+        await eventually(lambda: ("confirmed", "42") in ear.heard)
+        listener.drop("42")
+        listener.want("42")
+        await eventually(lambda: ear.heard.count(("confirmed", "42")) == 2)
+        redis_server.cli("PUBLISH", "aionotify:{42}", entry(4, 2, "42"))
+        await eventually(lambda: ("durable", "42", 4, 2) in ear.heard)
+
+
+async def test_a_connection_lost_while_somebody_is_asked_for_is_nothing_special(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the event loop calls it: the listener connects again, and the log has one line."""
+    endpoint = Endpoint(RedisConfig(url=redis_server.url))
+    subscriber, lines = endpoint.subscriber, []
+
+    async def noted() -> AbstractConnection:
+        lines.append(await subscriber())
+        return lines[-1]
+
+    vars(endpoint)["subscriber"] = noted
+    listener, ear = Subscriber(endpoint, NAMES, max_bytes=1000, stats=Stats()), Ear()
+    await listener.start(ear)
+    try:
+        listener.want("42")
+        writer = lines[0]._writer
+        assert writer is not None
+        writer.transport.abort()
+        await eventually(lambda: ("lost",) in ear.heard)
+        await eventually(lambda: ("confirmed", "42") in ear.heard[ear.heard.index(("lost",)) :])
+        assert len(lines) == 2
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+    finally:
+        await listener.close()
+        await endpoint.close()
+
+
+async def test_those_who_come_and_go_in_any_order_are_heard_in_the_end(
+    redis_server: RedisServer,
+) -> None:
+    async with listening(redis_server.url) as (listener, ear):
+        for turn in range(50):
+            for user in ("1", "2", "3"):
+                (listener.drop if turn % 2 else listener.want)(user)
+                if turn % 3 == int(user) % 3:
+                    await asyncio.sleep(0.002)  # some changes reach Redis, others never do
+        for user in ("1", "2"):
+            listener.want(user)
+        await eventually(lambda: _subscribers(redis_server, "1", "2", "3") == [1, 1, 0])
+        ear.heard.clear()
+        redis_server.cli("PUBLISH", "aionotify:{1}", entry(4, 2, "1"))
+        await eventually(lambda: ("durable", "1", 4, 2) in ear.heard)
+
+
+def _subscribers(redis: RedisServer, *users: str) -> list[int]:
+    counts = redis.cli("PUBSUB", "NUMSUB", *map(NAMES.live, users))
+    return [int(count) for count in counts[1::2]]
+
+
+async def test_thousands_are_heard_on_one_connection_and_again_after_it_is_lost(
+    redis_server: RedisServer,
+) -> None:
+    users = [str(number) for number in range(3000)]
+    async with listening(redis_server.url) as (listener, ear):
+        for user in users:
+            listener.want(user)
+        await eventually(lambda: len(ear.heard) == 3001)
+        assert len(redis_server.cli(*SUBSCRIBED).splitlines()) == 1
+        ear.heard.clear()
+        redis_server.cli("CLIENT", "KILL", "TYPE", "pubsub")
+        await eventually(lambda: len(ear.heard) == 3002)
+        assert ear.heard[0] == ("lost",)
+        assert set(ear.heard[1:]) == {("confirmed", user) for user in [*users, "*"]}
+        assert sum(_subscribers(redis_server, *users)) == 3000
+
+
+async def test_messages_that_are_none_are_counted_and_skipped(redis_server: RedisServer) -> None:
+    stats = Stats()
+    async with listening(redis_server.url, stats=stats) as (listener, ear):
+        listener.want("42")
+        await eventually(lambda: ("confirmed", "42") in ear.heard)
+        bad = [
+            "",
+            "x",
+            "{}",
+            "[" * 900,
+            "\ud7ff",
+            '{"recipient_id": "42", "x": "%s"}' % ("x" * 1000),
+        ]
+        for message in bad:
+            for channel in ("push_notifications", "aionotify:{42}", "aionotify:{*}"):
+                redis_server.cli("PUBLISH", channel, message)
+        for message in ("", "x", "[]", '{"revoke": 1}', "[" * 100_000):
+            redis_server.cli("PUBLISH", "aionotify:control", message)
+        redis_server.cli("PUBLISH", "push_notifications", '{"recipient_id": 42}')
+        await eventually(lambda: ("ephemeral", "42") in ear.heard)
+        assert stats.events_invalid == len(bad) * 3 + 5
+        assert stats.redis_losses == 0
+
+
+async def test_a_sink_that_fails_does_not_cost_the_next_message(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening(redis_server.url) as (_, ear):
+        heard = ear.ephemeral
+
+        def broken(event: Event) -> None:
+            heard(event)
+            raise RuntimeError("a bug of ours")
+
+        monkeypatch.setattr(ear, "ephemeral", broken)
+        for number in (1, 2):
+            redis_server.cli("PUBLISH", "push_notifications", f'{{"recipient_id": {number}}}')
+        await eventually(lambda: ear.heard[1:] == [("ephemeral", "1"), ("ephemeral", "2")])
+    assert "a bug of ours" in caplog.text
+
+
+async def test_it_starts_without_redis_in_bounded_time_and_says_why(own_redis: RedisServer) -> None:
+    own_redis.stop()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with listening(own_redis.url, within=0.2) as (listener, ear):
+        assert loop.time() - began < 2
+        assert listener.problem is not None
+        assert "refused" in listener.problem.lower() or "connect" in listener.problem.lower()
+        own_redis.start()
+        await eventually(lambda: listener.problem is None, timeout=2)
+        await eventually(lambda: ear.heard[-1] == ("confirmed", "*"))
+
+
+async def test_nothing_is_said_to_be_heard_before_all_of_it_is(own_redis: RedisServer) -> None:
+    """A user who may not subscribe to one of the channels hears nothing for certain."""
+    own_redis.cli("ACL", "SETUSER", "half", "on", ">pw", "~*", "+@all", "resetchannels", "&push*")
+    url = own_redis.url.replace("redis://", "redis://half:pw@")
+    async with listening(url, within=0.3) as (listener, ear):
+        assert "permission" in str(listener.problem).lower()
+        assert ("confirmed", "*") not in ear.heard
+        own_redis.cli("ACL", "SETUSER", "half", "allchannels")
+        await eventually(lambda: listener.problem is None)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the listener probe ten times as often."""
+    monkeypatch.setattr("aionotify.broker.subscriber.PROBE_INTERVAL", 0.1)
+    monkeypatch.setattr("aionotify.broker.subscriber.PROBE_TIMEOUT", 0.05)
+
+
+def test_silence_is_noticed_within_five_seconds() -> None:
+    """Which is what is promised: each probe may be waited for, and one more turn."""
+    assert (MAX_UNHEARD_PROBES + 1) * PROBE_INTERVAL + MAX_UNHEARD_PROBES * PROBE_TIMEOUT < 5
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_silence_is_noticed_and_told(own_redis: RedisServer) -> None:
+    async with TcpProxy(own_redis.port) as proxy, listening(proxy.url) as (listener, ear):
+        await eventually(lambda: listener.lag > 0)
+        assert listener.lag < 1
+        ear.heard.clear()
+        proxy.stall()
+        await eventually(lambda: ear.heard == [("lost",)], timeout=2)
+        assert listener.problem is not None
+        assert "probe" in listener.problem
+        await proxy.restore()
+        await eventually(lambda: listener.problem is None, timeout=2)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_backlog_is_not_taken_for_silence(own_redis: RedisServer) -> None:
+    """While messages come, the probe among them may be late."""
+    async with listening(own_redis.url) as (listener, ear):
+        own_redis.cli("CONFIG", "SET", "client-output-buffer-limit", "pubsub 0 0 0")
+        own_redis.cli("ACL", "SETUSER", "default", "-publish")  # no probe comes through at all
+        own_redis.cli(
+            "ACL", "SETUSER", "other", "on", "nopass", "allcommands", "allkeys", "allchannels"
+        )
+        with Redis(port=own_redis.port, username="other", password="x") as client:
+            loop = asyncio.get_running_loop()
+            until = loop.time() + 1
+            while loop.time() < until:
+                client.publish("push_notifications", '{"recipient_id": 42}')
+                await asyncio.sleep(0.02)
+        assert ("lost",) not in ear.heard
+        assert listener.problem is None
+        await eventually(lambda: ("lost",) in ear.heard, timeout=2)  # now it is silent

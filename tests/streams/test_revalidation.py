@@ -1,0 +1,417 @@
+"""The watch: a stream ends when its token does, and not before."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from aionotify.auth import AuthError, AuthUnavailable, CredentialsMissing, Identity, InvalidToken
+from aionotify.streams.revalidation import Revalidation
+from tests.harness import eventually
+
+
+class Clock:
+    """Unix time, as we say."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Stream:
+    """A stream that notes why it was closed."""
+
+    def __init__(self) -> None:
+        self.closed: list[str] = []
+
+    def close(self, reason: str) -> None:
+        self.closed.append(reason)
+
+
+class Host:
+    """Answers questions with what it has been told to, an Identity or an error."""
+
+    def __init__(self, *answers: Identity | Exception) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def __call__(self) -> Identity:
+        self.asked += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+Asked = Callable[[], Awaitable[Identity]]
+AnyWatch = Revalidation[Asked]
+
+
+async def put(host: Asked) -> Identity:
+    """Ask a host, which stands for the request that opened a stream."""
+    return await host()
+
+
+ALICE, BOB = Identity("alice"), Identity("bob")
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[list[AnyWatch]]:
+    """A list; a watch that is put into it is run, and stopped at the end."""
+    watches: list[AnyWatch] = []
+    tasks: list[asyncio.Task[None]] = []
+
+    class Running(list[AnyWatch]):
+        def append(self, watch: AnyWatch) -> None:
+            super().append(watch)
+            tasks.append(asyncio.create_task(watch.run()))
+
+    yield Running(watches)
+    for task in tasks:
+        assert not task.done(), "the watch has ended by itself"
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+async def test_a_token_is_asked_about_again_and_again(running: list[AnyWatch]) -> None:
+    watch, stream, host = Revalidation(0.02, put), Stream(), Host(ALICE)
+    running.append(watch)
+    watch.add(stream, ALICE, host)
+    await eventually(lambda: host.asked >= 3)
+    assert stream.closed == []
+
+
+async def test_nothing_is_asked_before_the_interval_has_nearly_passed(
+    running: list[AnyWatch],
+) -> None:
+    clock = Clock()
+    watch, host, witness = (
+        Revalidation(300, put, clock=clock, timer=clock),
+        Host(ALICE),
+        Host(ALICE),
+    )
+    running.append(watch)
+    watch.add(Stream(), ALICE, host)
+    clock.now += 239
+    watch.add(Stream(), Identity("witness", clock.now), witness)  # wakes the watch
+    ended = Stream()
+    watch.add(ended, Identity("ended", clock.now), witness)
+    await eventually(lambda: ended.closed)
+    assert host.asked == 0
+    clock.now += 62
+    last = Stream()
+    watch.add(last, Identity("last", 1.0), witness)
+    await eventually(lambda: host.asked == 1 and last.closed)
+
+
+async def test_streams_that_open_together_are_not_asked_about_together() -> None:
+    clock = Clock()
+    watch = Revalidation(300, put, clock=clock, timer=clock)
+    for _ in range(200):
+        watch.add(Stream(), ALICE, Host(ALICE))
+    moments = sorted(due - clock.now for due, _ in watch._heap)
+    assert moments[0] >= 240
+    assert moments[-1] <= 300
+    assert moments[-1] - moments[0] > 30
+
+
+@pytest.mark.parametrize("refusal", [InvalidToken("no"), CredentialsMissing("signed out")])
+async def test_a_definite_refusal_ends_the_stream(
+    running: list[AnyWatch], refusal: AuthError
+) -> None:
+    watch, stream, host = Revalidation(0.02, put), Stream(), Host(ALICE, refusal)
+    running.append(watch)
+    watch.add(stream, ALICE, host)
+    await eventually(lambda: stream.closed)
+    assert stream.closed == ["token_refused"]
+    assert host.asked == 2
+
+
+async def test_a_token_that_has_become_somebody_elses_ends_the_stream(
+    running: list[AnyWatch],
+) -> None:
+    watch, stream = Revalidation(0.02, put), Stream()
+    running.append(watch)
+    watch.add(stream, ALICE, Host(BOB))
+    await eventually(lambda: stream.closed == ["token_refused"])
+
+
+@pytest.mark.parametrize(
+    "failure", [AuthUnavailable("the main host is down"), ValueError("a bug of somebody's")]
+)
+async def test_no_answer_says_nothing_about_the_token(
+    running: list[AnyWatch], failure: Exception
+) -> None:
+    watch, stream, host = Revalidation(0.02, put), Stream(), Host(failure, failure, ALICE)
+    running.append(watch)
+    watch.add(stream, ALICE, host)
+    await eventually(lambda: host.asked >= 4)
+    assert stream.closed == []
+
+
+async def test_a_token_ends_when_it_expires_without_being_asked_about(
+    running: list[AnyWatch],
+) -> None:
+    clock = Clock()
+    watch, stream, other = Revalidation(300, put, clock=clock, timer=clock), Stream(), Stream()
+    host = Host(ALICE)
+    running.append(watch)
+    watch.add(stream, Identity("alice", clock.now + 10), host)
+    clock.now += 10.1
+    watch.add(other, Identity("bob", clock.now - 1), host)  # wakes the watch
+    await eventually(lambda: stream.closed and other.closed)
+    assert stream.closed == ["token_expired"]
+    assert host.asked == 0
+
+
+async def test_an_answer_may_prolong_what_would_have_expired(running: list[AnyWatch]) -> None:
+    loop = asyncio.get_running_loop()
+    clock = loop.time
+    watch, stream = Revalidation(0.05, put, clock=clock, timer=clock), Stream()
+    host = Host(Identity("alice", clock() + 60))
+    running.append(watch)
+    watch.add(stream, Identity("alice", clock() + 0.3), host)
+    until = clock() + 0.35
+    await eventually(lambda: clock() > until)
+    assert stream.closed == []
+
+
+async def test_the_soonest_is_seen_to_first_however_late_it_comes(running: list[AnyWatch]) -> None:
+    watch, host = Revalidation(300, put), Host(ALICE)
+    running.append(watch)
+    watch.add(Stream(), ALICE, host)
+    await asyncio.sleep(0)  # the watch now sleeps for minutes
+    expired = Stream()
+    watch.add(expired, Identity("bob", 1.0), host)
+    await eventually(lambda: expired.closed, timeout=2)
+
+
+async def test_one_who_never_answers_holds_up_nobody(
+    running: list[AnyWatch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aionotify.streams.revalidation._TIMEOUT", 0.05)
+    watch, stream = Revalidation(0.01, put), Stream()
+    silent = 0
+
+    async def never() -> Identity:
+        nonlocal silent
+        silent += 1
+        await asyncio.get_running_loop().create_future()
+        return ALICE
+
+    running.append(watch)
+    stuck = [Stream() for _ in range(100)]
+    for each in stuck:
+        watch.add(each, ALICE, never)
+    await eventually(lambda: silent >= 32)
+    watch.add(stream, ALICE, Host(InvalidToken("no")))
+    await eventually(lambda: stream.closed == ["token_refused"])
+    assert not any(each.closed for each in stuck)
+
+
+async def test_a_stream_that_has_ended_is_let_go_of_at_once(running: list[AnyWatch]) -> None:
+    """With its request: those who come and go are many in one interval."""
+    watch = Revalidation(86_400, put)
+    running.append(watch)
+    stream, host = Stream(), Host(ALICE)
+    references = weakref.ref(stream), weakref.ref(host)
+    watch.discard(watch.add(stream, ALICE, host))
+    del stream, host
+    gc.collect()
+    assert [reference() for reference in references] == [None, None]
+
+
+async def test_those_who_come_and_go_leave_nothing_behind() -> None:
+    watch = Revalidation(86_400, put)
+    kept = [watch.add(Stream(), ALICE, Host(ALICE)) for _ in range(10)]
+    for _ in range(5000):
+        watch.discard(watch.add(Stream(), ALICE, Host(ALICE)))
+    assert len(watch._heap) < 100
+    for number in kept:
+        watch.discard(number)
+
+
+async def test_an_answer_about_a_stream_that_has_ended_is_of_no_use(
+    running: list[AnyWatch],
+) -> None:
+    watch, stream = Revalidation(0.01, put), Stream()
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> Identity:
+        asked.set()
+        await answer.wait()
+        raise InvalidToken("no")
+
+    running.append(watch)
+    number = watch.add(stream, ALICE, slow)
+    await asked.wait()
+    watch.discard(number)
+    answer.set()
+    other = Stream()
+    watch.add(other, ALICE, Host(BOB))
+    await eventually(lambda: other.closed)
+    assert stream.closed == []
+
+
+async def test_a_clock_that_is_set_ahead_starts_no_storm_of_questions(
+    running: list[AnyWatch],
+) -> None:
+    clock = Clock()
+    watch, host = Revalidation(300, put, clock=clock), Host(ALICE)
+    running.append(watch)
+    for _ in range(50):
+        watch.add(Stream(), ALICE, host)
+    clock.now += 86_400
+    witness = Stream()
+    watch.add(witness, Identity("witness", clock.now), host)
+    await eventually(lambda: witness.closed)
+    assert host.asked == 0
+
+
+async def test_a_clock_that_is_set_back_puts_off_no_question(running: list[AnyWatch]) -> None:
+    clock = Clock()
+    watch, host = Revalidation(0.02, put, clock=clock), Host(ALICE)
+    running.append(watch)
+    watch.add(Stream(), ALICE, host)
+    clock.now -= 86_400
+    await eventually(lambda: host.asked >= 3)
+
+
+async def test_a_token_lives_until_the_clock_says_that_it_has_expired(
+    running: list[AnyWatch],
+) -> None:
+    """Set back while it is waited for, the clock has it live longer, and nobody is asked."""
+    clock = Clock()
+    watch, stream, host = Revalidation(300, put, clock=clock), Stream(), Host(ALICE)
+    running.append(watch)
+    watch.add(stream, Identity("alice", clock.now + 0.05), host)
+    clock.now -= 0.05
+    until = asyncio.get_running_loop().time() + 0.09
+    await eventually(lambda: asyncio.get_running_loop().time() > until)
+    assert stream.closed == []
+    clock.now += 1
+    await eventually(lambda: stream.closed == ["token_expired"])
+    assert host.asked == 0
+
+
+async def test_it_may_be_told_to_ask_sooner_and_then_goes_on_as_usual(
+    running: list[AnyWatch],
+) -> None:
+    """As of a stream that comes from another node, where that was due."""
+    clock = Clock()
+    watch = Revalidation(300, put, clock=clock, timer=clock)
+    running.append(watch)
+    numbers = [
+        watch.add(Stream(), replace(ALICE, ask_at=at), Host(ALICE))
+        for at in (None, clock.now + 100, clock.now + 10_000)
+    ]
+    usual, sooner, later = (each.due for each in watch.leaving(numbers))
+    assert 240 <= usual <= 300
+    assert sooner == 100
+    assert 240 <= later <= 300
+
+
+@pytest.mark.parametrize("answer", [AuthUnavailable("no answer"), ALICE])
+async def test_who_was_to_be_asked_sooner_is_so_once(
+    running: list[AnyWatch], answer: Identity | Exception
+) -> None:
+    clock = Clock()
+    watch, host = Revalidation(300, put, clock=clock, timer=clock), Host(answer)
+    running.append(watch)
+    number = watch.add(Stream(), replace(ALICE, ask_at=clock.now), host)
+    await eventually(lambda: host.asked == 1 and watch.leaving([number])[0].due > 0)
+    (leaving,) = watch.leaving([number])
+    assert 240 <= leaving.due <= 300
+
+
+async def test_who_leaves_is_told_with_the_request_unless_the_stream_has_ended() -> None:
+    watch, streams, hosts = Revalidation(300, put), [Stream(), Stream()], [Host(ALICE), Host(BOB)]
+    numbers = [watch.add(stream, ALICE, host) for stream, host in zip(streams, hosts, strict=True)]
+    assert watch.numbers() == numbers
+    watch.discard(numbers[0])
+    assert [(each.stream, each.request) for each in watch.leaving(numbers)] == [
+        (streams[1], hosts[1])
+    ]
+    assert watch.numbers() == numbers[1:]
+
+
+# Another configuration
+
+
+async def test_all_are_asked_about_within_a_time_when_what_was_said_is_doubted(
+    running: list[AnyWatch],
+) -> None:
+    clock = Clock()
+    watch = Revalidation(86_400, put, clock=clock, timer=clock)
+    for _ in range(200):
+        watch.add(Stream(), ALICE, Host(ALICE))
+    watch.doubt(10)
+    moments = sorted(due - clock.now for due, _ in watch._heap)
+    assert len(moments) == 200
+    assert 0 <= moments[0] < 2
+    assert 8 < moments[-1] <= 10
+
+
+async def test_a_doubt_ends_whoever_is_refused_and_only_them(running: list[AnyWatch]) -> None:
+    watch, refused, accepted = Revalidation(86_400, put), Stream(), Stream()
+    host = Host(ALICE)
+    running.append(watch)
+    watch.add(refused, ALICE, Host(InvalidToken("no")))
+    watch.add(accepted, ALICE, host)
+    watch.doubt(0)
+    await eventually(lambda: refused.closed == ["token_refused"] and host.asked == 1)
+    assert accepted.closed == []
+
+
+async def test_whoever_is_let_in_while_a_doubt_comes_up_is_asked_about_at_once(
+    running: list[AnyWatch],
+) -> None:
+    watch, stream = Revalidation(86_400, put), Stream()
+    running.append(watch)
+    watch.add(stream, ALICE, Host(InvalidToken("no")), doubted=True)
+    await eventually(lambda: stream.closed == ["token_refused"])
+
+
+async def test_doubts_again_and_again_leave_nothing_behind(running: list[AnyWatch]) -> None:
+    """Not even while a question is under way."""
+    watch = Revalidation(86_400, put)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> Identity:
+        asked.set()
+        await answer.wait()
+        return ALICE
+
+    running.append(watch)
+    numbers = [watch.add(Stream(), ALICE, Host(ALICE)) for _ in range(10)]
+    watch.add(Stream(), ALICE, slow, doubted=True)
+    await asked.wait()
+    for _ in range(1000):
+        watch.doubt(86_400)
+    assert sorted(number for _, number in watch._heap) == numbers
+    answer.set()
+    await eventually(lambda: len(watch._heap) == 11)
+
+
+async def test_a_shorter_interval_counts_for_streams_that_are_open(running: list[AnyWatch]) -> None:
+    watch, host = Revalidation(86_400, put), Host(ALICE)
+    running.append(watch)
+    watch.add(Stream(), ALICE, host)
+    watch.adopt(Revalidation(0.02, put))
+    await eventually(lambda: host.asked >= 3)
+
+
+async def test_a_longer_interval_counts_from_the_next_question_on() -> None:
+    clock = Clock()
+    watch = Revalidation(10, put, clock=clock, timer=clock)
+    watch.add(Stream(), ALICE, Host(ALICE))
+    watch.adopt(Revalidation(300, put))
+    assert watch._heap[0][0] - clock.now <= 10
+    watch.add(Stream(), ALICE, Host(ALICE))
+    assert max(due for due, _ in watch._heap) - clock.now >= 240

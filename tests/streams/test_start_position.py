@@ -1,0 +1,210 @@
+"""Where "now" is: known before a stream begins, and asked for many at a time."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from aionotify.errors import BrokerRefused
+from aionotify.events import cursor
+from aionotify.events.cursor import Cursor, Page
+from aionotify.events.event import EVERYONE
+from aionotify.streams.deadlines import Deadlines
+from aionotify.streams.hub import Hub
+from aionotify.streams.recipient import Recipient
+from aionotify.streams.start_position import StartPositions
+from tests.harness import eventually
+
+NEWEST = 1000  # where every inbox ends
+
+
+class Interested:
+    def want(self, recipient_id: str) -> None: ...
+    def drop(self, recipient_id: str) -> None: ...
+
+
+class Inboxes:
+    """Answers each question when `going` is set, and keeps what was asked."""
+
+    fresh = 10.0
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self.broken: set[str] = set()
+        self.end = NEWEST
+        self.going = asyncio.Event()
+        self.going.set()
+
+    async def newest(self, recipient_ids: Sequence[str]) -> list[Page | Exception]:
+        self.asked.append(list(recipient_ids))
+        await self.going.wait()
+        return [
+            BrokerRefused("no list") if id in self.broken else Page([], self.end, self.end, None)
+            for id in recipient_ids
+        ]
+
+
+class World:
+    """A hub, its inboxes, and what is between them."""
+
+    def __init__(self, patience: float = 60) -> None:
+        self.hub = Hub(Interested())
+        self.inboxes = Inboxes()
+        self.start_positions = StartPositions(self.hub, self.inboxes, Deadlines(patience))
+        self.hub.confirmed(EVERYONE)
+        self.hub.everyone.know(NEWEST)
+
+    def enter(self, user: str, *, heard: bool = True) -> Recipient:
+        recipient = self.hub.enter(user)
+        if heard:
+            self.hub.confirmed(user)
+        return recipient
+
+    def find(self, recipient: Recipient) -> asyncio.Task[Cursor]:
+        return asyncio.create_task(self.start_positions.find(recipient))
+
+
+async def test_what_is_known_is_asked_of_nobody() -> None:
+    world = World()
+    recipient = world.enter("u")
+    recipient.know(2000)
+    assert await world.start_positions.find(recipient) == (NEWEST, 2000)
+    assert world.inboxes.asked == []
+
+
+async def test_those_who_come_together_are_asked_about_in_one_question() -> None:
+    world = World()
+    users = [f"u{number}" for number in range(100)]
+    finding = [world.find(world.enter(user)) for user in users]
+    assert await asyncio.gather(*finding) == [(NEWEST, NEWEST)] * 100
+    assert world.inboxes.asked == [users]
+    await world.start_positions.close()
+
+
+async def test_those_who_come_while_a_question_is_under_way_make_up_the_next() -> None:
+    world = World()
+    world.inboxes.going.clear()
+    first = world.find(world.enter("first"))
+    await eventually(lambda: len(world.inboxes.asked) == 1)
+    others = [world.find(world.enter(user)) for user in ("a", "b")]
+    await asyncio.sleep(0)
+    world.inboxes.going.set()
+    await asyncio.gather(first, *others)
+    assert world.inboxes.asked == [["first"], ["a", "b"]]
+    await world.start_positions.close()
+
+
+async def test_two_streams_of_one_user_need_one_answer() -> None:
+    world = World()
+    recipient = world.enter("u")
+    assert (
+        await asyncio.gather(*(world.find(recipient) for _ in range(2))) == [(NEWEST, NEWEST)] * 2
+    )
+    assert world.inboxes.asked == [["u"]]
+    await world.start_positions.close()
+
+
+async def test_nobody_is_asked_about_before_he_is_heard() -> None:
+    """Or what is published between the answer and the subscription would be missed."""
+    world = World()
+    recipient = world.enter("u", heard=False)
+    finding = world.find(recipient)
+    await world.find(world.enter("another"))
+    assert world.inboxes.asked == [["another"]]
+    world.hub.confirmed("u")
+    assert await finding == (NEWEST, NEWEST)
+    assert world.inboxes.asked == [["another"], ["u"]]
+    await world.start_positions.close()
+
+
+async def test_an_answer_from_before_a_resubscription_does_not_count() -> None:
+    """It is asked again, after what was heard is heard anew."""
+    world = World()
+    world.inboxes.going.clear()
+    recipient = world.enter("u")
+    finding = world.find(recipient)
+    await eventually(lambda: world.inboxes.asked)
+    world.hub.lost()
+    world.hub.confirmed(EVERYONE)
+    world.hub.confirmed("u")
+    world.inboxes.going.set()
+    assert await finding == (NEWEST, NEWEST)
+    assert world.inboxes.asked[0] == ["u"]
+    assert {id for question in world.inboxes.asked[1:] for id in question} == {EVERYONE, "u"}
+    await world.start_positions.close()
+
+
+async def test_everyones_inbox_is_asked_when_it_is_not_known() -> None:
+    world = World()
+    world.hub.everyone.know(None)
+    finding = [world.find(world.enter(user)) for user in ("a", "b")]
+    assert await asyncio.gather(*finding) == [(NEWEST, NEWEST)] * 2
+    assert sorted(id for question in world.inboxes.asked for id in question) == ["*", "a", "b"]
+    await world.start_positions.close()
+
+
+@pytest.mark.parametrize(("age", "asked"), [(5, []), (20, [["u"]])])
+async def test_a_moment_is_no_answer_for_ever(age: float, asked: list[list[str]]) -> None:
+    """That an inbox was empty long ago is as true as ever, but a client that begins there would
+    soon be away for longer than events are kept.
+    """
+    world = World()
+    recipient = world.enter("u")
+    recipient.know(cursor.moment(time.time() - age))
+    world.inboxes.end = now = cursor.moment(time.time())
+    at = await world.start_positions.find(recipient)
+    assert world.inboxes.asked == asked
+    assert (at.own == now) == bool(asked)
+    await world.start_positions.close()
+
+
+async def test_an_inbox_that_cannot_be_read_is_the_trouble_of_its_user() -> None:
+    world = World()
+    world.inboxes.broken.add("bad")
+    finding = [world.find(world.enter(user)) for user in ("a", "bad", "b")]
+    first, bad, last = await asyncio.gather(*finding, return_exceptions=True)
+    assert first == last == (NEWEST, NEWEST)
+    assert isinstance(bad, BrokerRefused)
+    await world.start_positions.close()
+
+
+async def test_who_has_waited_for_too_long_is_told() -> None:
+    """For the subscription, and for the answer."""
+    world = World(patience=0.05)
+    world.inboxes.going.clear()
+    unheard, unanswered = world.enter("unheard", heard=False), world.enter("unanswered")
+    failed = await asyncio.gather(
+        world.find(unheard), world.find(unanswered), return_exceptions=True
+    )
+    assert [type(error) for error in failed] == [TimeoutError] * 2
+    world.inboxes.going.set()
+    await world.start_positions.close()
+
+
+async def test_who_leaves_does_so_for_himself() -> None:
+    world = World()
+    world.inboxes.going.clear()
+    recipient = world.enter("u")
+    staying, leaving = world.find(recipient), world.find(recipient)
+    await eventually(lambda: world.inboxes.asked)
+    leaving.cancel()
+    world.inboxes.going.set()
+    assert await staying == (NEWEST, NEWEST)
+    await world.start_positions.close()
+
+
+async def test_nobody_is_left_waiting_when_the_work_is_cancelled() -> None:
+    """As a loop does that ends; and whoever comes afterwards is asked about again."""
+    world = World()
+    world.inboxes.going.clear()
+    recipient = world.enter("u")
+    finding = world.find(recipient)
+    await eventually(lambda: world.inboxes.asked)
+    assert world.start_positions._task is not None
+    world.start_positions._task.cancel()
+    await asyncio.wait([finding])
+    assert finding.cancelled()
+    world.inboxes.going.set()
+    assert await world.find(recipient) == (NEWEST, NEWEST)
+    await world.start_positions.close()
