@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from aionotify import tasks
+
 _PATIENCE: Final = 1.0  # seconds for all; whoever asked gives up after some ten
 _LONGEST: Final = 1 << 24  # bytes of one answer; usual are some ten thousand
 
@@ -92,7 +94,7 @@ class Siblings:
 
 async def _ask(path: Path) -> bytes | None:
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with tasks.timeout(_PATIENCE):
             reader, writer = await asyncio.open_unix_connection(path)
             try:
                 return await _read(reader)
