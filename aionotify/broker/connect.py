@@ -12,18 +12,14 @@ from typing import Any, Final
 
 from redis import exceptions as redis_errors
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import (
-    AbstractConnection,
-    Connection,
-    SSLConnection,
-    UnixDomainSocketConnection,
-)
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aionotify import tasks
 from aionotify.broker.address import parse
 from aionotify.broker.commands import Commands
+from aionotify.broker.connections import Connection, SSLConnection, UnixDomainSocketConnection
 from aionotify.broker.embedded import Embedded
 from aionotify.broker.sentinel import MasterConnection, Sentinels
 from aionotify.config import RedisConfig
