@@ -57,10 +57,12 @@ class Siblings:
         """
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(ConnectionError):
-                writer.write(tell())
-                await writer.drain()
-            writer.close()
+            try:
+                with contextlib.suppress(ConnectionError):
+                    writer.write(tell())
+                    await writer.drain()
+            finally:  # whatever is wrong with us; asyncio does it itself from Python 3.11.3 on
+                writer.close()
 
         path = place.socket(place.index)
         path.unlink(missing_ok=True)  # of the worker whose place this one takes
