@@ -1,12 +1,20 @@
-"""Ending tasks for certain.
+"""Ending tasks for certain, and waiting no longer than one wants to.
 
 On Python 3.11 a cancellation can be swallowed: `asyncio.wait_for`, which redis-py puts around every
 command that it sends, returns the result when both come in the same step of the event loop. A task
 that then goes on with a loop of its own would never end.
+
+And a task can be marked as one that is to be cancelled though nobody wants its end: `cancelling()`
+is not 0. A cancellation that was swallowed leaves the mark, and before Python 3.13 so does each
+`asyncio.TaskGroup` that fails while it waits for its tasks. In such a task, on the Python 3.11.2 of
+Debian 12, what `asyncio.timeout` raises is no TimeoutError but a CancelledError, and that ends the
+task without a word. Hence `timeout`. redis-py and aiohttp have timeouts of their own, so whoever
+outlives a TaskGroup that may fail also runs it in a task of its own, see `Subscriber`.
 """
 
 import asyncio
-from collections.abc import Iterable
+import contextlib
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 _RETRY_INTERVAL: Final = 0.1  # seconds
@@ -23,6 +31,28 @@ async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 def obey() -> None:
     """Raise the CancelledError that the task running this was sent and has not seen."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
+    if marks():
         raise asyncio.CancelledError
+
+
+def marks() -> int:
+    """Return how often the task running this was marked as one that is to be cancelled."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+@contextlib.asynccontextmanager
+async def timeout(seconds: float | None) -> AsyncIterator[None]:
+    """Do what `asyncio.timeout` does on later Pythons, on each that there is.
+
+    Raises:
+        TimeoutError: the block has taken so long, whatever the task was sent before it.
+    """
+    before, limit = marks(), asyncio.timeout(seconds)  # noqa: TID251
+    try:
+        async with limit:
+            yield
+    except asyncio.CancelledError as error:
+        if limit.expired() and marks() <= before:
+            raise TimeoutError from error
+        raise

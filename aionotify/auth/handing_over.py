@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
+from aionotify import tasks
 from aionotify.auth.vouched import MAX_RECORDS, Message, Vouched, seal
 
 PATIENCE: Final = 0.5  # seconds for a message to go to all nodes and back to its sender
@@ -53,7 +54,7 @@ class HandingOver:
         tokens = [token for token in tokens if vouch(token) is not None]
         if tokens and self._heard < 0:
             await self._send([], vouch, hold)
-            async with asyncio.timeout(PATIENCE):
+            async with tasks.timeout(PATIENCE):
                 await self._first_heard.wait()
         said = 0
         for start in range(0, len(tokens), MAX_RECORDS):
@@ -67,6 +68,6 @@ class HandingOver:
         known = [(token, vouched) for token in tokens if (vouched := vouch(token)) is not None]
         records = [seal(vouched, token, source, number) for token, vouched in known]
         message = Message(source, number, self._heard, hold, records)
-        async with asyncio.timeout(PATIENCE):
+        async with tasks.timeout(PATIENCE):
             await self._tell(message.encoded(), hold)
         return len(known)

@@ -107,7 +107,7 @@ class Subscriber:
         self._sink = sink
         self._task = asyncio.create_task(self._supervise(), name="aionotify listener")
         try:
-            async with asyncio.timeout(within):
+            async with tasks.timeout(within):
                 await self._hearing.wait()
         except TimeoutError:
             _log.warning("started without Redis", extra={"fields": {"reason": self.problem}})
@@ -139,12 +139,14 @@ class Subscriber:
         delay = _BACKOFF[0]
         while True:
             try:
-                await self._session()
+                # A task of its own takes with it the mark that its TaskGroup leaves; see `tasks`.
+                await asyncio.create_task(self._session(), name="aionotify listener: session")
             except* (*LOST, BrokerError, SilentConnection) as errors:
                 self._lost(_reason(errors))
             except* Exception as errors:  # noqa: BLE001 - the node lives, and so must its listener
                 _log.exception("listener failed")
                 self._lost(_reason(errors))
+            tasks.obey()
             if self._hearing.is_set():
                 self._hearing.clear()
                 delay = _BACKOFF[0]
@@ -226,7 +228,7 @@ class Subscriber:
             self._unheard += 1
             self._probed_at = time.monotonic()
             try:
-                async with asyncio.timeout(PROBE_TIMEOUT):
+                async with tasks.timeout(PROBE_TIMEOUT):
                     await client.publish(self._names.control, message)
             except LOST:
                 pass  # what counts is whether it is heard

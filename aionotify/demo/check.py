@@ -13,6 +13,7 @@ from typing import Final
 
 import aiohttp
 
+from aionotify import tasks
 from aionotify.client.client import Client
 from aionotify.config import Config
 from aionotify.demo import screen
@@ -53,7 +54,7 @@ async def check(world: World, ways: Sequence[Way], patience: float = _PATIENCE) 
 
     async def attempt(what: str, doing: Awaitable[None]) -> bool:
         try:
-            async with asyncio.timeout(patience):
+            async with tasks.timeout(patience):
                 await doing
         except TimeoutError:
             failures.append(f"{what}: not done within {patience:g} s")

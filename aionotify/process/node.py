@@ -225,7 +225,7 @@ async def start(
 
 async def _clean_up(runner: web.AppRunner) -> None:
     try:
-        async with asyncio.timeout(_CLEANUP):
+        async with tasks.timeout(_CLEANUP):
             await runner.cleanup()
     except TimeoutError:
         logger.warning("not everything was closed in time", extra={"fields": {"seconds": _CLEANUP}})
@@ -244,13 +244,13 @@ async def _hand_over(runner: web.AppRunner) -> None:
 async def _drain(app: web.Application, seconds: float) -> None:
     """End every stream within `seconds`, or at once when that is cancelled."""
     try:
-        async with asyncio.timeout(seconds + _GRACE):
+        async with tasks.timeout(seconds + _GRACE):
             await application.drain(app, seconds)
     except TimeoutError:
         logger.warning("not every stream ended in time", extra={"fields": {"seconds": seconds}})
     except asyncio.CancelledError:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_GRACE):
+            async with tasks.timeout(_GRACE):
                 await application.drain(app, 0)
         raise
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from aionotify import app as application
+from aionotify import tasks
 from aionotify.config import Config
 from aionotify.process import node, systemd
 from aionotify.process.node import Sockets
@@ -109,7 +110,7 @@ class _Parent:
             each.follows.clear()
         self._order(Order(config=self._config))
         try:
-            async with asyncio.timeout(_RELOAD):
+            async with tasks.timeout(_RELOAD):
                 for each in list(self._nodes):
                     await each.follows.wait()
         except TimeoutError:
@@ -178,7 +179,7 @@ class _Parent:
 
     async def _stopped_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with tasks.timeout(seconds):
                 await self._stopping.wait()
         return self._stopping.is_set()
 
@@ -216,7 +217,7 @@ class _Parent:
             line = b""
             # One that dies before it has read what it was told resets the connection.
             with contextlib.suppress(ConnectionError):
-                async with asyncio.timeout(self._patience if ready else None):
+                async with tasks.timeout(self._patience if ready else None):
                     line = await reader.readline()
             if not line:
                 return ready

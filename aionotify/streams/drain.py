@@ -10,6 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
+from aionotify import tasks
 from aionotify.errors import BrokerError
 from aionotify.streams.revalidation import Leaving
 from aionotify.web.services import Services
@@ -44,7 +45,7 @@ async def leave(services: Services, seconds: float) -> None:
     farewell.done()
     for stream in hub.streams():  # those that were being opened when it began
         stream.close("drain")
-    async with asyncio.timeout(max(1.0, seconds * 0.1)):
+    async with tasks.timeout(max(1.0, seconds * 0.1)):
         await hub.empty()
 
 

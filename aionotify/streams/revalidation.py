@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
+from aionotify import tasks
 from aionotify.auth import AuthError, CredentialsMissing, Identity, InvalidToken
 
 _JITTER: Final = 0.2  # of the interval
@@ -143,7 +144,7 @@ class Revalidation(Generic[R]):
                 wait = self._heap[0][0] - self._timer() if self._heap else None
                 if wait is None or wait > 0:
                     try:
-                        async with asyncio.timeout(wait):
+                        async with tasks.timeout(wait):
                             await self._sooner.wait()
                     except TimeoutError:
                         pass
@@ -165,7 +166,7 @@ class Revalidation(Generic[R]):
 
     async def _question(self, number: int, entry: _Entry[R]) -> None:
         try:
-            async with asyncio.timeout(_TIMEOUT):
+            async with tasks.timeout(_TIMEOUT):
                 identity = await self._ask(entry.request)
             if identity.user_id != entry.identity.user_id:
                 raise InvalidToken("it is somebody else's now")

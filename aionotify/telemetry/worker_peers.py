@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from aionotify import tasks
+
 _TIMEOUT: Final = 1.0  # seconds for all; whoever asked gives up after some ten
 _LONGEST: Final = 1 << 24  # bytes of one answer; usual are some ten thousand
 
@@ -55,10 +57,12 @@ class WorkerPeers:
         """
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(ConnectionError):
-                writer.write(tell())
-                await writer.drain()
-            writer.close()
+            try:
+                with contextlib.suppress(ConnectionError):
+                    writer.write(tell())
+                    await writer.drain()
+            finally:  # whatever is wrong with us; asyncio does it itself from Python 3.11.3 on
+                writer.close()
 
         path = place.socket(place.index)
         path.unlink(missing_ok=True)  # of the worker whose place this one takes
@@ -92,7 +96,7 @@ class WorkerPeers:
 
 async def _ask(path: Path) -> bytes | None:
     try:
-        async with asyncio.timeout(_TIMEOUT):
+        async with tasks.timeout(_TIMEOUT):
             reader, writer = await asyncio.open_unix_connection(path)
             try:
                 return await _read(reader)

@@ -1,10 +1,10 @@
 """POST /publish: durable events over HTTP."""
 
-import asyncio
 from typing import Final
 
 from aiohttp import web
 
+from aionotify import tasks
 from aionotify.auth.credentials import bearer_token
 from aionotify.auth.publish_keys import Publisher as KeyHolder
 from aionotify.broker.publisher import PartlyPublished, Published
@@ -73,7 +73,7 @@ def _checked(raw: list[bytes], max_bytes: int, alone: bool) -> list[Event]:
 async def _body(request: web.Request, limit: int) -> bytes:
     parts, size = [], 0
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
+        async with tasks.timeout(_BODY_SECONDS):
             async for part in request.content.iter_any():
                 size += len(part)
                 if size > limit:

@@ -274,6 +274,25 @@ async def test_silence_is_noticed_and_told(own_redis: RedisServer) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
+async def test_one_that_is_silent_for_longer_than_connecting_may_take_is_heard_again(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Python 3.11.2 a timeout ends a task that has outlived a TaskGroup."""
+    monkeypatch.setattr("aionotify.broker.connect.TIMEOUT", 0.2)
+    async with listening(own_redis.url) as (listener, ear):
+        own_redis.pause()
+        await eventually(lambda: "probe" in str(listener.problem))
+        await eventually(lambda: "not available" in str(listener.problem))  # nor when it connects
+        assert listener._task is not None
+        assert listener._task.cancelling() == 0, "or redis-py's own timeouts end it"
+        own_redis.resume()
+        await eventually(lambda: listener.problem is None)
+        ear.heard.clear()
+        own_redis.cli("PUBLISH", "push_notifications", '{"recipient_id": 42}')
+        await eventually(lambda: ear.heard == [("ephemeral", "42")])
+
+
+@pytest.mark.usefixtures("impatient")
 async def test_a_backlog_is_not_taken_for_silence(own_redis: RedisServer) -> None:
     """While messages come, the probe among them may be late."""
     async with listening(own_redis.url) as (listener, ear):

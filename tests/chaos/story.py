@@ -87,7 +87,8 @@ class Story:
     async def _play(self, act: Act) -> None:
         scene = self.scene
         scene.producer.silently = act.silently
-        await self._cause(act)
+        # A task of its own takes with it the mark that its TaskGroup leaves; see `aionotify.tasks`.
+        await asyncio.create_task(self._cause(act), name="cause")
         over = time.monotonic()
         scene.producer.silently = 0
         if not act.problems:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 
+from aionotify import tasks
 from aionotify.auth.bearer import BearerAuthenticator
 from aionotify.auth.cache import BoundedCache
 from aionotify.auth.handing_over import Tell
@@ -195,7 +196,7 @@ class MainHostAuthenticator(BearerAuthenticator):
         if self._breaker.blocks() or len(self._flights) > MAX_WAITING:
             return self._spare()
         try:
-            async with asyncio.timeout(PATIENCE * self._config.timeout):
+            async with tasks.timeout(PATIENCE * self._config.timeout):
                 await self._slots.acquire()
         except TimeoutError:
             return self._spare()

@@ -4,7 +4,6 @@ Knows where Redis is and how it is talked to: RESP2, bytes, bounded waits, and n
 whoever asked knows better whether to ask again. Knows nothing of what is said.
 """
 
-import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,16 +12,17 @@ from typing import Any, Final
 
 from redis import exceptions as redis_errors
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import (
-    AbstractConnection,
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from aionotify import tasks
+from aionotify.broker.connection.pipeline import Pipeline
+from aionotify.broker.connection.redis_connections import (
     Connection,
     SSLConnection,
     UnixDomainSocketConnection,
 )
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
-from aionotify.broker.connection.pipeline import Pipeline
 from aionotify.broker.connection.sentinel import MasterConnection, Sentinels
 from aionotify.broker.connection.url import parse
 from aionotify.broker.embedded.server import EmbeddedServer
@@ -137,7 +137,7 @@ class Endpoint:
         connection = connection_class(socket_timeout=None, **options)
         with translated():
             # Over all of it: a stopped Redis accepts connections, and then never answers.
-            async with asyncio.timeout(TIMEOUT):
+            async with tasks.timeout(TIMEOUT):
                 await connection.connect()  # type: ignore[no-untyped-call]
         return connection
 

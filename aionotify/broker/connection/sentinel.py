@@ -7,9 +7,10 @@ brings a pool of its own, which raises an error when it is used up instead of wa
 
 from typing import Any, Final
 
-from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError
+
+from aionotify.broker.connection.redis_connections import Connection
 
 TIMEOUT: Final = 0.5  # seconds; a sentinel that is down must leave time for the others
 

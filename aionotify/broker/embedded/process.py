@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from aionotify import tasks
 from aionotify.errors import BrokerUnavailable
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ async def _ping(socket: Path) -> bytes:
     """Ask the server once; an empty answer is none."""
     writer = None
     try:
-        async with asyncio.timeout(1):
+        async with tasks.timeout(1):
             reader, writer = await asyncio.open_unix_connection(socket)
             writer.write(b"PING\r\n")
             return await reader.readline()
