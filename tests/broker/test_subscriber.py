@@ -278,7 +278,7 @@ async def test_one_that_is_silent_for_longer_than_connecting_may_take_is_heard_a
     own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On Python 3.11.2 a timeout ends a task that has outlived a TaskGroup."""
-    monkeypatch.setattr("aionotify.broker.connect.TIMEOUT", 0.2)
+    monkeypatch.setattr("aionotify.broker.connection.endpoint.TIMEOUT", 0.2)
     async with listening(own_redis.url) as (listener, ear):
         own_redis.pause()
         await eventually(lambda: "probe" in str(listener.problem))
