@@ -96,7 +96,7 @@ async def join(app: web.Application, place: WorkerPlace) -> None:
     """Let `app` tell its siblings, and ask them, what there is to tell of each worker.
 
     Raises:
-        OSError: they cannot be heard.
+        OSError: they cannot be bound.
     """
     services = app[SERVICES]
     await services.worker_peers.join(place, partial(snapshot, services))

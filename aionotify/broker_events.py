@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class BrokerEvents:
-    """A `Sink` for the listener. Events go straight to the hub."""
+    """A `Sink` for the subscriber. Events go straight to the hub."""
 
     def __init__(self, hub: Hub, authenticator: TicketAuthenticator) -> None:
         self.ephemeral = hub.ephemeral

@@ -128,15 +128,15 @@ class Instance:
         """Where events come from first, then who may listen, then what keeps streams in order."""
         services = self.services
         await self._endpoint.start()
-        heard = BrokerEvents(services.hub, services.authenticator)
-        await services.subscriber.start(heard)
-        await heard.catch_up(services.control)
+        events = BrokerEvents(services.hub, services.authenticator)
+        await services.subscriber.start(events)
+        await events.catch_up(services.control)
         await services.authenticator.start()
         self._tasks = [
-            asyncio.create_task(services.heartbeat.run(), name="aionotify pulse"),
-            asyncio.create_task(services.revalidation.run(), name="aionotify watch"),
-            asyncio.create_task(services.write_check.run(), name="aionotify store check"),
-            asyncio.create_task(services.open_files.run(), name="aionotify descriptor check"),
+            asyncio.create_task(services.heartbeat.run(), name="aionotify heartbeat"),
+            asyncio.create_task(services.revalidation.run(), name="aionotify revalidation"),
+            asyncio.create_task(services.write_check.run(), name="aionotify write check"),
+            asyncio.create_task(services.open_files.run(), name="aionotify open files check"),
         ]
 
     async def reload(self, config: Config) -> tuple[str, ...]:
@@ -170,7 +170,7 @@ class Instance:
             self._asked = asked
             ours.authenticator.replace_inner(inner)
             # About every stream, as when a node drains, so spread over the same time.
-            ours.revalidation.doubt(config.server.drain)
+            ours.revalidation.ask_all(config.server.drain)
         ours.reloads.done(successful=True)
         waiting = tuple(item.path for item in ours.terms.config.changed(config))
         await ours.authenticator.close_replaced()

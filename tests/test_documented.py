@@ -7,7 +7,7 @@ import argparse
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from prometheus_client.metrics_core import Metric
 
 from aionotify import Config, cli, create_app
 from aionotify.errors import RequestError
+from aionotify.events.page import GapReason
+from aionotify.streams.reasons import CloseReason, ResyncReason, StartKind
+from aionotify.streams.stream import _EXPIRED
 from aionotify.web.metrics import AllWorkers, snapshot
 from aionotify.web.services import SERVICES
 from tests import logged
@@ -79,6 +82,17 @@ def test_every_control_event_is_documented() -> None:
     assert events >= {"open", "gap", "expired", "drain"}
     for event in events:
         assert entry("protocol", f"aionotify.{event}")
+
+
+@pytest.mark.parametrize(
+    ("event", "reasons"),
+    [("gap", GapReason), ("expired", _EXPIRED)],
+)
+def test_every_reason_that_a_client_is_told_is_documented(
+    event: str, reasons: Iterable[str]
+) -> None:
+    about = entry("protocol", f"aionotify.{event}")
+    assert {reason for reason in reasons if f"``{reason}``" not in about} == set()
 
 
 def test_every_command_is_documented() -> None:
@@ -143,6 +157,21 @@ def test_every_metric_is_documented_with_its_labels(metrics: dict[str, Metric]) 
             if name.startswith("aionotify") and label not in ("version", "code"):
                 missing = {value for value in values if f"``{value}``" not in about}
                 assert not missing, f"{missing} of label {label} of {name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "words"),
+    [
+        ("aionotify_streams_opened_total", "start", StartKind),
+        ("aionotify_streams_closed_total", "reason", CloseReason),
+        ("aionotify_gaps_total", "reason", GapReason),
+        ("aionotify_catch_ups_total", "reason", ["socket_full", *ResyncReason]),
+    ],
+)
+def test_every_word_of_a_closed_set_is_there_from_the_start(
+    metrics: dict[str, Metric], name: str, label: str, words: Iterable[str]
+) -> None:
+    assert labels(metrics[name])[label] == {str(word) for word in words}
 
 
 DASHBOARD: dict[str, Any] = json.loads((DOCS / "grafana.json").read_text())

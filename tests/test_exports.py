@@ -62,7 +62,7 @@ def test_the_signatures_that_others_call_stay_as_they_are() -> None:
     assert parameters(aionotify.create_app) == ["config", "authenticator"]
     assert parameters(aionotify.drain) == ["app", "seconds"]
     assert parameters(aionotify.reload) == ["app", "config", "*prefix"]
-    assert parameters(aionotify.Identity) == ["user_id", "expires_at", "ask_at"]
+    assert parameters(aionotify.Identity) == ["user_id", "*expires_at", "*ask_at"]
     assert parameters(aionotify.Publisher) == ["redis", "*prefix", "*inbox", "*max_bytes"]
 
 

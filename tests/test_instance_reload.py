@@ -100,7 +100,7 @@ def made(settings: Mapping[str, object]) -> Config:
     return Config.from_mapping(mapping)
 
 
-PASSING = {"_filled_at", "_tokens", "_hash_key", "_node", "_sha", "_source", "at", "doubts"}
+PASSING = {"_filled_at", "_tokens", "_hash_key", "_node", "_sha", "_source", "at", "rounds"}
 """What is not configured, by name."""
 
 
@@ -181,14 +181,14 @@ async def test_whatever_is_wrong_nothing_has_changed(monkeypatch: pytest.MonkeyP
     instance.services.reloads.successful = True
     assert dict(held(instance.services)) == at_start
     assert instance.services.authenticator._inner is inner
-    assert instance.services.revalidation.doubts == 0
+    assert instance.services.revalidation.rounds == 0
 
 
 @pytest.mark.asyncio(loop_factories=["asyncio"])
 async def test_who_is_asked_stays_the_same_unless_another_one_is_configured() -> None:
     """What is remembered of tokens is of use for as long as nothing of that has changed."""
     instance = Instance(Config())
-    tickets, watch = instance.services.authenticator, instance.services.revalidation
+    tickets, revalidation = instance.services.authenticator, instance.services.revalidation
     inner = tickets._inner
     of_no_matter: list[Mapping[str, object]] = [
         {"log.level": "debug", "stream.retry": 100, "admin.publish_keys": ["publisher-key-01234"]},
@@ -199,7 +199,7 @@ async def test_who_is_asked_stays_the_same_unless_another_one_is_configured() ->
     for harmless in of_no_matter:
         await instance.reload(made(harmless))
         assert tickets._inner is inner
-    assert watch.doubts == 0
+    assert revalidation.rounds == 0
     judged_anew: list[Mapping[str, object]] = [
         {"auth.main_host.timeout": 7},
         {"auth.cookie": "id"},
@@ -209,7 +209,7 @@ async def test_who_is_asked_stays_the_same_unless_another_one_is_configured() ->
     for number, telling in enumerate(judged_anew, 1):
         await instance.reload(made(telling))
         assert tickets._inner is not inner
-        assert watch.doubts == number
+        assert revalidation.rounds == number
         inner = tickets._inner
     await tickets.close()
 

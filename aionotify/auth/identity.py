@@ -4,7 +4,7 @@ Values and protocols only: nothing here asks anybody anything.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Protocol, runtime_checkable
 
 from aiohttp import web
@@ -30,6 +30,7 @@ class Identity:
     """
 
     user_id: str
+    _: KW_ONLY
     expires_at: float | None = None
     ask_at: float | None = None
 

@@ -1,1 +1,1 @@
-"""The only room that knows Redis: connecting, listening, inboxes, publishing."""
+"""The only room that knows Redis: connecting, subscribing, inboxes, publishing."""

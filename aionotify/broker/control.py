@@ -45,9 +45,9 @@ def decode_control(data: bytes) -> Control:
 class ControlChannel:
     """Says things to all nodes. All methods raise BrokerUnavailable and BrokerRefused."""
 
-    def __init__(self, client: Callable[[], Redis], names: Keys) -> None:
+    def __init__(self, client: Callable[[], Redis], keys: Keys) -> None:
         self._client = client
-        self._names = names
+        self._keys = keys
         self._tell = Script(by_client(client), "tell.lua")
 
     async def revoke(self, user_id: str) -> int:
@@ -68,7 +68,7 @@ class ControlChannel:
         """
         with translated():
             async with self._client().pipeline(transaction=False) as pipeline:
-                pipeline.lrange(self._names.control_log, 0, -1)
+                pipeline.lrange(self._keys.control_log, 0, -1)
                 pipeline.time()
                 entries, (seconds, microseconds) = await pipeline.execute()
         now = seconds + microseconds / 1_000_000
@@ -79,8 +79,8 @@ class ControlChannel:
         await self._tell.close()
 
     async def _say(self, control: Control, hold: float | None = None) -> int:
-        keys = (self._names.control_log,)
-        args = (self._names.control, msgspec.json.encode(control), _MAX_LOGGED, hold or "")
+        keys = (self._keys.control_log,)
+        args = (self._keys.control, msgspec.json.encode(control), _MAX_LOGGED, hold or "")
         return int(await self._tell.call(keys, args))
 
 

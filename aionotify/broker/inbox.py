@@ -14,8 +14,8 @@ from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.scripts import Script
 from aionotify.broker.keys import Keys
 from aionotify.errors import BrokerError, BrokerUnavailable, InvalidEvent
-from aionotify.events.cursor import Entry, Page
 from aionotify.events.event import decode
+from aionotify.events.page import Entry, GapReason, Page
 from aionotify.telemetry.sampled import Sampled
 from aionotify.telemetry.stats import Stats
 
@@ -63,14 +63,14 @@ class Inbox:
     def __init__(
         self,
         execute: Execute,
-        names: Keys,
+        keys: Keys,
         *,
         retention: float,
         max_bytes: int,
         page_bytes: int,
         stats: Stats,
     ) -> None:
-        self._names = names
+        self._keys = keys
         self._retention = retention
         self._max_bytes = max_bytes
         self._page_bytes = page_bytes
@@ -152,7 +152,7 @@ class Inbox:
         calls = []
         for start in range(0, len(questions), self._in_one):
             some = questions[start : start + self._in_one]
-            keys = tuple(self._names.inbox(recipient_id) for recipient_id, _ in some)
+            keys = tuple(self._keys.inbox(recipient_id) for recipient_id, _ in some)
             afters = ("" if after is None else after for _, after in some)
             calls.append((some, self._script.call(keys, (*limits, *afters))))
         replies: list[Any] = []
@@ -194,7 +194,7 @@ class Inbox:
                 )
         if not complete:
             upto = max(map(_position, raw))
-        return Page(entries, upto, int(newest), gap.decode() or None)
+        return Page(entries, upto, int(newest), GapReason(gap.decode()) if gap else None)
 
 
 def _settle(waiting: list[asyncio.Future[Page]], answer: Page | Exception) -> None:

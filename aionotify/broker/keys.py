@@ -6,7 +6,7 @@ _ESCAPES: Final = {ord("%"): "%25", ord("{"): "%7B", ord("}"): "%7D"}
 
 
 class Keys:
-    """Names under one prefix.
+    """Our keys and channels under one prefix.
 
     The braces are a hash tag, so that all that belongs to one recipient lies in one slot of a
     cluster. A recipient is whatever the application calls its users: braces in it are escaped, or

@@ -94,7 +94,7 @@ class Publisher:
             execute = by_client(redis)
         inbox = inbox or InboxConfig()
         self._limits = (inbox.max_events, inbox.retention, inbox.idempotency)
-        self._names = Keys(prefix, "")
+        self._keys = Keys(prefix, "")
         self._max_bytes = max_bytes
         self._script = Script(execute, "append.lua", kept)
 
@@ -168,10 +168,10 @@ class Publisher:
         return results + [await self._outcome(*each) for each in pending]
 
     def _append(self, event: Event, recipient_id: str) -> asyncio.Future[Any]:
-        keys = [self._names.inbox(recipient_id)]
+        keys = [self._keys.inbox(recipient_id)]
         if event.key is not None:
-            keys.append(self._names.idempotency(recipient_id, event.key))
-        live = self._names.live(recipient_id)
+            keys.append(self._keys.idempotency(recipient_id, event.key))
+        live = self._keys.live(recipient_id)
         args = (live, event.data(recipient_id), *self._limits, "PUBLISH")
         return self._script.call(tuple(keys), args)
 

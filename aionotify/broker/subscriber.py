@@ -1,7 +1,7 @@
-"""The Redis listener: one subscribing connection, whatever the number of streams.
+"""The Redis subscriber: one subscribing connection, whatever the number of streams.
 
 It is supervised. A lost connection, a refused one, or one on which nothing is heard any more is
-given up and made anew, for as long as the node lives. Whoever listens is told when live events
+given up and made anew, for as long as the node lives. The sink is told when live events
 are no longer heard, and again when they are; what was published in between is in the inboxes.
 
 redis-py's own PubSub is not used, because it repairs a lost connection without a word, and what
@@ -21,12 +21,13 @@ from redis.asyncio.connection import AbstractConnection
 
 from aionotify import tasks
 from aionotify.broker.connection.endpoint import LOST, Endpoint
-from aionotify.broker.connection.resp import hear, say
+from aionotify.broker.connection.resp import read_replies, send
 from aionotify.broker.control import Control, decode_control
 from aionotify.broker.inbox import parse_entry
 from aionotify.broker.keys import Keys
 from aionotify.errors import BrokerError, InvalidEvent
 from aionotify.events.event import EVERYONE, Event, decode
+from aionotify.events.page import Entry
 from aionotify.telemetry.sampled import Sampled
 from aionotify.telemetry.stats import Stats
 
@@ -41,12 +42,12 @@ _log = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
-    """Where what is heard goes. All plain functions: the listener never waits for anybody, or
+    """Where what is heard goes. All plain functions: the subscriber never waits for anybody, or
     Redis would cut it off (client-output-buffer-limit pubsub).
     """
 
     def ephemeral(self, event: Event) -> None: ...
-    def durable(self, recipient_id: str, position: int, previous: int, event: Event) -> None: ...
+    def durable(self, recipient_id: str, entry: Entry) -> None: ...
     def confirmed(self, recipient_id: str) -> None: ...
     def lost(self) -> None: ...
     def revoked(self, user_id: str) -> None: ...
@@ -68,21 +69,21 @@ class Subscriber:
         lag: seconds that this node's last probe took through Redis and back.
     """
 
-    def __init__(self, endpoint: Endpoint, names: Keys, *, max_bytes: int, stats: Stats) -> None:
+    def __init__(self, endpoint: Endpoint, keys: Keys, *, max_bytes: int, stats: Stats) -> None:
         self.problem: str | None = "not started"
         self.lag = 0.0
         self._endpoint = endpoint
         self._sink: Sink
-        self._names = names
+        self._keys = keys
         self._max_bytes = max_bytes
         self._stats = stats
         self._sampled = Sampled(_log)
-        self._ephemeral = names.ephemeral.encode()
-        self._control = names.control.encode()
+        self._ephemeral = keys.ephemeral.encode()
+        self._control = keys.control.encode()
         self._always = {
             self._ephemeral: "",
             self._control: "",
-            names.live(EVERYONE).encode(): EVERYONE,
+            keys.live(EVERYONE).encode(): EVERYONE,
         }
         # channel -> recipient; what is asked for, what was sent for, what Redis has confirmed
         self._wanted: dict[bytes, str] = dict(self._always)
@@ -95,7 +96,7 @@ class Subscriber:
         self._unheard = 0
         self._probed_at = 0.0
         self._lost_at: float | None = None
-        self._hearing = asyncio.Event()
+        self._subscribed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def adopt(self, other: "Subscriber") -> None:
@@ -105,10 +106,10 @@ class Subscriber:
     async def start(self, sink: Sink, within: float = 2.0) -> None:
         """Tell `sink` what is heard; wait for Redis `within` seconds, but do not insist on it."""
         self._sink = sink
-        self._task = asyncio.create_task(self._supervise(), name="aionotify listener")
+        self._task = asyncio.create_task(self._supervise(), name="aionotify subscriber")
         try:
             async with tasks.timeout(within):
-                await self._hearing.wait()
+                await self._subscribed.wait()
         except TimeoutError:
             _log.warning("started without Redis", extra={"fields": {"reason": self.problem}})
 
@@ -121,14 +122,14 @@ class Subscriber:
 
     def want(self, recipient_id: str) -> None:
         """Hear a recipient's durable events; the sink's `confirmed` says from when on."""
-        channel = self._names.live(recipient_id).encode()
+        channel = self._keys.live(recipient_id).encode()
         self._wanted[channel] = recipient_id
         self._changed[channel] = None
         self._change.set()
 
     def drop(self, recipient_id: str) -> None:
         """Hear them no longer."""
-        channel = self._names.live(recipient_id).encode()
+        channel = self._keys.live(recipient_id).encode()
         del self._wanted[channel]
         self._changed[channel] = None
         self._change.set()
@@ -140,15 +141,15 @@ class Subscriber:
         while True:
             try:
                 # A task of its own takes with it the mark that its TaskGroup leaves; see `tasks`.
-                await asyncio.create_task(self._session(), name="aionotify listener: session")
+                await asyncio.create_task(self._session(), name="aionotify subscriber: session")
             except* (*LOST, BrokerError, SilentConnection) as errors:
                 self._lost(_reason(errors))
-            except* Exception as errors:  # noqa: BLE001 - the node lives, and so must its listener
-                _log.exception("listener failed")
+            except* Exception as errors:  # noqa: BLE001 - the node lives, and so must its subscriber
+                _log.exception("subscriber failed")
                 self._lost(_reason(errors))
             tasks.obey()
-            if self._hearing.is_set():
-                self._hearing.clear()
+            if self._subscribed.is_set():
+                self._subscribed.clear()
                 delay = _BACKOFF[0]
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, _BACKOFF[1])
@@ -164,10 +165,12 @@ class Subscriber:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(
-                    hear(connection, self._heard_one), name="aionotify listener: read"
+                    read_replies(connection, self._heard_one), name="aionotify subscriber: read"
                 )
-                group.create_task(self._subscribe(connection), name="aionotify listener: subscribe")
-                group.create_task(self._probe(), name="aionotify listener: probe")
+                group.create_task(
+                    self._subscribe(connection), name="aionotify subscriber: subscribe"
+                )
+                group.create_task(self._probe(), name="aionotify subscriber: probe")
         finally:
             self._sink.lost()
             await connection.disconnect(nowait=True)
@@ -181,7 +184,7 @@ class Subscriber:
 
     def _found(self) -> None:
         self.problem = None
-        self._hearing.set()
+        self._subscribed.set()
         fields: dict[str, object] = {"redis": self._endpoint.description}
         if self._lost_at is not None:
             fields["after"] = round(time.monotonic() - self._lost_at, 3)
@@ -207,9 +210,9 @@ class Subscriber:
             self._sent.difference_update(leave)
             self._confirmed.difference_update(leave)
             for some in _batches(leave):
-                await say(connection, "UNSUBSCRIBE", *some)
+                await send(connection, "UNSUBSCRIBE", *some)
             for some in _batches(join):
-                await say(connection, "SUBSCRIBE", *some)
+                await send(connection, "SUBSCRIBE", *some)
             # In a storm of new streams, a command for each would be what costs most.
             await asyncio.sleep(_BATCH_WINDOW)
 
@@ -229,7 +232,7 @@ class Subscriber:
             self._probed_at = time.monotonic()
             try:
                 async with tasks.timeout(PROBE_TIMEOUT):
-                    await client.publish(self._names.control, message)
+                    await client.publish(self._keys.control, message)
             except LOST:
                 pass  # what counts is whether it is heard
             tasks.obey()
@@ -257,7 +260,7 @@ class Subscriber:
                 self._hear_control(data)
             elif (recipient_id := self._wanted.get(channel)) is not None:
                 entry = parse_entry(data, recipient_id, self._max_bytes)
-                self._sink.durable(recipient_id, *entry)
+                self._sink.durable(recipient_id, entry)
         elif kind == b"subscribe":
             self._hear_confirmation(channel)
 

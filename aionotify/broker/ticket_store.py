@@ -10,20 +10,20 @@ from aionotify.broker.keys import Keys
 class RedisTicketStore:
     """A `TicketStore` that all nodes on one Redis share."""
 
-    def __init__(self, execute: Execute, names: Keys) -> None:
+    def __init__(self, execute: Execute, keys: Keys) -> None:
         self._execute = execute
-        self._names = names
+        self._keys = keys
 
     async def put(self, name: str, record: bytes, ttl: float) -> None:
         """Keep `record` for `ttl` seconds; raise BrokerUnavailable or BrokerRefused."""
-        await self._carry_out("SET", self._names.ticket(name), record, "PX", int(ttl * 1000))
+        await self._carry_out("SET", self._keys.ticket(name), record, "PX", int(ttl * 1000))
 
     async def take(self, name: str) -> bytes | None:
         """Return and remove a record; raise BrokerUnavailable or BrokerRefused.
 
         GETDEL is atomic, so of two nodes that are shown the same ticket one gets it.
         """
-        return cast("bytes | None", await self._carry_out("GETDEL", self._names.ticket(name)))
+        return cast("bytes | None", await self._carry_out("GETDEL", self._keys.ticket(name)))
 
     async def _carry_out(self, *command: bytes | str | int) -> Any:
         with translated():

@@ -28,17 +28,17 @@ class WriteCheck:
 
     Attributes:
         condition: whether it succeeds; unchanged while Redis does not answer, for then that is
-            what is wrong, and the listener says so.
+            what is wrong, and the subscriber says so.
     """
 
-    def __init__(self, client: Callable[[], Redis], names: Keys) -> None:
+    def __init__(self, client: Callable[[], Redis], keys: Keys) -> None:
         self.condition = HealthCheck(
             logging.getLogger(__name__),
             wrong="Redis stores no events",
             right="Redis stores events again",
         )
         self._client = client
-        self._key = names.probe
+        self._key = keys.probe
 
     async def run(self) -> None:
         """Until it is cancelled."""

@@ -1,4 +1,4 @@
-"""Cursors and pages: where a stream is in its inboxes, and what it reads there.
+"""Cursors: where a stream is in its inboxes.
 
 A stream reads two inboxes, its user's own and everyone's. The position in each is a number of
 microseconds since the epoch, so that positions stay comparable when an inbox has expired and
@@ -20,8 +20,6 @@ import re
 from hashlib import blake2s
 from typing import Final, NamedTuple
 
-from aionotify.events.event import Event
-
 _FORM: Final = re.compile(r"1\.([0-9a-f]{14})\.([0-9a-f]{14})\.([a-z2-7]{4})", re.ASCII)
 MAX_CHARS: Final = 128
 # Pairs of letters of base32; base64.b32encode would take longer than the hash.
@@ -35,35 +33,6 @@ class Cursor(NamedTuple):
 
     everyone: int
     own: int
-
-
-class Entry(NamedTuple):
-    """One durable event in an inbox. Nothing was ever stored between `previous` and `position`."""
-
-    position: int
-    previous: int
-    event: Event
-
-
-class Page(NamedTuple):
-    """What a read of an inbox after some position gives.
-
-    Attributes:
-        entries: the next events, in order; possibly none.
-        upto: how far this page reaches, past whatever in it was no event.
-        newest: the position of the last event in the inbox, or an odd one when it is empty.
-        gap: why events after the position asked for are gone, or None when none are.
-    """
-
-    entries: list[Entry]
-    upto: int
-    newest: int
-    gap: str | None
-
-    @property
-    def complete(self) -> bool:
-        """Whether there is nothing more to read."""
-        return self.upto >= self.newest
 
 
 def moment(seconds: float) -> int:

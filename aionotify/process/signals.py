@@ -30,12 +30,12 @@ def on_hangup(handler: Callable[[], object]) -> None:
 def on_signal(numbers: tuple[signal.Signals, ...], handler: Callable[[], object]) -> None:
     """Call `handler` on the running event loop for each of the signals, but not for an echo."""
     loop = asyncio.get_running_loop()
-    heard = -math.inf
+    last = -math.inf
 
     def without_echo() -> None:
-        nonlocal heard
-        if loop.time() - heard > _ECHO:
-            heard = loop.time()
+        nonlocal last
+        if loop.time() - last > _ECHO:
+            last = loop.time()
             handler()
 
     for number in numbers:

@@ -79,7 +79,7 @@ class _Parent:
         self._level = config.log.level
         self._waiting_for = config.server.workers
         self._nodes: list[_Node] = []
-        self._patience = systemd.watchdog_interval()
+        self._max_silence = systemd.watchdog_interval()
 
     async def run(self, listeners: Sequence[Sockets]) -> int:
         on_signal((signal.SIGTERM, signal.SIGINT), self._on_signal)
@@ -144,8 +144,8 @@ class _Parent:
         self._ready.set()
         for each in self._nodes:
             each.leash.write_eof()
-        patience = self._config.server.drain + _GRACE
-        asyncio.get_running_loop().call_later(patience, self._kill)
+        at_most = self._config.server.drain + _GRACE
+        asyncio.get_running_loop().call_later(at_most, self._kill)
 
     def _kill(self) -> None:
         self._code = 1
@@ -198,7 +198,7 @@ class _Parent:
         if self._stopping.is_set():
             leash.write_eof()
         try:
-            ready = await self._hear(reader, started)
+            ready = await self._follow(reader, started)
         except TimeoutError:
             logger.error("a worker hangs", extra={"fields": {"pid": process.pid}})
             process.kill()
@@ -210,14 +210,17 @@ class _Parent:
             leash.close()
         return code, ready
 
-    async def _hear(self, reader: asyncio.StreamReader, started: _Node) -> bool:
-        """Listen to a node until it ends; raise TimeoutError when it is silent for too long."""
+    async def _follow(self, reader: asyncio.StreamReader, started: _Node) -> bool:
+        """Take note of what a node reports until it ends.
+
+        Raises TimeoutError: it is silent for too long.
+        """
         ready = False
         while True:
             line = b""
             # One that dies before it has read what it was told resets the connection.
             with contextlib.suppress(ConnectionError):
-                async with tasks.timeout(self._patience if ready else None):
+                async with tasks.timeout(self._max_silence if ready else None):
                     line = await reader.readline()
             if not line:
                 return ready

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from aionotify import tasks
 from aionotify.errors import BrokerError
+from aionotify.streams.reasons import CloseReason
 from aionotify.streams.revalidation import Leaving
 from aionotify.web.services import Services
 
@@ -27,24 +28,24 @@ async def leave(services: Services, seconds: float) -> None:
 
     Raises TimeoutError: some did not end.
     """
-    hub, watch = services.hub, services.revalidation
+    hub, revalidation = services.hub, services.revalidation
     hub.closed = True
-    numbers = watch.numbers()
+    numbers = revalidation.numbers()
     random.shuffle(numbers)
     pause = min(max(seconds / _STEPS, _SHORTEST), _LONGEST)
     steps = max(1, int(seconds * 0.9 / pause))
     size = -(-len(numbers) // steps)
     farewell = _Farewell(services)
     while numbers:
-        leaving = watch.leaving(numbers[-size:])
+        leaving = revalidation.leaving(numbers[-size:])
         del numbers[-size:]
         await farewell.say(leaving, len(numbers) / size * pause + _COMEBACK)
         for each in leaving:
-            each.stream.close("drain")
+            each.stream.close(CloseReason.DRAIN)
         await asyncio.sleep(pause if numbers else 0)
     farewell.done()
     for stream in hub.streams():  # those that were being opened when it began
-        stream.close("drain")
+        stream.close(CloseReason.DRAIN)
     async with tasks.timeout(max(1.0, seconds * 0.1)):
         await hub.empty()
 

@@ -1,4 +1,4 @@
-"""The pulse: one task of a node that visits every stream once in each heartbeat interval.
+"""Heartbeats: one task of a node visits every stream once in each heartbeat interval.
 
 A timer per stream would be a thousand timers; one task that wrote to all streams at once would
 hold up events behind thousands of writes. So the interval is cut into slices, and each stream
@@ -17,8 +17,8 @@ SLICES: Final = 32  # 5,000 streams: 156 writes, about a millisecond, at a time
 _log = logging.getLogger(__name__)
 
 
-class BeatingStream(Protocol):
-    """What the pulse asks of a stream."""
+class HeartbeatStream(Protocol):
+    """What the heartbeat asks of a stream."""
 
     slice: int
 
@@ -35,17 +35,17 @@ class Heartbeat:
 
     def __init__(self, interval: float) -> None:
         self._tick = interval / SLICES
-        self._slices: list[set[BeatingStream]] = [set() for _ in range(SLICES)]
+        self._slices: list[set[HeartbeatStream]] = [set() for _ in range(SLICES)]
         self._next = itertools.cycle(self._slices)
         self._turn = itertools.cycle(range(SLICES))
         self.lag = Histogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
-    def add(self, stream: BeatingStream) -> None:
+    def add(self, stream: HeartbeatStream) -> None:
         # In turn, for those who come in one moment (after a deploy: all) must not stay together.
         stream.slice = next(self._turn)
         self._slices[stream.slice].add(stream)
 
-    def discard(self, stream: BeatingStream) -> None:
+    def discard(self, stream: HeartbeatStream) -> None:
         self._slices[stream.slice].discard(stream)
 
     def adopt(self, other: "Heartbeat") -> None:
@@ -62,5 +62,5 @@ class Heartbeat:
             for stream in list(next(self._next)):
                 try:
                     stream.beat()
-                except Exception:  # noqa: BLE001 - one stream must not stop the hearts of all
+                except Exception:  # noqa: BLE001 - one stream must not stop those of all others
                     _log.exception("a heartbeat failed")

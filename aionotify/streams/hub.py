@@ -7,7 +7,7 @@ events it wants.
 
 Each recipient has a position, `newest`: the last durable event that this node knows of. A live
 stream is exactly there. An event that does not follow on from it shows that pub/sub lost one, and
-then, as after every other doubt, the streams concerned fall back to reading their inbox.
+then, as whenever live events may not have been heard, the streams concerned go back to their inbox.
 """
 
 import asyncio
@@ -18,9 +18,11 @@ from typing import Protocol
 
 from aionotify.errors import NodeFull, TooManyStreams
 from aionotify.events import cursor
-from aionotify.events.cursor import Cursor, Entry, Page
+from aionotify.events.cursor import Cursor
 from aionotify.events.event import EVERYONE, Event
 from aionotify.events.frame import chunk, frame
+from aionotify.events.page import Entry, Page
+from aionotify.streams.reasons import CloseReason, ResyncReason
 from aionotify.streams.recipient import HubStream, Question, Recipient
 from aionotify.telemetry.stats import Stats
 
@@ -47,7 +49,7 @@ class Hub:
     Attributes:
         everyone: the recipient that all streams are for.
         closed: whether the node takes no streams any more.
-        welcome: called with each recipient that has newcomers, when it begins to be heard.
+        on_subscribed: called with each recipient that has newcomers, when it begins to be heard.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Hub:
         self.stats = stats or Stats()
         self.everyone = Recipient(EVERYONE)
         self.closed = False
-        self.welcome: Callable[[Recipient], None] = lambda recipient: None
+        self.on_subscribed: Callable[[Recipient], None] = lambda recipient: None
         self._interest = interest
         self._max_streams = max_streams
         self._max_streams_per_user = max_streams_per_user
@@ -151,7 +153,7 @@ class Hub:
             return
         recipient.revocations += 1
         for stream in list(recipient.streams):
-            stream.close("revoked")
+            stream.close(CloseReason.REVOKED)
 
     # --- what is heard of subscriptions -------------------------------------------------------
 
@@ -159,26 +161,26 @@ class Hub:
         """The live events of a recipient are heard from now on; what came before is not known."""
         recipient = self._find(recipient_id)
         if recipient is not None:
-            self._doubt(recipient, "resubscribed")
+            self._resync(recipient, ResyncReason.RESUBSCRIBED)
             recipient.confirm()
             if recipient.newcomers:
-                self.welcome(recipient)
+                self.on_subscribed(recipient)
 
     def lost(self) -> None:
         """No live event is heard any more, of anybody."""
         for recipient in list(self._recipients.values()):
-            self._doubt(recipient, "lost")
+            self._resync(recipient, ResyncReason.LOST)
             recipient.subscribed = False
         self.everyone.subscribed = False
-        self.everyone.know(None)
+        self.everyone.set_newest(None)
 
-    def _doubt(self, recipient: Recipient, reason: str) -> None:
+    def _resync(self, recipient: Recipient, reason: ResyncReason) -> None:
         concerned = self.streams() if recipient is self.everyone else list(recipient.streams)
         for stream in concerned:
             if stream.live and (at := self.position(stream.recipient)) is not None:
-                self.stats.doubted[reason] += 1
+                self.stats.resynced[reason] += 1
                 stream.fall_behind(at)
-        recipient.know(None)
+        recipient.set_newest(None)
 
     # --- dispatch -----------------------------------------------------------------------------
 
@@ -202,21 +204,17 @@ class Hub:
             else:
                 self.stats.dropped_full += 1
 
-    def durable(self, recipient_id: str, position: int, previous: int, event: Event) -> None:
-        """Write an event to the streams that are live, if it follows on from what they have.
-
-        Args:
-            position: where in the recipient's inbox it stands.
-            previous: the position before it; nothing was ever stored between the two.
-        """
+    def durable(self, recipient_id: str, entry: Entry) -> None:
+        """Write an event to the streams that are live, if it follows on from what they have."""
         self.stats.events_durable += 1
         recipient = self._find(recipient_id)
         if recipient is None:
             return
+        position = entry.position
         newest, before = recipient.newest, recipient.last_heard
         recipient.last_heard = position
         if newest is None:
-            recipient.know(position)  # somebody is about to read: now he knows how far
+            recipient.set_newest(position)  # somebody is about to read: now he knows how far
         elif (
             position < newest
             and not newest & 1
@@ -224,11 +222,11 @@ class Hub:
         ):
             # Redis publishes in order and at once: this is none that was read before it is heard.
             # What put `newest` ahead of it was no event, or is gone since; the inbox knows.
-            self._doubt(recipient, "missed")
+            self._resync(recipient, ResyncReason.MISSED)
         else:
-            self._advance(recipient, Entry(position, previous, event))
+            self._advance(recipient, entry)
 
-    def learn(self, recipient: Recipient, question: Question, page: Page) -> None:
+    def apply_page(self, recipient: Recipient, question: Question, page: Page) -> None:
         """Take note of what has just been read in `recipient`'s inbox.
 
         A page may be ahead of pub/sub. Its events then go the way of live ones, to the streams
@@ -239,19 +237,19 @@ class Hub:
         if confirmations != recipient.confirmations:
             pass  # subscribed anew meanwhile: what came before that may be missing in the answer
         elif newest is None:
-            recipient.know(page.newest)
+            recipient.set_newest(page.newest)
         elif known is not None and page.newest < known and not known & 1:
             # It had been published before we asked, and is not there: Redis has lost it.
-            self._doubt(recipient, "missed")
-            recipient.know(page.newest)
+            self._resync(recipient, ResyncReason.MISSED)
+            recipient.set_newest(page.newest)
         elif after is None:
             if newest & 1 and page.newest & 1:  # still empty
-                recipient.know(max(newest, page.newest))
+                recipient.set_newest(max(newest, page.newest))
         elif after <= newest:  # or it would say nothing of what lies between the two
             for entry in page.entries:
                 if entry.position > (recipient.newest or 0):
                     self._advance(recipient, entry)
-            recipient.know(max(recipient.newest or 0, page.upto))
+            recipient.set_newest(max(recipient.newest or 0, page.upto))
 
     def _advance(self, recipient: Recipient, entry: Entry) -> None:
         position, previous, event = entry
@@ -263,8 +261,8 @@ class Hub:
             self.stats.events_repeated += 1
         elif previous > known and not previous & 1:  # odd: there was nothing before it
             self.stats.missed += 1
-            self._doubt(recipient, "missed")
-            recipient.know(position)
+            self._resync(recipient, ResyncReason.MISSED)
+            recipient.set_newest(position)
         elif recipient is self.everyone:
             self._to_everyone(position, event)
         else:
@@ -272,7 +270,7 @@ class Hub:
 
     def _to_one(self, recipient: Recipient, position: int, event: Event) -> None:
         before = Cursor(self.everyone.newest or 0, recipient.newest or 0)
-        recipient.know(position)
+        recipient.set_newest(position)
         live = [stream for stream in recipient.streams if stream.live]
         if not live:
             return
@@ -286,7 +284,7 @@ class Hub:
 
     def _to_everyone(self, position: int, event: Event) -> None:
         before = self.everyone.newest or 0
-        self.everyone.know(position)
+        self.everyone.set_newest(position)
         if self._recipients:
             self._measure(position)
         head, tail = self._encode_around(event)
@@ -322,7 +320,7 @@ class Hub:
     def unflushed(self, stream: HubStream) -> None:
         """A stream has something queued: it is written at the end of this loop step.
 
-        One write of ten frames costs about an eighth of ten writes, and a listener that has
+        One write of ten frames costs about an eighth of ten writes, and a subscriber that has
         fallen behind hands over many messages in one step, so this is where load sheds itself.
         """
         if not self._unflushed:

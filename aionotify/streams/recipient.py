@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
+from aionotify.streams.reasons import CloseReason
 
 
 class HubStream(Protocol):
@@ -22,7 +23,7 @@ class HubStream(Protocol):
     def fall_behind(self, at: Cursor) -> None:
         """Go on from the inbox, after `at`."""
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: CloseReason) -> None:
         """End, telling the client why if that is of use to it."""
 
     def buffered(self) -> int:
@@ -50,7 +51,7 @@ class Recipient:
         entered: requests that hold one of the user's slots, attached or about to be.
         streams: the open ones.
         newest: position of the last durable event known, or None when that has to be read first;
-            set by `know`, for everything else that follows from it.
+            set by `set_newest`, for everything else that follows from it.
         subscribed: whether the live events are being heard.
         confirmations: how often they began to be.
         last_heard: the last position that was heard since then.
@@ -85,9 +86,9 @@ class Recipient:
         self.newcomers: list[asyncio.Future[None]] = []
         self._waiters: set[asyncio.Future[None]] = set()
         self._tag = cursor.tag(id)
-        self.know(None)
+        self.set_newest(None)
 
-    def know(self, newest: int | None) -> None:
+    def set_newest(self, newest: int | None) -> None:
         """Set `newest`, and with it `mark`."""
         self.newest = newest
         self.mark = b"" if newest is None else cursor.own_part(newest, self._tag)
@@ -96,10 +97,10 @@ class Recipient:
         return cursor.own_part(position, self._tag)
 
     def question(self, after: int | None) -> Question:
-        """A question to be put to the inbox now; `Hub.learn` wants it with the answer."""
+        """A question to be put to the inbox now; `Hub.apply_page` wants it with the answer."""
         return Question(after, self.newest, self.confirmations)
 
-    async def heard(self) -> None:
+    async def wait_subscribed(self) -> None:
         """Wait until the live events are being heard."""
         while not self.subscribed:
             waiter = asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""The watch: is whoever opened a stream still allowed to listen?
+"""Revalidation: is whoever opened a stream still allowed to listen?
 
 One task of a node keeps, for all its streams, the next moment at which something has to be done
 about each: its token expires, or is due to be asked about again. Moments are jittered, or all
@@ -18,6 +18,7 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from aionotify import tasks
 from aionotify.auth import AuthError, CredentialsMissing, Identity, InvalidToken
+from aionotify.streams.reasons import CloseReason
 
 _JITTER: Final = 0.2  # of the interval
 _MOMENT: Final = 0.01  # seconds; clocks need not agree to the last bit on when it is time
@@ -30,9 +31,9 @@ R = TypeVar("R")
 
 
 class RevalidatedStream(Protocol):
-    """What the watch asks of a stream."""
+    """What revalidation asks of a stream."""
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: CloseReason) -> None:
         """End it."""
 
 
@@ -63,7 +64,7 @@ class Revalidation(Generic[R]):
         timer: seconds that only go forward.
 
     Attributes:
-        doubts: how often all that had been said of tokens was doubted.
+        rounds: how often all streams were to be asked about again.
     """
 
     def __init__(
@@ -83,22 +84,22 @@ class Revalidation(Generic[R]):
         self._heap: list[tuple[float, int]] = []  # when something is due, and for which entry
         self._sooner = asyncio.Event()
         self._slots = asyncio.Semaphore(_MAX_IN_FLIGHT)
-        self.doubts = 0
+        self.rounds = 0
 
     def add(
-        self, stream: RevalidatedStream, identity: Identity, request: R, *, doubted: bool = False
+        self, stream: RevalidatedStream, identity: Identity, request: R, *, at_once: bool = False
     ) -> int:
-        """Watch a stream that `request` has opened; returns what `discard` wants.
+        """Take on a stream that `request` has opened; returns what `discard` wants.
 
-        One whose identity is `doubted` is asked about at once.
+        With `at_once` it is asked about now, whenever it would be due.
         """
         number = next(self._numbers)
         self._entries[number] = entry = _Entry(stream, identity, request)
-        self._schedule(number, entry, self._clock() if doubted else identity.ask_at)
+        self._schedule(number, entry, self._clock() if at_once else identity.ask_at)
         return number
 
     def numbers(self) -> list[int]:
-        """What `add` has returned for the streams that are watched."""
+        """What `add` has returned for the streams that it has not been discarded for."""
         return list(self._entries)
 
     def leaving(self, numbers: Iterable[int]) -> list[Leaving[R]]:
@@ -108,7 +109,7 @@ class Revalidation(Generic[R]):
         return [Leaving(each.stream, each.request, each.ask_at - now) for each in entries]
 
     def discard(self, number: int) -> None:
-        """Watch it no longer. The stream and its request are let go of at once."""
+        """Ask about it no longer. The stream and its request are let go of at once."""
         del self._entries[number]
         if len(self._heap) > 2 * len(self._entries) + _MAX_IN_FLIGHT:
             self._heap = [due for due in self._heap if due[1] in self._entries]
@@ -120,9 +121,9 @@ class Revalidation(Generic[R]):
             self._ask_within(other._interval)
         self._interval = other._interval
 
-    def doubt(self, within: float) -> None:
+    def ask_all(self, within: float) -> None:
         """Ask about all streams in the next seconds: whoever said who they are is asked no more."""
-        self.doubts += 1
+        self.rounds += 1
         self._ask_within(within)
 
     def _ask_within(self, seconds: float) -> None:
@@ -154,7 +155,7 @@ class Revalidation(Generic[R]):
                 if entry is None:
                     continue  # discarded meanwhile
                 if self._expired(entry.identity):
-                    entry.stream.close("token_expired")
+                    entry.stream.close(CloseReason.TOKEN_EXPIRED)
                     continue
                 if self._timer() < entry.ask_at:
                     # It was to expire, but the clock has been set back.
@@ -162,7 +163,7 @@ class Revalidation(Generic[R]):
                     continue
                 await self._slots.acquire()
                 question = self._question(number, entry)
-                questions.create_task(question, name="aionotify revalidation")
+                questions.create_task(question, name="aionotify revalidation: question")
 
     async def _question(self, number: int, entry: _Entry[R]) -> None:
         try:
@@ -173,11 +174,11 @@ class Revalidation(Generic[R]):
             entry.identity = identity
         except (InvalidToken, CredentialsMissing):  # a session, too, may have been ended
             if number in self._entries:
-                entry.stream.close("token_refused")
+                entry.stream.close(CloseReason.TOKEN_REFUSED)
             return
         except (AuthError, TimeoutError):
             pass  # nothing was said about the token
-        except Exception:  # noqa: BLE001 - an embedder's own authenticator; its bugs must not end the watch
+        except Exception:  # noqa: BLE001 - an embedder's own authenticator; its bugs must not end ours
             _log.exception("revalidation failed")
         finally:
             self._slots.release()

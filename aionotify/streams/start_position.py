@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from aionotify.events import cursor
-from aionotify.events.cursor import Cursor, Page
+from aionotify.events.cursor import Cursor
+from aionotify.events.page import Page
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.hub import Hub
 from aionotify.streams.recipient import Recipient
@@ -35,17 +36,17 @@ class StartPositions:
     """Finds the positions after which there is all that is published from now on.
 
     Args:
-        patience: for how long one may wait for what Redis has to say.
+        deadlines: for how long one may wait for what Redis has to say.
         together: seconds; what is to be asked meanwhile goes off in one question.
     """
 
     def __init__(
-        self, hub: Hub, inboxes: Inboxes, patience: Deadlines, together: float = _BATCH_WINDOW
+        self, hub: Hub, inboxes: Inboxes, deadlines: Deadlines, together: float = _BATCH_WINDOW
     ) -> None:
-        hub.welcome = self._ask_soon
+        hub.on_subscribed = self._ask_soon
         self._hub = hub
         self._inboxes = inboxes
-        self._patience = patience
+        self._deadlines = deadlines
         self._together = together
         self._due: list[Recipient] = []  # whose inboxes are to be asked next
         self._task: asyncio.Task[None] | None = None
@@ -57,7 +58,7 @@ class StartPositions:
 
         Raises:
             BrokerError: an inbox cannot be read now.
-            TimeoutError: it is beyond `patience`.
+            TimeoutError: it takes longer than `deadlines` allows.
         """
         hub = self._hub
         unknown = [each for each in (hub.everyone, recipient) if not self._is_known(each)]
@@ -71,7 +72,7 @@ class StartPositions:
                     each.newcomers.append(answer)
                     if each.subscribed and len(each.newcomers) == 1:
                         self._ask_soon(each)  # or the hub says so, when it is heard
-                    await self._patience.bound(answer, began)
+                    await self._deadlines.bound(answer, began)
                 unknown = [each for each in (hub.everyone, recipient) if each.newest is None]
         at = hub.position(recipient)
         assert at is not None
@@ -93,7 +94,7 @@ class StartPositions:
     def _ask_soon(self, recipient: Recipient) -> None:
         self._due.append(recipient)
         if self._task is None:
-            self._task = asyncio.create_task(self._work(), name="aionotify present")
+            self._task = asyncio.create_task(self._work(), name="aionotify start positions")
 
     async def _work(self) -> None:
         # The task ends when nothing is asked, so an idle node has none.
@@ -119,7 +120,7 @@ class StartPositions:
         for recipient, question, answer in zip(recipients, questions, answers, strict=True):
             newcomers, recipient.newcomers = recipient.newcomers, []
             if isinstance(answer, Page):
-                self._hub.learn(recipient, question, answer)
+                self._hub.apply_page(recipient, question, answer)
             for waiter in newcomers:
                 if waiter.done():
                     continue

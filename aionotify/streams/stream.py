@@ -2,7 +2,7 @@
 
 A stream is an aiohttp-sse response whose frames are written straight to the transport. It has no
 queue, timer or task of its own: the request's handler runs the catch-up and is parked while the
-stream is live, the hub pushes live events, the pulse beats.
+stream is live, the hub pushes live events, the heartbeat beats.
 
     open ──> CATCH-UP ──> LIVE ──> ended: gone, stalled, or whatever `close` was told
                  ^          │
@@ -27,10 +27,12 @@ from aiohttp.abc import AbstractStreamWriter
 
 from aionotify.errors import BrokerError
 from aionotify.events import cursor
-from aionotify.events.cursor import Cursor, Page
+from aionotify.events.cursor import Cursor
 from aionotify.events.frame import chunk, control_frame, frame
+from aionotify.events.page import Page
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
+from aionotify.streams.reasons import CloseReason
 from aionotify.streams.recipient import Recipient
 
 HEADERS: Final = {
@@ -47,7 +49,9 @@ _TCP: Final = (socket.AF_INET, socket.AF_INET6)
 _NOTSENT_LOWAT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
 _RETRY_AFTER_ERROR: Final = (0.2, 1.0)  # seconds; random, so that not all streams ask at once
-_EXPIRED: Final = frozenset({"token_expired", "token_refused", "revoked"})
+_EXPIRED: Final = frozenset(
+    {CloseReason.TOKEN_EXPIRED, CloseReason.TOKEN_REFUSED, CloseReason.REVOKED}
+)
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close() sends RST
 
 
@@ -98,7 +102,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         self.headers.update(settings.headers)
         self.recipient = recipient
         self.live = False
-        self.ended: str | None = None
+        self.ended: CloseReason | None = None
         self.events = 0
         self._settings = settings
         self._hub = hub
@@ -115,8 +119,9 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         self._task: asyncio.Task[Any] | None = None
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send the headers. As in aiohttp-sse, but for its ping task: the pulse does that work
-        for all streams, and a future in its place keeps `wait` and `is_connected` what they are.
+        """Send the headers. As in aiohttp-sse, but for its ping task: heartbeats come from one
+        task for all streams, and a future in its place keeps `wait` and `is_connected` what they
+        are.
         """
         if self.prepared:
             return await super().prepare(request)
@@ -140,7 +145,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
 
     # --- the handler's side ---------------------------------------------------------------------
 
-    async def run(self, inbox: Inbox, pulse: Heartbeat, start: Cursor) -> None:
+    async def run(self, inbox: Inbox, heartbeat: Heartbeat, start: Cursor) -> None:
         """Serve the prepared stream until it ends; `ended` then says why.
 
         Args:
@@ -151,30 +156,30 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         """
         self._at = start
         self._hub.attach(self)
-        pulse.add(self)
+        heartbeat.add(self)
         try:
             # The head is still waiting for this: one system call, one packet, one wake-up.
             opening = self._control("open", reason="connected")
             await self._writer.write(b"retry: %d\n%b" % (self._settings.retry, opening))
             if self._hub.closed:
-                self.close("drain")  # which began while this stream was being opened
+                self.close(CloseReason.DRAIN)  # which began while this stream was being opened
             self._task = asyncio.current_task()
             while self.ended is None:
                 await self._catch_up(inbox)
                 await self._ping_task  # type: ignore[misc]  # parked: the hub pushes
         except asyncio.CancelledError:
             if self._task is None or not self._interrupted or self._task.uncancel():
-                self.ended = self.ended or "gone"
+                self.ended = self.ended or CloseReason.GONE
                 raise
         except ConnectionError:
-            self.ended = self.ended or "gone"
+            self.ended = self.ended or CloseReason.GONE
         finally:
             self.live = False
             self._task = None
             self._hub.detach(self)
             self.flush()  # what came while we were ending: nothing may follow the end
-            pulse.discard(self)
-            self.ended = self.ended or "failed"
+            heartbeat.discard(self)
+            self.ended = self.ended or CloseReason.FAILED
             self._hub.stats.closed[self.ended] += 1
             if self._transport.get_write_buffer_size():
                 self._reset()
@@ -188,7 +193,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
             await self._writer.drain()
             try:
                 pages = await self._read(inbox)
-            except BrokerError:  # the listener says why, once; here there is only waiting
+            except BrokerError:  # the subscriber says why, once; here there is only waiting
                 await asyncio.sleep(random.uniform(*_RETRY_AFTER_ERROR))
             else:
                 self._write_pages(pages)
@@ -197,8 +202,8 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
     async def _read(self, inbox: Inbox) -> list[tuple[Recipient, Page]]:
         """The next page of each inbox in which there is something to read."""
         everyone, own = self._hub.everyone, self.recipient
-        await everyone.heard()
-        await own.heard()
+        await everyone.wait_subscribed()
+        await own.wait_subscribed()
         asked: list[tuple[Recipient, int]] = []
         for recipient, at in ((everyone, self._at.everyone), (own, self._at.own)):
             known = recipient.newest
@@ -212,7 +217,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         answers = [inbox.read(recipient.id, after) for recipient, after in asked]
         pages = [await answer for answer in answers]
         for (recipient, _), question, page in zip(asked, questions, pages, strict=True):
-            self._hub.learn(recipient, question, page)
+            self._hub.apply_page(recipient, question, page)
         ours = {recipient: page for (recipient, _), page in zip(asked, pages, strict=True)}
         return list(ours.items())
 
@@ -289,7 +294,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         if parked is not None and not parked.done():
             parked.set_result(None)
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: CloseReason) -> None:
         """End the stream, and tell the client why if that is of use to it."""
         if self.ended is not None:
             return
@@ -297,11 +302,11 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
             self._at = self._hub.position(self.recipient) or self._at
         self.ended = reason
         self.flush()
-        if reason == "drain":
+        if reason is CloseReason.DRAIN:
             # Half to one and a half times the usual: the clients of a node that leaves must not
             # all arrive at the next one in the same moment.
             retry = int(self._settings.retry * random.uniform(0.5, 1.5))
-            self._write(b"retry: %d\n%b" % (retry, self._control("drain", reason="drain")))
+            self._write(b"retry: %d\n%b" % (retry, self._control("drain", reason=reason)))
         elif reason in _EXPIRED:
             self._write(self._control("expired", reason=reason))
         if self._task is not None:
@@ -314,7 +319,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
     def beat(self) -> None:
         """Write a heartbeat; cut off a client that takes nothing, end for one that is gone."""
         if self._transport.is_closing():
-            self.close("gone")
+            self.close(CloseReason.GONE)
             return
         waiting = self._transport.get_write_buffer_size()
         if not waiting:
@@ -325,7 +330,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         if self._stalled_at is None or taken != self._taken:
             self._stalled_at, self._taken = now, taken
         elif now - self._stalled_at >= self._settings.send_timeout:
-            self.close("stalled")
+            self.close(CloseReason.STALLED)
 
     # --- bytes ----------------------------------------------------------------------------------
 

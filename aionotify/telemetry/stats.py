@@ -57,23 +57,23 @@ class Stats:
     """Ephemeral events not written because the stream's socket was full."""
     fell_behind: int = 0
     """Times a live stream went back to its inbox because its socket was full."""
-    doubted: Counter[str] = field(default_factory=Counter)
+    resynced: Counter[str] = field(default_factory=Counter)
     """Times a live stream went back to its inbox because live events may not have been heard, by
-    reason: `lost`, `resubscribed`, `missed`."""
+    `ResyncReason`."""
     missed: int = 0
     """Times pub/sub was seen to have lost a durable event, which was then read from the inbox."""
     gaps: Counter[str] = field(default_factory=Counter)
-    """`aionotify.gap` told, by reason."""
-    resumes: Counter[str] = field(default_factory=Counter)
-    """Streams opened, by how: `fresh`, `cursor`, `unknown_cursor`."""
+    """`aionotify.gap` told, by `GapReason`."""
+    opened: Counter[str] = field(default_factory=Counter)
+    """Streams opened, by `StartKind`."""
     closed: Counter[str] = field(default_factory=Counter)
-    """Streams ended, by reason."""
+    """Streams ended, by `CloseReason`."""
     refused: Counter[str] = field(default_factory=Counter)
     """Requests answered with an error, by its code."""
     published: Counter[str] = field(default_factory=Counter)
     """Events published over HTTP, by outcome: `stored`, `repeated`, `refused`, `unavailable`."""
     redis_connects: int = 0
-    """Times the listener's connection was made."""
+    """Times the subscriber's connection was made."""
     redis_losses: int = 0
     """Times it was lost."""
     latency: Histogram = field(default_factory=_latency)

@@ -1,7 +1,7 @@
 """What one process has to tell Prometheus, read from plain counters when somebody asks.
 
 Every series that can be named beforehand is there from the start: one that begins with its first
-event has no increase, and an alert on it would not be heard. What each metric means is in
+event has no increase, and an alert on it would not fire. What each metric means is in
 docs/operations.rst.
 """
 
@@ -18,22 +18,18 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.registry import Collector
 
 from aionotify._version import __version__
+from aionotify.events.page import GapReason
+from aionotify.streams.reasons import CloseReason, ResyncReason, StartKind
 from aionotify.telemetry.stats import Histogram
 from aionotify.web.health import problems
 from aionotify.web.process_metrics import process_metrics
 from aionotify.web.services import Services
 
-_STARTS: Final = ("fresh", "cursor", "unknown_cursor")
-_ENDS: Final = (
-    *("gone", "stalled", "drain", "token_expired", "token_refused", "revoked", "failed"),
-)
 _CODES: Final = (
     *("credentials_missing", "invalid_scheme", "invalid_token", "forbidden"),
     *("auth_unavailable", "auth_failed", "too_many_streams", "node_full", "redis_unavailable"),
     *("invalid_event", "internal_error", "malformed"),
 )
-_GAPS: Final = ("trimmed", "lost", "unknown")
-_DOUBTS: Final = ("missed", "lost", "resubscribed")
 _PUBLISHED: Final = ("stored", "repeated", "refused", "unavailable")
 
 
@@ -55,9 +51,11 @@ class NodeCollector(Collector):
         hub, stats = self._services.hub, self._services.stats
         yield GaugeMetricFamily("aionotify_streams", "Open streams.", len(hub))
         yield _counter(
-            "streams_opened", "Streams opened.", ["start"], _known(stats.resumes, _STARTS)
+            "streams_opened", "Streams opened.", ["start"], _known(stats.opened, StartKind)
         )
-        yield _counter("streams_closed", "Streams ended.", ["reason"], _known(stats.closed, _ENDS))
+        yield _counter(
+            "streams_closed", "Streams ended.", ["reason"], _known(stats.closed, CloseReason)
+        )
         yield _counter(
             "requests_refused",
             "Requests answered with an error.",
@@ -109,9 +107,9 @@ class NodeCollector(Collector):
             "catch_ups",
             "Live streams sent back to their inbox.",
             ["reason"],
-            {"socket_full": stats.fell_behind, **_known(stats.doubted, _DOUBTS)},
+            {"socket_full": stats.fell_behind, **_known(stats.resynced, ResyncReason)},
         )
-        yield _counter("gaps", "Gaps told to clients.", ["reason"], _known(stats.gaps, _GAPS))
+        yield _counter("gaps", "Gaps told to clients.", ["reason"], _known(stats.gaps, GapReason))
         yield _counter(
             "events_published",
             "Events taken in over HTTP.",

@@ -11,6 +11,7 @@ from aionotify.auth.middleware import IDENTITY
 from aionotify.errors import BrokerError, InvalidToken
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
+from aionotify.streams.reasons import StartKind
 from aionotify.streams.recipient import Recipient
 from aionotify.streams.stream import HEADERS, NotificationStream
 from aionotify.web.cors import cors_headers
@@ -26,7 +27,7 @@ async def notify(request: web.Request) -> web.StreamResponse:
     """Stream the user's events until either side ends it."""
     services = request.config_dict[SERVICES]
     identity, id = request[IDENTITY], request_id(request)
-    doubts = services.revalidation.doubts
+    rounds = services.revalidation.rounds
     recipient = services.hub.enter(identity.user_id)
     revocations = recipient.revocations
     try:
@@ -40,12 +41,12 @@ async def notify(request: web.Request) -> web.StreamResponse:
         # What else the client sends is dropped. As requests to be answered after this one it would
         # be kept, up to a megabyte each.
         request.protocol.close()
-        doubted = services.revalidation.doubts != doubts
-        watched = services.revalidation.add(stream, identity, request, doubted=doubted)
+        at_once = services.revalidation.rounds != rounds
+        number = services.revalidation.add(stream, identity, request, at_once=at_once)
         try:
             await _run(stream, id, services, start, how)
         finally:
-            services.revalidation.discard(watched)
+            services.revalidation.discard(number)
     finally:
         services.hub.leave(recipient)
     return stream
@@ -65,18 +66,20 @@ async def ticket(request: web.Request) -> web.Response:
 
 async def _start(
     request: web.Request, services: Services, recipient: Recipient
-) -> tuple[str, Cursor]:
+) -> tuple[StartKind, Cursor]:
     """How the stream begins, and after which position."""
     # The header wins: EventSource repeats its URL, with whatever cursor once was in it.
     given = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
     if given:
         start = cursor.parse(given, recipient.id)
-        return ("cursor", start) if start is not None else ("unknown_cursor", _NOWHERE)
+        return (
+            (StartKind.CURSOR, start) if start is not None else (StartKind.UNKNOWN_CURSOR, _NOWHERE)
+        )
     if services.hub.everyone.subscribed:
         with contextlib.suppress(BrokerError, TimeoutError):
-            return "fresh", await services.start_positions.find(recipient)
+            return StartKind.FRESH, await services.start_positions.find(recipient)
     now = cursor.moment(time.time())
-    return "fresh", Cursor(now, now)
+    return StartKind.FRESH, Cursor(now, now)
 
 
 async def _run(
@@ -84,10 +87,10 @@ async def _run(
     id: str,
     services: Services,
     start: Cursor,
-    how: str,
+    how: StartKind,
 ) -> None:
     opened_at = time.monotonic()
-    services.stats.resumes[how] += 1
+    services.stats.opened[how] += 1
     whose = {"user": stream.recipient.id, "request": id}
     _log.info("stream opened", extra={"fields": {**whose, "start": how}})
     try:

@@ -25,7 +25,7 @@ class SessionAuthenticator:
         if "user" not in session:
             raise aionotify.CredentialsMissing("sign in first")
         expires_at = session.created + DAY
-        return aionotify.Identity(session["user"], expires_at)
+        return aionotify.Identity(session["user"], expires_at=expires_at)
 
 
 async def login(request: web.Request) -> web.Response:

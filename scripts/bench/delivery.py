@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from scripts.bench.control import Child
-from scripts.bench.load import BrokerEvents
+from scripts.bench.load import Arrived
 from scripts.bench.results import Curve, Result
 from scripts.bench.server import Usage
 
@@ -41,12 +41,12 @@ async def deliver(
     )
 
 
-async def everything(load: Child, expected: int) -> BrokerEvents:
+async def everything(load: Child, expected: int) -> Arrived:
     """Wait for so many events since the last `forget`, or until no more are coming."""
     clock = asyncio.get_running_loop().time
     best, since = -1, clock()
     while True:
-        heard = await load.ask(BrokerEvents, "hear")
+        heard = await load.ask(Arrived, "arrived")
         arrived = heard.events + heard.unnumbered
         if arrived > best:
             best, since = arrived, clock()

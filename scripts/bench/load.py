@@ -1,7 +1,7 @@
 """The load generator: many clients in one process, as cheap as Python has them.
 
 Nothing is looked at while it comes in. It is kept with the time of its arrival, and read when
-somebody asks what was heard.
+somebody asks what has arrived.
 """
 
 import asyncio
@@ -29,12 +29,12 @@ class Opened(msgspec.Struct):
     seconds: float
 
 
-class BrokerEvents(msgspec.Struct):
-    """What was heard since the last `forget`.
+class Arrived(msgspec.Struct):
+    """What has arrived since the last `forget`.
 
     Attributes:
-        events: by clients that had not heard them.
-        repeated: by clients that had heard them, or later ones, before.
+        events: at clients that had not had them.
+        repeated: at clients that had had them, or later ones, before.
         unnumbered: events with the number 0, which are written without a publisher.
         latency: seconds from publish to arrival, at each of 0, 1, ... 100 percent, 99.9 percent.
     """
@@ -46,12 +46,12 @@ class BrokerEvents(msgspec.Struct):
 
 
 class _Client(asyncio.Protocol):
-    __slots__ = ("closed", "heard", "last", "opened", "request", "rest", "transport")
+    __slots__ = ("closed", "last", "opened", "received", "request", "rest", "transport")
 
-    def __init__(self, request: bytes, heard: "list[tuple[int, _Client, bytes]]") -> None:
+    def __init__(self, request: bytes, received: "list[tuple[int, _Client, bytes]]") -> None:
         loop = asyncio.get_running_loop()
         self.request = request
-        self.heard = heard
+        self.received = received
         self.rest = b""
         self.last = 0
         self.opened: asyncio.Future[None] | None = loop.create_future()
@@ -63,11 +63,11 @@ class _Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.opened is None:
-            self.heard.append((time.monotonic_ns(), self, data))
+            self.received.append((time.monotonic_ns(), self, data))
             return
         # The head has come; what may be behind it is what a stream begins with, or catch-up.
         if data.startswith(b"HTTP/1.1 200 "):
-            self.heard.append((time.monotonic_ns(), self, data))
+            self.received.append((time.monotonic_ns(), self, data))
             self.opened.set_result(None)
         elif not self.opened.done():
             self.opened.set_exception(ConnectionError(data[:500].decode(errors="replace")))
@@ -80,11 +80,11 @@ class _Client(asyncio.Protocol):
 
 
 class Load:
-    """All clients, and what they have heard."""
+    """All clients, and what has arrived at them."""
 
     def __init__(self) -> None:
         self._clients: list[_Client] = []
-        self._heard: list[tuple[int, _Client, bytes]] = []
+        self._received: list[tuple[int, _Client, bytes]] = []
         self._latencies: list[int] = []
         self._repeated = 0
         self._unnumbered = 0
@@ -103,17 +103,17 @@ class Load:
     async def _open(self, port: int, requests: Iterator[bytes]) -> None:
         loop = asyncio.get_running_loop()
         for request in requests:
-            client = _Client(request, self._heard)
+            client = _Client(request, self._received)
             self._clients.append(client)
             async with asyncio.timeout(_HANDSHAKE):
                 await loop.create_connection(lambda made=client: made, "127.0.0.1", port)  # type: ignore[misc]
                 if client.opened is not None:
                     await client.opened
 
-    def hear(self) -> BrokerEvents:
+    def arrived(self) -> Arrived:
         """Read what has come in."""
-        heard, self._heard[:] = self._heard[:], []
-        for at, client, data in heard:
+        received, self._received[:] = self._received[:], []
+        for at, client, data in received:
             text = client.rest + data
             end = 0
             for number, published, end in stamps(text):  # noqa: B007 - the last end is used below
@@ -125,13 +125,11 @@ class Load:
                 else:
                     self._repeated += 1
             client.rest = text[max(end, len(text) - 64) :]  # an event may come in two parts
-        return BrokerEvents(
-            len(self._latencies), self._repeated, self._unnumbered, self._quantiles()
-        )
+        return Arrived(len(self._latencies), self._repeated, self._unnumbered, self._quantiles())
 
     def forget(self) -> None:
         """Begin to count anew."""
-        self.hear()
+        self.arrived()
         self._latencies = []
         self._repeated = 0
         self._unnumbered = 0
@@ -157,5 +155,5 @@ class Load:
 
 if __name__ == "__main__":
     load = Load()
-    commands = {name: getattr(load, name) for name in ("open", "hear", "forget", "close")}
+    commands = {name: getattr(load, name) for name in ("open", "arrived", "forget", "close")}
     control.run(control.obey(int(sys.argv[1]), commands), "auto")

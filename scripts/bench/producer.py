@@ -62,7 +62,7 @@ async def _many(url: str, events: list[tuple[str, int]]) -> Cost:
 
 
 async def _evalsha(url: str, events: list[tuple[str, int]]) -> Cost:
-    names = Keys("aionotify", "")
+    keys = Keys("aionotify", "")
     async with Redis.from_url(url, protocol=2) as client:
         sha = await client.script_load(source("append.lua"))
 
@@ -70,16 +70,16 @@ async def _evalsha(url: str, events: list[tuple[str, int]]) -> Cost:
             for start in range(0, len(events), _BATCH):
                 async with client.pipeline(transaction=False) as pipeline:
                     for user, number in events[start : start + _BATCH]:
-                        keys = names.inbox(user), names.live(user)
+                        inbox, live = keys.inbox(user), keys.live(user)
                         args = (message(user, number), *_LIMITS, "PUBLISH")
-                        pipeline.evalsha(sha, 1, *keys, *args)
+                        pipeline.evalsha(sha, 1, inbox, live, *args)
                     await pipeline.execute()
 
         return await _cost(in_batches)
 
 
 async def _two_commands(url: str, events: list[tuple[str, int]]) -> Cost:
-    names = Keys("aionotify", "")
+    keys = Keys("aionotify", "")
     async with Redis.from_url(url, protocol=2) as client:
 
         async def in_batches() -> None:
@@ -87,8 +87,8 @@ async def _two_commands(url: str, events: list[tuple[str, int]]) -> Cost:
                 async with client.pipeline(transaction=False) as pipeline:
                     for user, number in events[start : start + _BATCH]:
                         event = message(user, number)
-                        pipeline.rpush(names.inbox(user), event)
-                        pipeline.publish(names.live(user), event)
+                        pipeline.rpush(keys.inbox(user), event)
+                        pipeline.publish(keys.live(user), event)
                     await pipeline.execute()
 
         return await _cost(in_batches)

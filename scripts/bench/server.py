@@ -170,11 +170,11 @@ class Server:
 
     async def bare_read(self, name: str, recipients: list[str], batch: int) -> float:
         """Read whole inboxes with LRANGE, many in a pipeline; return CPU seconds."""
-        names = Keys("aionotify", "")
-        keys = [names.inbox(recipient) for recipient in recipients]
+        keys = Keys("aionotify", "")
+        inboxes = [keys.inbox(recipient) for recipient in recipients]
         client = self._apps[name][INSTANCE]._endpoint.client()
         began = time.process_time()
-        for some in _batches(keys, batch):
+        for some in _batches(inboxes, batch):
             async with client.pipeline(transaction=False) as pipeline:
                 for key in some:
                     pipeline.lrange(key, 0, -1)

@@ -40,7 +40,7 @@ def secrets() -> set[str]:
     return {GOOD, BAD, COOKIE, KEY, SECRET}
 
 
-class Subscriber(logging.Handler):
+class Said(logging.Handler):
     """Writes everything down, with all that a formatter could ever use."""
 
     def __init__(self, said: list[str]) -> None:
@@ -57,13 +57,13 @@ class Subscriber(logging.Handler):
 def said(secrets: set[str]) -> Iterator[list[str]]:
     """Everything that was logged at any level, and all texts that a test adds."""
     said: list[str] = []
-    listener, root = Subscriber(said), logging.getLogger()
+    handler, root = Said(said), logging.getLogger()
     level = root.level
-    root.addHandler(listener)
+    root.addHandler(handler)
     root.setLevel(logging.DEBUG)
     yield said
     root.setLevel(level)
-    root.removeHandler(listener)
+    root.removeHandler(handler)
     text = "\n".join(said)
     assert text
     assert not [secret for secret in secrets if secret[:16] in text]
@@ -169,8 +169,8 @@ async def test_no_token_that_is_handed_over_is_written_down(
     host: StubMainHost, redis: Redis, said: list[str]
 ) -> None:
     host.users = {GOOD: "alice", COOKIE: "bob"}
-    names = Keys("aionotify", "push_notifications")
-    control = ControlChannel(lambda: redis, names)
+    keys = Keys("aionotify", "push_notifications")
+    control = ControlChannel(lambda: redis, keys)
 
     async def tell(message: bytes, hold: float) -> None:
         await control.hand_over(message, hold)

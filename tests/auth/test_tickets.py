@@ -31,7 +31,7 @@ from tests.auth.stub_main_host import StubMainHost
 from tests.harness import RedisServer
 
 TTL = 30
-NAMES = Keys("aionotify", "push_notifications")
+KEYS = Keys("aionotify", "push_notifications")
 
 Asking = Callable[..., MainHostAuthenticator]
 
@@ -50,7 +50,7 @@ async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def tickets(redis: Any) -> Tickets:
-    return Tickets(RedisTicketStore(by_client(lambda: redis), NAMES), TTL)
+    return Tickets(RedisTicketStore(by_client(lambda: redis), KEYS), TTL)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ async def test_a_ticket_goes_by_itself_after_its_time(tickets: Tickets, redis: A
 
 
 async def test_a_ticket_does_not_outlive_the_token(tickets: Tickets) -> None:
-    ended = Grant(Identity("alice", time.time() - 1), None)
+    ended = Grant(Identity("alice", expires_at=time.time() - 1), None)
     issued = await tickets.issue(ended)
     with pytest.raises(InvalidToken, match="expired"):
         await tickets.redeem(issued.ticket)
@@ -252,7 +252,7 @@ async def test_without_redis_tickets_are_unavailable_and_tokens_still_good(
 ) -> None:
     host.users = {"alice-token": "alice"}
     endpoint = Endpoint(RedisConfig(url=own_redis.url))
-    store = RedisTicketStore(endpoint.commands("writes").execute, NAMES)
+    store = RedisTicketStore(endpoint.commands("writes").execute, KEYS)
     entrance = TicketAuthenticator(asking(), Tickets(store, TTL))
     own_redis.stop()
     for attempt in (
@@ -281,7 +281,7 @@ class SessionAuthenticator:
     async def authenticate(self, request: web.Request) -> Identity:
         if "Cookie" not in request.headers:
             raise CredentialsMissing("no session")
-        return Identity("carol", time.time() + 60)
+        return Identity("carol", expires_at=time.time() + 60)
 
 
 async def test_tickets_work_for_authenticators_without_tokens(tickets: Tickets) -> None:
@@ -341,7 +341,9 @@ async def test_what_nobody_can_be_asked_about_again_is_not_true_for_long(
     """An authenticator of somebody's own cannot be shown a ticket, so its stream has an end."""
     now = time.time()
     expires_at = None if expires_in is None else now + expires_in
-    entrance = TicketAuthenticator(Trusting(Identity("alice", expires_at)), tickets, longest=60)
+    entrance = TicketAuthenticator(
+        Trusting(Identity("alice", expires_at=expires_at)), tickets, longest=60
+    )
     issued = await entrance.issue(make_request())
     identity = await entrance.authenticate(showing(issued.ticket))
     assert identity.expires_at == pytest.approx(now + good_for, abs=10)
@@ -349,7 +351,7 @@ async def test_what_nobody_can_be_asked_about_again_is_not_true_for_long(
 
 async def test_an_identity_that_has_expired_opens_nothing(tickets: Tickets) -> None:
     """Whoever names it: a browser would come back every few seconds, for ever."""
-    expired = Identity("alice", time.time() - 1)
+    expired = Identity("alice", expires_at=time.time() - 1)
     entrance = TicketAuthenticator(Trusting(expired), tickets)
     for attempt in (entrance.authenticate(make_request()), entrance.issue(make_request())):
         with pytest.raises(InvalidToken, match="expired"):

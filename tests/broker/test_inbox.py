@@ -18,13 +18,13 @@ from aionotify.broker.keys import Keys
 from aionotify.broker.publisher import Publisher
 from aionotify.config import InboxConfig, RedisConfig
 from aionotify.errors import BrokerRefused, BrokerUnavailable, InvalidEvent
-from aionotify.events.cursor import Page
 from aionotify.events.event import decode
+from aionotify.events.page import Page
 from aionotify.telemetry.stats import Stats
 from tests.broker.executes import TIMEOUT, on_one_connection
 from tests.harness import RedisServer, eventually
 
-NAMES = Keys("p", "")
+KEYS = Keys("p", "")
 
 
 class Reader(Inbox):
@@ -33,7 +33,7 @@ class Reader(Inbox):
     def __init__(self, execute: Execute) -> None:
         self.stats = Stats()
         limits = {"retention": 3600, "max_bytes": 1000, "page_bytes": 4000}
-        super().__init__(execute, NAMES, stats=self.stats, **limits)
+        super().__init__(execute, KEYS, stats=self.stats, **limits)
 
     async def page(self, after: int) -> Page:
         return await self.read("u", after)
@@ -147,7 +147,7 @@ async def test_questions_about_many_inboxes_travel_together(
 async def test_an_inbox_that_cannot_be_read_is_no_reason_not_to_read_the_others(
     reader: Reader, redis_server: RedisServer
 ) -> None:
-    redis_server.cli("SET", NAMES.inbox("broken"), "not a list", "EX", 60)
+    redis_server.cli("SET", KEYS.inbox("broken"), "not a list", "EX", 60)
     before, broken, after = await asyncio.gather(
         *(reader.read(user, 0) for user in ("a", "broken", "b")), return_exceptions=True
     )

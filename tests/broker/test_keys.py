@@ -10,18 +10,18 @@ from aionotify.broker.keys import Keys
 texts = st.text(
     st.characters(exclude_categories=["Cs"]) | st.sampled_from("{}:%*25BD7id"), max_size=12
 )
-names = Keys("aionotify", "push_notifications")
+keys = Keys("aionotify", "push_notifications")
 
 
 def all_of(recipient: str, key: str) -> list[str]:
     return [
-        names.live(recipient),
-        names.inbox(recipient),
-        names.idempotency(recipient, key),
-        names.ticket(key),
-        names.control,
-        names.probe,
-        names.ephemeral,
+        keys.live(recipient),
+        keys.inbox(recipient),
+        keys.idempotency(recipient, key),
+        keys.ticket(key),
+        keys.control,
+        keys.probe,
+        keys.ephemeral,
     ]
 
 
@@ -57,10 +57,10 @@ def test_names_are_what_the_documentation_says() -> None:
         "aionotify:probe",
         "push_notifications",
     ]
-    assert names.live("a{b}%") == "aionotify:{a%7Bb%7D%25}"
+    assert keys.live("a{b}%") == "aionotify:{a%7Bb%7D%25}"
 
 
 def test_two_prefixes_have_nothing_in_common() -> None:
     other = Keys("other", "push_notifications")
-    assert other.inbox("42") != names.inbox("42")
-    assert other.control != names.control
+    assert other.inbox("42") != keys.inbox("42")
+    assert other.control != keys.control

@@ -13,13 +13,13 @@ from aionotify.config import RedisConfig
 from aionotify.errors import BrokerUnavailable
 from tests.harness import RedisServer
 
-NAMES = Keys("p", "")
+KEYS = Keys("p", "")
 
 
 @contextlib.asynccontextmanager
 async def directory_of(server: RedisServer) -> AsyncIterator[Presence]:
     endpoint = Endpoint(RedisConfig(url=server.url))
-    yield Presence(endpoint.client, NAMES)
+    yield Presence(endpoint.client, KEYS)
     await endpoint.close()
 
 

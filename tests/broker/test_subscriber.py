@@ -1,4 +1,4 @@
-"""The listener: one connection on which everything is heard, or somebody is told that it is not."""
+"""The subscriber: everything is heard on one connection, or somebody is told that it is not."""
 
 import asyncio
 import json
@@ -19,10 +19,11 @@ from aionotify.broker.subscriber import (
 )
 from aionotify.config import RedisConfig
 from aionotify.events.event import Event
+from aionotify.events.page import Entry
 from aionotify.telemetry.stats import Stats
 from tests.harness import RedisServer, TcpProxy, eventually
 
-NAMES = Keys("aionotify", "push_notifications")
+KEYS = Keys("aionotify", "push_notifications")
 SUBSCRIBED = ("CLIENT", "LIST", "TYPE", "pubsub")
 
 
@@ -35,8 +36,8 @@ class Ear:
     def ephemeral(self, event: Event) -> None:
         self.heard.append(("ephemeral", *event.recipients))
 
-    def durable(self, recipient_id: str, position: int, previous: int, event: Event) -> None:
-        self.heard.append(("durable", recipient_id, position, previous))
+    def durable(self, recipient_id: str, entry: Entry) -> None:
+        self.heard.append(("durable", recipient_id, entry.position, entry.previous))
 
     def confirmed(self, recipient_id: str) -> None:
         self.heard.append(("confirmed", recipient_id))
@@ -52,17 +53,17 @@ class Ear:
 
 
 @asynccontextmanager
-async def listening(
+async def subscribing(
     url: str, *, stats: Stats | None = None, within: float = 2.0
 ) -> AsyncIterator[tuple[Subscriber, Ear]]:
     endpoint = Endpoint(RedisConfig(url=url))
-    listener = Subscriber(endpoint, NAMES, max_bytes=1000, stats=stats or Stats())
+    subscriber = Subscriber(endpoint, KEYS, max_bytes=1000, stats=stats or Stats())
     ear = Ear()
-    await listener.start(ear, within)
+    await subscriber.start(ear, within)
     try:
-        yield listener, ear
+        yield subscriber, ear
     finally:
-        await listener.close()
+        await subscriber.close()
         await endpoint.close()
 
 
@@ -73,8 +74,8 @@ def entry(position: int, previous: int, recipient: str) -> str:
 async def test_once_started_it_hears_events_for_anybody_and_for_everyone(
     redis_server: RedisServer,
 ) -> None:
-    async with listening(redis_server.url) as (listener, ear):
-        assert listener.problem is None
+    async with subscribing(redis_server.url) as (subscriber, ear):
+        assert subscriber.problem is None
         assert ear.heard == [("confirmed", "*")]
         redis_server.cli("PUBLISH", "push_notifications", '{"recipient_id": [1, 2]}')
         redis_server.cli("PUBLISH", "aionotify:{*}", entry(4, 2, "*"))
@@ -87,29 +88,29 @@ async def test_once_started_it_hears_events_for_anybody_and_for_everyone(
             ("revoked", "42"),
             ("handed over", b"\x00\xff"),
         ]
-    assert listener.problem == "closed"
+    assert subscriber.problem == "closed"
 
 
 async def test_it_hears_whom_it_is_asked_to_and_no_longer_than_that(
     redis_server: RedisServer,
 ) -> None:
-    async with listening(redis_server.url) as (listener, ear):
-        listener.want("a{b}%é")
+    async with subscribing(redis_server.url) as (subscriber, ear):
+        subscriber.want("a{b}%é")
         await eventually(lambda: ("confirmed", "a{b}%é") in ear.heard)
-        assert redis_server.cli("PUBLISH", NAMES.live("a{b}%é"), entry(4, 2, "a{b}%é")) == 1
+        assert redis_server.cli("PUBLISH", KEYS.live("a{b}%é"), entry(4, 2, "a{b}%é")) == 1
         await eventually(lambda: ("durable", "a{b}%é", 4, 2) in ear.heard)
-        listener.drop("a{b}%é")
-        await eventually(lambda: redis_server.cli("PUBLISH", NAMES.live("a{b}%é"), "x") == 0)
+        subscriber.drop("a{b}%é")
+        await eventually(lambda: redis_server.cli("PUBLISH", KEYS.live("a{b}%é"), "x") == 0)
 
 
 async def test_one_who_comes_back_before_anybody_was_told_has_been_heard_all_the_while(
     redis_server: RedisServer,
 ) -> None:
-    async with listening(redis_server.url) as (listener, ear):
-        listener.want("42")
+    async with subscribing(redis_server.url) as (subscriber, ear):
+        subscriber.want("42")
         await eventually(lambda: ("confirmed", "42") in ear.heard)
-        listener.drop("42")
-        listener.want("42")
+        subscriber.drop("42")
+        subscriber.want("42")
         await eventually(lambda: ear.heard.count(("confirmed", "42")) == 2)
         redis_server.cli("PUBLISH", "aionotify:{42}", entry(4, 2, "42"))
         await eventually(lambda: ("durable", "42", 4, 2) in ear.heard)
@@ -118,19 +119,19 @@ async def test_one_who_comes_back_before_anybody_was_told_has_been_heard_all_the
 async def test_a_connection_lost_while_somebody_is_asked_for_is_nothing_special(
     redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever the event loop calls it: the listener connects again, and the log has one line."""
+    """Whatever the event loop calls it: the subscriber connects again, and the log has one line."""
     endpoint = Endpoint(RedisConfig(url=redis_server.url))
-    subscriber, lines = endpoint.subscriber, []
+    connect, lines = endpoint.subscriber, []
 
     async def noted() -> AbstractConnection:
-        lines.append(await subscriber())
+        lines.append(await connect())
         return lines[-1]
 
     vars(endpoint)["subscriber"] = noted
-    listener, ear = Subscriber(endpoint, NAMES, max_bytes=1000, stats=Stats()), Ear()
-    await listener.start(ear)
+    subscriber, ear = Subscriber(endpoint, KEYS, max_bytes=1000, stats=Stats()), Ear()
+    await subscriber.start(ear)
     try:
-        listener.want("42")
+        subscriber.want("42")
         writer = lines[0]._writer
         assert writer is not None
         writer.transport.abort()
@@ -139,21 +140,21 @@ async def test_a_connection_lost_while_somebody_is_asked_for_is_nothing_special(
         assert len(lines) == 2
         assert [record.levelname for record in caplog.records] == ["WARNING"]
     finally:
-        await listener.close()
+        await subscriber.close()
         await endpoint.close()
 
 
 async def test_those_who_come_and_go_in_any_order_are_heard_in_the_end(
     redis_server: RedisServer,
 ) -> None:
-    async with listening(redis_server.url) as (listener, ear):
+    async with subscribing(redis_server.url) as (subscriber, ear):
         for turn in range(50):
             for user in ("1", "2", "3"):
-                (listener.drop if turn % 2 else listener.want)(user)
+                (subscriber.drop if turn % 2 else subscriber.want)(user)
                 if turn % 3 == int(user) % 3:
                     await asyncio.sleep(0.002)  # some changes reach Redis, others never do
         for user in ("1", "2"):
-            listener.want(user)
+            subscriber.want(user)
         await eventually(lambda: _subscribers(redis_server, "1", "2", "3") == [1, 1, 0])
         ear.heard.clear()
         redis_server.cli("PUBLISH", "aionotify:{1}", entry(4, 2, "1"))
@@ -161,7 +162,7 @@ async def test_those_who_come_and_go_in_any_order_are_heard_in_the_end(
 
 
 def _subscribers(redis: RedisServer, *users: str) -> list[int]:
-    counts = redis.cli("PUBSUB", "NUMSUB", *map(NAMES.live, users))
+    counts = redis.cli("PUBSUB", "NUMSUB", *map(KEYS.live, users))
     return [int(count) for count in counts[1::2]]
 
 
@@ -169,9 +170,9 @@ async def test_thousands_are_heard_on_one_connection_and_again_after_it_is_lost(
     redis_server: RedisServer,
 ) -> None:
     users = [str(number) for number in range(3000)]
-    async with listening(redis_server.url) as (listener, ear):
+    async with subscribing(redis_server.url) as (subscriber, ear):
         for user in users:
-            listener.want(user)
+            subscriber.want(user)
         await eventually(lambda: len(ear.heard) == 3001)
         assert len(redis_server.cli(*SUBSCRIBED).splitlines()) == 1
         ear.heard.clear()
@@ -184,8 +185,8 @@ async def test_thousands_are_heard_on_one_connection_and_again_after_it_is_lost(
 
 async def test_messages_that_are_none_are_counted_and_skipped(redis_server: RedisServer) -> None:
     stats = Stats()
-    async with listening(redis_server.url, stats=stats) as (listener, ear):
-        listener.want("42")
+    async with subscribing(redis_server.url, stats=stats) as (subscriber, ear):
+        subscriber.want("42")
         await eventually(lambda: ("confirmed", "42") in ear.heard)
         bad = [
             "",
@@ -209,7 +210,7 @@ async def test_messages_that_are_none_are_counted_and_skipped(redis_server: Redi
 async def test_a_sink_that_fails_does_not_cost_the_next_message(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with listening(redis_server.url) as (_, ear):
+    async with subscribing(redis_server.url) as (_, ear):
         heard = ear.ephemeral
 
         def broken(event: Event) -> None:
@@ -227,12 +228,12 @@ async def test_it_starts_without_redis_in_bounded_time_and_says_why(own_redis: R
     own_redis.stop()
     loop = asyncio.get_running_loop()
     began = loop.time()
-    async with listening(own_redis.url, within=0.2) as (listener, ear):
+    async with subscribing(own_redis.url, within=0.2) as (subscriber, ear):
         assert loop.time() - began < 2
-        assert listener.problem is not None
-        assert "refused" in listener.problem.lower() or "connect" in listener.problem.lower()
+        assert subscriber.problem is not None
+        assert "refused" in subscriber.problem.lower() or "connect" in subscriber.problem.lower()
         own_redis.start()
-        await eventually(lambda: listener.problem is None, timeout=2)
+        await eventually(lambda: subscriber.problem is None, timeout=2)
         await eventually(lambda: ear.heard[-1] == ("confirmed", "*"))
 
 
@@ -240,16 +241,16 @@ async def test_nothing_is_said_to_be_heard_before_all_of_it_is(own_redis: RedisS
     """A user who may not subscribe to one of the channels hears nothing for certain."""
     own_redis.cli("ACL", "SETUSER", "half", "on", ">pw", "~*", "+@all", "resetchannels", "&push*")
     url = own_redis.url.replace("redis://", "redis://half:pw@")
-    async with listening(url, within=0.3) as (listener, ear):
-        assert "permission" in str(listener.problem).lower()
+    async with subscribing(url, within=0.3) as (subscriber, ear):
+        assert "permission" in str(subscriber.problem).lower()
         assert ("confirmed", "*") not in ear.heard
         own_redis.cli("ACL", "SETUSER", "half", "allchannels")
-        await eventually(lambda: listener.problem is None)
+        await eventually(lambda: subscriber.problem is None)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the listener probe ten times as often."""
+    """Have the subscriber probe ten times as often."""
     monkeypatch.setattr("aionotify.broker.subscriber.PROBE_INTERVAL", 0.1)
     monkeypatch.setattr("aionotify.broker.subscriber.PROBE_TIMEOUT", 0.05)
 
@@ -261,16 +262,16 @@ def test_silence_is_noticed_within_five_seconds() -> None:
 
 @pytest.mark.usefixtures("impatient")
 async def test_silence_is_noticed_and_told(own_redis: RedisServer) -> None:
-    async with TcpProxy(own_redis.port) as proxy, listening(proxy.url) as (listener, ear):
-        await eventually(lambda: listener.lag > 0)
-        assert listener.lag < 1
+    async with TcpProxy(own_redis.port) as proxy, subscribing(proxy.url) as (subscriber, ear):
+        await eventually(lambda: subscriber.lag > 0)
+        assert subscriber.lag < 1
         ear.heard.clear()
         proxy.stall()
         await eventually(lambda: ear.heard == [("lost",)], timeout=2)
-        assert listener.problem is not None
-        assert "probe" in listener.problem
+        assert subscriber.problem is not None
+        assert "probe" in subscriber.problem
         await proxy.restore()
-        await eventually(lambda: listener.problem is None, timeout=2)
+        await eventually(lambda: subscriber.problem is None, timeout=2)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -279,14 +280,14 @@ async def test_one_that_is_silent_for_longer_than_connecting_may_take_is_heard_a
 ) -> None:
     """On Python 3.11.2 a timeout ends a task that has outlived a TaskGroup."""
     monkeypatch.setattr("aionotify.broker.connection.endpoint.TIMEOUT", 0.2)
-    async with listening(own_redis.url) as (listener, ear):
+    async with subscribing(own_redis.url) as (subscriber, ear):
         own_redis.pause()
-        await eventually(lambda: "probe" in str(listener.problem))
-        await eventually(lambda: "not available" in str(listener.problem))  # nor when it connects
-        assert listener._task is not None
-        assert listener._task.cancelling() == 0, "or redis-py's own timeouts end it"
+        await eventually(lambda: "probe" in str(subscriber.problem))
+        await eventually(lambda: "not available" in str(subscriber.problem))  # nor when it connects
+        assert subscriber._task is not None
+        assert subscriber._task.cancelling() == 0, "or redis-py's own timeouts end it"
         own_redis.resume()
-        await eventually(lambda: listener.problem is None)
+        await eventually(lambda: subscriber.problem is None)
         ear.heard.clear()
         own_redis.cli("PUBLISH", "push_notifications", '{"recipient_id": 42}')
         await eventually(lambda: ear.heard == [("ephemeral", "42")])
@@ -295,7 +296,7 @@ async def test_one_that_is_silent_for_longer_than_connecting_may_take_is_heard_a
 @pytest.mark.usefixtures("impatient")
 async def test_a_backlog_is_not_taken_for_silence(own_redis: RedisServer) -> None:
     """While messages come, the probe among them may be late."""
-    async with listening(own_redis.url) as (listener, ear):
+    async with subscribing(own_redis.url) as (subscriber, ear):
         own_redis.cli("CONFIG", "SET", "client-output-buffer-limit", "pubsub 0 0 0")
         own_redis.cli("ACL", "SETUSER", "default", "-publish")  # no probe comes through at all
         own_redis.cli(
@@ -308,5 +309,5 @@ async def test_a_backlog_is_not_taken_for_silence(own_redis: RedisServer) -> Non
                 client.publish("push_notifications", '{"recipient_id": 42}')
                 await asyncio.sleep(0.02)
         assert ("lost",) not in ear.heard
-        assert listener.problem is None
+        assert subscriber.problem is None
         await eventually(lambda: ("lost",) in ear.heard, timeout=2)  # now it is silent

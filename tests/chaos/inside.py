@@ -12,9 +12,9 @@ from redis import Redis
 
 from aionotify import Config, Identity, Publisher, create_app
 from aionotify.events import cursor
-from aionotify.events.cursor import Page
-from aionotify.events.event import Event
+from aionotify.events.page import Entry, Page
 from aionotify.process.node import RUNNER_OPTIONS
+from aionotify.streams.reasons import CloseReason
 from aionotify.web.services import SERVICES
 from tests.harness import RedisServer, SSEClient, eventually
 
@@ -54,7 +54,7 @@ class InsideNode:
 
     async def __aexit__(self, *exc_info: object) -> None:
         for stream in self.services.hub.streams():
-            stream.close("drain")
+            stream.close(CloseReason.DRAIN)
         await self._undo.aclose()
 
     async def open(
@@ -77,12 +77,12 @@ class InsideNode:
 
     def keep(self, data: Any, user: str = "u", channel: str = "nowhere") -> int:
         """Store an event whose message pub/sub loses; return its position."""
-        names = self.services.subscriber._names
+        keys = self.services.subscriber._keys
         event = msgspec.json.encode({"recipient_id": user, "data": data})
         inbox = self.services.terms.config.inbox
         args = (channel, event, inbox.max_events, inbox.retention, 60, "PUBLISH")
         with Redis(port=self.redis.port, protocol=2) as client:
-            reply: Any = client.eval(_append(), 1, names.inbox(user), *args)
+            reply: Any = client.eval(_append(), 1, keys.inbox(user), *args)
         return int(reply[0])
 
     def cursor(self, position: int, user: str = "u") -> str:
@@ -97,8 +97,8 @@ class InsideNode:
         hub, held = self.services.hub, []
         deliver = hub.durable
 
-        def hold(recipient_id: str, position: int, previous: int, event: Event) -> None:
-            held.append((recipient_id, position, previous, event))
+        def hold(recipient_id: str, entry: Entry) -> None:
+            held.append((recipient_id, entry))
 
         def release() -> None:
             vars(hub).pop("durable")

@@ -6,6 +6,7 @@ import json
 import time
 
 from aionotify.events.event import decode
+from aionotify.events.page import Entry
 from tests.chaos.conftest import Start
 from tests.chaos.inside import InsideNode, data_of
 from tests.harness import SSEClient, eventually
@@ -154,7 +155,7 @@ async def test_nothing_follows_the_end_of_a_response(start: Start) -> None:
     await eventually(lambda: node.services.hub.streams() and node.services.hub.streams()[0].live)
     hub = node.services.hub
     hub.revoked("u")
-    hub.durable("u", time.time_ns() // 2000 * 2, 0, decode(b'{"recipient_id": "u"}'))
+    hub.durable("u", Entry(time.time_ns() // 2000 * 2, 0, decode(b'{"recipient_id": "u"}')))
     await reader.readuntil(b"0\r\n\r\n")
     assert await reader.read() == b""
     writer.close()

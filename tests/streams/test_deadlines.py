@@ -14,11 +14,11 @@ def loop_time() -> float:
 
 async def test_what_comes_in_time_is_passed_on() -> None:
     """A result or an error, there already or later."""
-    patience = Deadlines(60)
+    deadlines = Deadlines(60)
     waited: list[asyncio.Future[int]] = [asyncio.Future() for _ in range(4)]
     waited[0].set_result(1)
     waited[1].set_exception(KeyError("known"))
-    waiting = [patience.bound(each, loop_time()) for each in waited]
+    waiting = [deadlines.bound(each, loop_time()) for each in waited]
     waited[2].set_result(3)
     waited[3].set_exception(KeyError("late"))
     one, known, three, late = await asyncio.gather(*waiting, return_exceptions=True)
@@ -28,12 +28,12 @@ async def test_what_comes_in_time_is_passed_on() -> None:
 
 
 async def test_who_has_waited_for_too_long_is_told_and_nobody_else() -> None:
-    patience = Deadlines(0.05)
+    deadlines = Deadlines(0.05)
     early: asyncio.Future[None] = asyncio.Future()
     late: asyncio.Future[None] = asyncio.Future()
-    patience.bound(late, loop_time() + 60)
+    deadlines.bound(late, loop_time() + 60)
     with pytest.raises(TimeoutError):
-        await patience.bound(early, loop_time())
+        await deadlines.bound(early, loop_time())
     assert not late.done()
     late.set_result(None)
 
@@ -45,20 +45,20 @@ async def test_waiting_for_one_thing_after_another_takes_no_longer() -> None:
 
 
 async def test_who_leaves_is_forgotten_and_with_the_last_the_timer_ends() -> None:
-    patience = Deadlines(0.01)
+    deadlines = Deadlines(0.01)
     future: asyncio.Future[None] = asyncio.Future()
-    patience.bound(future, loop_time())
-    assert patience._timer is not None
+    deadlines.bound(future, loop_time())
+    assert deadlines._timer is not None
     future.cancel()
-    await eventually(lambda: patience._timer is None)
-    assert not patience._waiting
+    await eventually(lambda: deadlines._timer is None)
+    assert not deadlines._waiting
 
 
 async def test_who_waits_for_something_else_meanwhile_is_told_of_no_error() -> None:
     """Nobody has looked at a future that was cancelled: the timer leaves it as it is."""
-    patience = Deadlines(0.01)
+    deadlines = Deadlines(0.01)
     left: asyncio.Future[None] = asyncio.Future()
-    patience.bound(left, loop_time()).cancel()
+    deadlines.bound(left, loop_time()).cancel()
     with pytest.raises(TimeoutError):
-        await patience.bound(asyncio.Future(), loop_time())
+        await deadlines.bound(asyncio.Future(), loop_time())
     assert left.cancelled()

@@ -1,4 +1,4 @@
-"""The pulse: every stream once in each interval, and never all of them at once."""
+"""Heartbeats: every stream once in each interval, and never all of them at once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,19 +32,19 @@ class Broken(Heart):
 
 
 @asynccontextmanager
-async def running(pulse: Heartbeat) -> AsyncIterator[None]:
-    task = asyncio.create_task(pulse.run())
+async def running(heartbeat: Heartbeat) -> AsyncIterator[None]:
+    task = asyncio.create_task(heartbeat.run())
     yield
     task.cancel()
     await asyncio.wait([task])
 
 
 async def test_every_stream_is_visited_once_in_each_interval() -> None:
-    pulse = Heartbeat(0.16)
+    heartbeat = Heartbeat(0.16)
     hearts = [Heart() for _ in range(100)]
     for heart in hearts:
-        pulse.add(heart)
-    async with running(pulse):
+        heartbeat.add(heart)
+    async with running(heartbeat):
         await eventually(lambda: all(len(heart.beats) >= 5 for heart in hearts))
         seen = sorted(len(heart.beats) for heart in hearts)
     assert seen[-1] - seen[0] <= 1
@@ -54,38 +54,38 @@ async def test_every_stream_is_visited_once_in_each_interval() -> None:
 
 
 async def test_streams_that_open_in_one_moment_are_visited_spread_over_the_interval() -> None:
-    pulse = Heartbeat(1)
+    heartbeat = Heartbeat(1)
     hearts = [Heart() for _ in range(SLICES * 10)]
     for heart in hearts:
-        pulse.add(heart)
+        heartbeat.add(heart)
     assert {sum(heart.slice == slice for heart in hearts) for slice in range(SLICES)} == {10}
 
 
 async def test_a_stream_that_has_ended_is_visited_no_more() -> None:
-    pulse = Heartbeat(0.05)
+    heartbeat = Heartbeat(0.05)
     ended, open_ = Heart(), Heart()
-    pulse.add(ended)
-    pulse.add(open_)
-    async with running(pulse):
+    heartbeat.add(ended)
+    heartbeat.add(open_)
+    async with running(heartbeat):
         await eventually(lambda: ended.beats)
-        pulse.discard(ended)
+        heartbeat.discard(ended)
         count, so_far = len(ended.beats), len(open_.beats)
         await eventually(lambda: len(open_.beats) >= so_far + 3)
     assert len(ended.beats) == count
 
 
 async def test_a_heartbeat_that_fails_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    pulse = Heartbeat(0.05)
+    heartbeat = Heartbeat(0.05)
     broken, healthy = Broken(), Heart()
-    pulse.add(broken)
-    pulse.add(healthy)
-    async with running(pulse):
+    heartbeat.add(broken)
+    heartbeat.add(healthy)
+    async with running(heartbeat):
         await eventually(lambda: len(healthy.beats) >= 3 and len(broken.beats) >= 3)
     assert "a heartbeat failed" in caplog.text
 
 
-async def test_the_pulse_says_how_late_the_event_loop_was() -> None:
-    pulse = Heartbeat(0.032)
-    async with running(pulse):
-        await eventually(lambda: sum(pulse.lag.buckets) >= 5)
-    assert pulse.lag.sum >= 0
+async def test_the_heartbeat_says_how_late_the_event_loop_was() -> None:
+    heartbeat = Heartbeat(0.032)
+    async with running(heartbeat):
+        await eventually(lambda: sum(heartbeat.lag.buckets) >= 5)
+    assert heartbeat.lag.sum >= 0

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from aionotify.errors import NodeFull, TooManyStreams
-from aionotify.events.cursor import Cursor, Entry, Page, parse
+from aionotify.events.cursor import Cursor, parse
 from aionotify.events.event import Event, decode
 from aionotify.events.frame import frame
+from aionotify.events.page import Entry, Page
 from aionotify.streams.hub import Hub
 from aionotify.streams.recipient import Recipient
 from tests.embedded import embedded
@@ -79,7 +80,7 @@ def hub() -> Hub:
 
 
 def learn(hub: Hub, recipient: Recipient, newest: int) -> None:
-    hub.learn(recipient, recipient.question(None), Page([], newest, newest, None))
+    hub.apply_page(recipient, recipient.question(None), Page([], newest, newest, None))
 
 
 def attach(hub: Hub, user: str, *, newest: int = 200) -> Stream:
@@ -183,9 +184,9 @@ def test_an_ephemeral_event_to_a_full_socket_is_dropped_and_counted(hub: Hub) ->
 
 def test_a_durable_event_carries_where_its_reader_then_is(hub: Hub) -> None:
     one, other = attach(hub, "1", newest=200), attach(hub, "2", newest=300)
-    hub.durable("1", 210, 200, event("1", 1))
-    hub.durable("*", 110, 100, event("*", 2))
-    hub.durable("1", 220, 210, event("1", 3))
+    hub.durable("1", Entry(210, 200, event("1", 1)))
+    hub.durable("*", Entry(110, 100, event("*", 2)))
+    hub.durable("1", Entry(220, 210, event("1", 3)))
     assert (one.numbers, other.numbers) == ([1, 2, 3], [2])
     cursors = [parse(each.id, "1") for each in one.events]
     assert cursors == [Cursor(100, 210), Cursor(110, 210), Cursor(110, 220)]
@@ -195,8 +196,8 @@ def test_a_durable_event_carries_where_its_reader_then_is(hub: Hub) -> None:
 def test_a_durable_event_waits_for_who_is_not_live(hub: Hub) -> None:
     reading = attach(hub, "1")
     reading.live = False
-    hub.durable("1", 210, 200, event("1"))
-    hub.durable("*", 110, 100, event("*"))
+    hub.durable("1", Entry(210, 200, event("1")))
+    hub.durable("*", Entry(110, 100, event("*")))
     assert reading.taken == []
     assert hub.position(reading.recipient) == Cursor(110, 210)
 
@@ -204,16 +205,16 @@ def test_a_durable_event_waits_for_who_is_not_live(hub: Hub) -> None:
 def test_an_event_heard_again_is_not_written_again(hub: Hub) -> None:
     one = attach(hub, "1")
     for _ in range(2):
-        hub.durable("1", 210, 200, event("1", 1))
+        hub.durable("1", Entry(210, 200, event("1", 1)))
     assert (one.numbers, one.behind, hub.stats.events_repeated) == ([1], [], 1)
 
 
 def test_an_event_heard_after_it_was_read_is_not_written_again(hub: Hub) -> None:
     one = attach(hub, "1", newest=200)
     entries = [Entry(200 + 2 * n, 198 + 2 * n, event("1", n)) for n in (1, 2, 3)]
-    hub.learn(one.recipient, one.recipient.question(200), Page(entries, 206, 206, None))
+    hub.apply_page(one.recipient, one.recipient.question(200), Page(entries, 206, 206, None))
     for entry in entries:
-        hub.durable("1", *entry)
+        hub.durable("1", entry)
     assert (one.numbers, one.behind, hub.stats.events_repeated) == ([1, 2, 3], [], 3)
 
 
@@ -224,8 +225,8 @@ def test_a_message_from_the_future_hides_no_event_that_comes_after_it(
 ) -> None:
     """However far ahead of Redis' clock it is, its readers go by what the inbox says."""
     one = attach(hub, "1", newest=100)
-    hub.durable(user, 100 + ahead, 100, event(user, 666))
-    hub.durable(user, 110, 100, event(user, 1))
+    hub.durable(user, Entry(100 + ahead, 100, event(user, 666)))
+    hub.durable(user, Entry(110, 100, event(user, 1)))
     assert one.numbers == [666]
     assert one.behind == [Cursor(*(100 + ahead * (user == whose) for whose in ("*", "1")))]
     recipient = hub.everyone if user == "*" else one.recipient
@@ -235,16 +236,16 @@ def test_a_message_from_the_future_hides_no_event_that_comes_after_it(
 def test_what_was_ahead_when_it_was_read_and_is_gone_hides_no_event(hub: Hub) -> None:
     """Redis' clock was set back, and the inbox has expired since."""
     one = attach(hub, "1", newest=100 + 3600 * 10**6)
-    hub.durable("1", 110, 91, event("1", 1))
+    hub.durable("1", Entry(110, 91, event("1", 1)))
     assert (one.numbers, one.recipient.newest) == ([], None)
     assert one.behind == [Cursor(100, 100 + 3600 * 10**6)]
 
 
 def test_an_event_that_does_not_follow_on_sends_its_readers_to_the_inbox(hub: Hub) -> None:
     one, other = attach(hub, "1"), attach(hub, "2")
-    hub.durable("1", 230, 220, event("1"))
+    hub.durable("1", Entry(230, 220, event("1")))
     assert (one.behind, one.taken, other.behind) == ([Cursor(100, 200)], [], [])
-    hub.durable("*", 130, 120, event("*"))
+    hub.durable("*", Entry(130, 120, event("*")))
     assert (one.behind, other.behind) == ([Cursor(100, 200)], [Cursor(100, 200)])
     assert hub.stats.missed == 2
 
@@ -253,17 +254,17 @@ def test_what_comes_after_an_inbox_was_empty_is_new_even_when_a_clock_was_set_ba
     hub: Hub,
 ) -> None:
     one = attach(hub, "1", newest=201)
-    hub.durable("1", 150, 0, event("1", 1))
+    hub.durable("1", Entry(150, 0, event("1", 1)))
     assert (one.numbers, one.behind) == ([1], [])
 
 
 def test_a_full_reader_goes_back_to_before_what_it_could_not_take(hub: Hub) -> None:
     one, other = attach(hub, "1"), attach(hub, "1")
     one.full = True
-    hub.durable("1", 210, 200, event("1"))
+    hub.durable("1", Entry(210, 200, event("1")))
     assert (one.behind, other.behind) == ([Cursor(100, 200)], [])
     other.full = True
-    hub.durable("*", 110, 100, event("*"))
+    hub.durable("*", Entry(110, 100, event("*")))
     assert other.behind == [Cursor(100, 210)]
     assert hub.stats.fell_behind == 2
 
@@ -284,21 +285,21 @@ def test_a_connection_that_is_lost_or_new_sends_all_to_their_inboxes(hub: Hub) -
 
 async def test_whoever_waits_to_be_heard_is_told_and_whoever_leaves_is_forgotten(hub: Hub) -> None:
     recipient = hub.enter("1")
-    waiting = [asyncio.create_task(recipient.heard()) for _ in range(3)]
+    waiting = [asyncio.create_task(recipient.wait_subscribed()) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
     await asyncio.sleep(0)
     hub.confirmed("1")
     async with asyncio.timeout(1):
         await asyncio.gather(*waiting[1:])
-        await recipient.heard()
+        await recipient.wait_subscribed()
     assert recipient._waiters == set()
 
 
 def test_what_is_heard_of_somebody_who_has_left_is_of_no_interest(hub: Hub) -> None:
     hub.leave(hub.enter("1"))
     hub.confirmed("1")
-    hub.durable("1", 210, 200, event("1"))
+    hub.durable("1", Entry(210, 200, event("1")))
     hub.ephemeral(event("1"))
     assert "1" not in hub
 
@@ -322,9 +323,9 @@ def test_an_event_is_encoded_once_however_many_streams_it_is_for(
         case "ephemeral":
             hub.ephemeral(event("*"))
         case "durable to one":
-            hub.durable("1", 210, 200, event("1"))
+            hub.durable("1", Entry(210, 200, event("1")))
         case "durable to everyone":
-            hub.durable("*", 110, 100, event("*"))
+            hub.durable("*", Entry(110, 100, event("*")))
     assert all(len(each.taken) == 1 for each in streams)
     assert len(made) == 1
 

@@ -1,4 +1,4 @@
-"""The watch: a stream ends when its token does, and not before."""
+"""Revalidation: a stream ends when its token does, and not before."""
 
 import asyncio
 import gc
@@ -49,7 +49,7 @@ class Host:
 
 
 Asked = Callable[[], Awaitable[Identity]]
-AnyWatch = Revalidation[Asked]
+AnyRevalidation = Revalidation[Asked]
 
 
 async def put(host: Asked) -> Identity:
@@ -61,61 +61,61 @@ ALICE, BOB = Identity("alice"), Identity("bob")
 
 
 @pytest.fixture
-async def running() -> AsyncIterator[list[AnyWatch]]:
-    """A list; a watch that is put into it is run, and stopped at the end."""
-    watches: list[AnyWatch] = []
+async def running() -> AsyncIterator[list[AnyRevalidation]]:
+    """A list; a `Revalidation` that is put into it is run, and stopped at the end."""
+    started: list[AnyRevalidation] = []
     tasks: list[asyncio.Task[None]] = []
 
-    class Running(list[AnyWatch]):
-        def append(self, watch: AnyWatch) -> None:
-            super().append(watch)
-            tasks.append(asyncio.create_task(watch.run()))
+    class Running(list[AnyRevalidation]):
+        def append(self, revalidation: AnyRevalidation) -> None:
+            super().append(revalidation)
+            tasks.append(asyncio.create_task(revalidation.run()))
 
-    yield Running(watches)
+    yield Running(started)
     for task in tasks:
-        assert not task.done(), "the watch has ended by itself"
+        assert not task.done(), "it has ended by itself"
         task.cancel()
     if tasks:
         await asyncio.wait(tasks)
 
 
-async def test_a_token_is_asked_about_again_and_again(running: list[AnyWatch]) -> None:
-    watch, stream, host = Revalidation(0.02, put), Stream(), Host(ALICE)
-    running.append(watch)
-    watch.add(stream, ALICE, host)
+async def test_a_token_is_asked_about_again_and_again(running: list[AnyRevalidation]) -> None:
+    revalidation, stream, host = Revalidation(0.02, put), Stream(), Host(ALICE)
+    running.append(revalidation)
+    revalidation.add(stream, ALICE, host)
     await eventually(lambda: host.asked >= 3)
     assert stream.closed == []
 
 
 async def test_nothing_is_asked_before_the_interval_has_nearly_passed(
-    running: list[AnyWatch],
+    running: list[AnyRevalidation],
 ) -> None:
     clock = Clock()
-    watch, host, witness = (
+    revalidation, host, witness = (
         Revalidation(300, put, clock=clock, timer=clock),
         Host(ALICE),
         Host(ALICE),
     )
-    running.append(watch)
-    watch.add(Stream(), ALICE, host)
+    running.append(revalidation)
+    revalidation.add(Stream(), ALICE, host)
     clock.now += 239
-    watch.add(Stream(), Identity("witness", clock.now), witness)  # wakes the watch
+    revalidation.add(Stream(), Identity("witness", expires_at=clock.now), witness)  # wakes it
     ended = Stream()
-    watch.add(ended, Identity("ended", clock.now), witness)
+    revalidation.add(ended, Identity("ended", expires_at=clock.now), witness)
     await eventually(lambda: ended.closed)
     assert host.asked == 0
     clock.now += 62
     last = Stream()
-    watch.add(last, Identity("last", 1.0), witness)
+    revalidation.add(last, Identity("last", expires_at=1.0), witness)
     await eventually(lambda: host.asked == 1 and last.closed)
 
 
 async def test_streams_that_open_together_are_not_asked_about_together() -> None:
     clock = Clock()
-    watch = Revalidation(300, put, clock=clock, timer=clock)
+    revalidation = Revalidation(300, put, clock=clock, timer=clock)
     for _ in range(200):
-        watch.add(Stream(), ALICE, Host(ALICE))
-    moments = sorted(due - clock.now for due, _ in watch._heap)
+        revalidation.add(Stream(), ALICE, Host(ALICE))
+    moments = sorted(due - clock.now for due, _ in revalidation._heap)
     assert moments[0] >= 240
     assert moments[-1] <= 300
     assert moments[-1] - moments[0] > 30
@@ -123,22 +123,22 @@ async def test_streams_that_open_together_are_not_asked_about_together() -> None
 
 @pytest.mark.parametrize("refusal", [InvalidToken("no"), CredentialsMissing("signed out")])
 async def test_a_definite_refusal_ends_the_stream(
-    running: list[AnyWatch], refusal: AuthError
+    running: list[AnyRevalidation], refusal: AuthError
 ) -> None:
-    watch, stream, host = Revalidation(0.02, put), Stream(), Host(ALICE, refusal)
-    running.append(watch)
-    watch.add(stream, ALICE, host)
+    revalidation, stream, host = Revalidation(0.02, put), Stream(), Host(ALICE, refusal)
+    running.append(revalidation)
+    revalidation.add(stream, ALICE, host)
     await eventually(lambda: stream.closed)
     assert stream.closed == ["token_refused"]
     assert host.asked == 2
 
 
 async def test_a_token_that_has_become_somebody_elses_ends_the_stream(
-    running: list[AnyWatch],
+    running: list[AnyRevalidation],
 ) -> None:
-    watch, stream = Revalidation(0.02, put), Stream()
-    running.append(watch)
-    watch.add(stream, ALICE, Host(BOB))
+    revalidation, stream = Revalidation(0.02, put), Stream()
+    running.append(revalidation)
+    revalidation.add(stream, ALICE, Host(BOB))
     await eventually(lambda: stream.closed == ["token_refused"])
 
 
@@ -146,57 +146,65 @@ async def test_a_token_that_has_become_somebody_elses_ends_the_stream(
     "failure", [AuthUnavailable("the main host is down"), ValueError("a bug of somebody's")]
 )
 async def test_no_answer_says_nothing_about_the_token(
-    running: list[AnyWatch], failure: Exception
+    running: list[AnyRevalidation], failure: Exception
 ) -> None:
-    watch, stream, host = Revalidation(0.02, put), Stream(), Host(failure, failure, ALICE)
-    running.append(watch)
-    watch.add(stream, ALICE, host)
+    revalidation, stream, host = Revalidation(0.02, put), Stream(), Host(failure, failure, ALICE)
+    running.append(revalidation)
+    revalidation.add(stream, ALICE, host)
     await eventually(lambda: host.asked >= 4)
     assert stream.closed == []
 
 
 async def test_a_token_ends_when_it_expires_without_being_asked_about(
-    running: list[AnyWatch],
+    running: list[AnyRevalidation],
 ) -> None:
     clock = Clock()
-    watch, stream, other = Revalidation(300, put, clock=clock, timer=clock), Stream(), Stream()
+    revalidation, stream, other = (
+        Revalidation(300, put, clock=clock, timer=clock),
+        Stream(),
+        Stream(),
+    )
     host = Host(ALICE)
-    running.append(watch)
-    watch.add(stream, Identity("alice", clock.now + 10), host)
+    running.append(revalidation)
+    revalidation.add(stream, Identity("alice", expires_at=clock.now + 10), host)
     clock.now += 10.1
-    watch.add(other, Identity("bob", clock.now - 1), host)  # wakes the watch
+    revalidation.add(other, Identity("bob", expires_at=clock.now - 1), host)  # wakes it
     await eventually(lambda: stream.closed and other.closed)
     assert stream.closed == ["token_expired"]
     assert host.asked == 0
 
 
-async def test_an_answer_may_prolong_what_would_have_expired(running: list[AnyWatch]) -> None:
+async def test_an_answer_may_prolong_what_would_have_expired(
+    running: list[AnyRevalidation],
+) -> None:
     loop = asyncio.get_running_loop()
     clock = loop.time
-    watch, stream = Revalidation(0.05, put, clock=clock, timer=clock), Stream()
-    host = Host(Identity("alice", clock() + 60))
-    running.append(watch)
-    watch.add(stream, Identity("alice", clock() + 0.3), host)
+    revalidation, stream = Revalidation(0.05, put, clock=clock, timer=clock), Stream()
+    host = Host(Identity("alice", expires_at=clock() + 60))
+    running.append(revalidation)
+    revalidation.add(stream, Identity("alice", expires_at=clock() + 0.3), host)
     until = clock() + 0.35
     await eventually(lambda: clock() > until)
     assert stream.closed == []
 
 
-async def test_the_soonest_is_seen_to_first_however_late_it_comes(running: list[AnyWatch]) -> None:
-    watch, host = Revalidation(300, put), Host(ALICE)
-    running.append(watch)
-    watch.add(Stream(), ALICE, host)
-    await asyncio.sleep(0)  # the watch now sleeps for minutes
+async def test_the_soonest_is_seen_to_first_however_late_it_comes(
+    running: list[AnyRevalidation],
+) -> None:
+    revalidation, host = Revalidation(300, put), Host(ALICE)
+    running.append(revalidation)
+    revalidation.add(Stream(), ALICE, host)
+    await asyncio.sleep(0)  # it now sleeps for minutes
     expired = Stream()
-    watch.add(expired, Identity("bob", 1.0), host)
+    revalidation.add(expired, Identity("bob", expires_at=1.0), host)
     await eventually(lambda: expired.closed, timeout=2)
 
 
 async def test_one_who_never_answers_holds_up_nobody(
-    running: list[AnyWatch], monkeypatch: pytest.MonkeyPatch
+    running: list[AnyRevalidation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aionotify.streams.revalidation._TIMEOUT", 0.05)
-    watch, stream = Revalidation(0.01, put), Stream()
+    revalidation, stream = Revalidation(0.01, put), Stream()
     silent = 0
 
     async def never() -> Identity:
@@ -205,42 +213,42 @@ async def test_one_who_never_answers_holds_up_nobody(
         await asyncio.get_running_loop().create_future()
         return ALICE
 
-    running.append(watch)
+    running.append(revalidation)
     stuck = [Stream() for _ in range(100)]
     for each in stuck:
-        watch.add(each, ALICE, never)
+        revalidation.add(each, ALICE, never)
     await eventually(lambda: silent >= 32)
-    watch.add(stream, ALICE, Host(InvalidToken("no")))
+    revalidation.add(stream, ALICE, Host(InvalidToken("no")))
     await eventually(lambda: stream.closed == ["token_refused"])
     assert not any(each.closed for each in stuck)
 
 
-async def test_a_stream_that_has_ended_is_let_go_of_at_once(running: list[AnyWatch]) -> None:
+async def test_a_stream_that_has_ended_is_let_go_of_at_once(running: list[AnyRevalidation]) -> None:
     """With its request: those who come and go are many in one interval."""
-    watch = Revalidation(86_400, put)
-    running.append(watch)
+    revalidation = Revalidation(86_400, put)
+    running.append(revalidation)
     stream, host = Stream(), Host(ALICE)
     references = weakref.ref(stream), weakref.ref(host)
-    watch.discard(watch.add(stream, ALICE, host))
+    revalidation.discard(revalidation.add(stream, ALICE, host))
     del stream, host
     gc.collect()
     assert [reference() for reference in references] == [None, None]
 
 
 async def test_those_who_come_and_go_leave_nothing_behind() -> None:
-    watch = Revalidation(86_400, put)
-    kept = [watch.add(Stream(), ALICE, Host(ALICE)) for _ in range(10)]
+    revalidation = Revalidation(86_400, put)
+    kept = [revalidation.add(Stream(), ALICE, Host(ALICE)) for _ in range(10)]
     for _ in range(5000):
-        watch.discard(watch.add(Stream(), ALICE, Host(ALICE)))
-    assert len(watch._heap) < 100
+        revalidation.discard(revalidation.add(Stream(), ALICE, Host(ALICE)))
+    assert len(revalidation._heap) < 100
     for number in kept:
-        watch.discard(number)
+        revalidation.discard(number)
 
 
 async def test_an_answer_about_a_stream_that_has_ended_is_of_no_use(
-    running: list[AnyWatch],
+    running: list[AnyRevalidation],
 ) -> None:
-    watch, stream = Revalidation(0.01, put), Stream()
+    revalidation, stream = Revalidation(0.01, put), Stream()
     asked, answer = asyncio.Event(), asyncio.Event()
 
     async def slow() -> Identity:
@@ -248,49 +256,51 @@ async def test_an_answer_about_a_stream_that_has_ended_is_of_no_use(
         await answer.wait()
         raise InvalidToken("no")
 
-    running.append(watch)
-    number = watch.add(stream, ALICE, slow)
+    running.append(revalidation)
+    number = revalidation.add(stream, ALICE, slow)
     await asked.wait()
-    watch.discard(number)
+    revalidation.discard(number)
     answer.set()
     other = Stream()
-    watch.add(other, ALICE, Host(BOB))
+    revalidation.add(other, ALICE, Host(BOB))
     await eventually(lambda: other.closed)
     assert stream.closed == []
 
 
 async def test_a_clock_that_is_set_ahead_starts_no_storm_of_questions(
-    running: list[AnyWatch],
+    running: list[AnyRevalidation],
 ) -> None:
     clock = Clock()
-    watch, host = Revalidation(300, put, clock=clock), Host(ALICE)
-    running.append(watch)
+    revalidation, host = Revalidation(300, put, clock=clock), Host(ALICE)
+    running.append(revalidation)
     for _ in range(50):
-        watch.add(Stream(), ALICE, host)
+        revalidation.add(Stream(), ALICE, host)
     clock.now += 86_400
     witness = Stream()
-    watch.add(witness, Identity("witness", clock.now), host)
+    revalidation.add(witness, Identity("witness", expires_at=clock.now), host)
     await eventually(lambda: witness.closed)
     assert host.asked == 0
 
 
-async def test_a_clock_that_is_set_back_puts_off_no_question(running: list[AnyWatch]) -> None:
+async def test_a_clock_that_is_set_back_puts_off_no_question(
+    running: list[AnyRevalidation],
+) -> None:
     clock = Clock()
-    watch, host = Revalidation(0.02, put, clock=clock), Host(ALICE)
-    running.append(watch)
-    watch.add(Stream(), ALICE, host)
+    revalidation, host = Revalidation(0.02, put, clock=clock), Host(ALICE)
+    running.append(revalidation)
+    revalidation.add(Stream(), ALICE, host)
     clock.now -= 86_400
     await eventually(lambda: host.asked >= 3)
 
 
 async def test_a_token_lives_until_the_clock_says_that_it_has_expired(
-    running: list[AnyWatch],
+    running: list[AnyRevalidation],
 ) -> None:
     """Set back while it is waited for, the clock has it live longer, and nobody is asked."""
     clock = Clock()
-    watch, stream, host = Revalidation(300, put, clock=clock), Stream(), Host(ALICE)
-    running.append(watch)
-    watch.add(stream, Identity("alice", clock.now + 0.05), host)
+    revalidation, stream, host = Revalidation(300, put, clock=clock), Stream(), Host(ALICE)
+    running.append(revalidation)
+    revalidation.add(stream, Identity("alice", expires_at=clock.now + 0.05), host)
     clock.now -= 0.05
     until = asyncio.get_running_loop().time() + 0.09
     await eventually(lambda: asyncio.get_running_loop().time() > until)
@@ -301,17 +311,17 @@ async def test_a_token_lives_until_the_clock_says_that_it_has_expired(
 
 
 async def test_it_may_be_told_to_ask_sooner_and_then_goes_on_as_usual(
-    running: list[AnyWatch],
+    running: list[AnyRevalidation],
 ) -> None:
     """As of a stream that comes from another node, where that was due."""
     clock = Clock()
-    watch = Revalidation(300, put, clock=clock, timer=clock)
-    running.append(watch)
+    revalidation = Revalidation(300, put, clock=clock, timer=clock)
+    running.append(revalidation)
     numbers = [
-        watch.add(Stream(), replace(ALICE, ask_at=at), Host(ALICE))
+        revalidation.add(Stream(), replace(ALICE, ask_at=at), Host(ALICE))
         for at in (None, clock.now + 100, clock.now + 10_000)
     ]
-    usual, sooner, later = (each.due for each in watch.leaving(numbers))
+    usual, sooner, later = (each.due for each in revalidation.leaving(numbers))
     assert 240 <= usual <= 300
     assert sooner == 100
     assert 240 <= later <= 300
@@ -319,68 +329,78 @@ async def test_it_may_be_told_to_ask_sooner_and_then_goes_on_as_usual(
 
 @pytest.mark.parametrize("answer", [AuthUnavailable("no answer"), ALICE])
 async def test_who_was_to_be_asked_sooner_is_so_once(
-    running: list[AnyWatch], answer: Identity | Exception
+    running: list[AnyRevalidation], answer: Identity | Exception
 ) -> None:
     clock = Clock()
-    watch, host = Revalidation(300, put, clock=clock, timer=clock), Host(answer)
-    running.append(watch)
-    number = watch.add(Stream(), replace(ALICE, ask_at=clock.now), host)
-    await eventually(lambda: host.asked == 1 and watch.leaving([number])[0].due > 0)
-    (leaving,) = watch.leaving([number])
+    revalidation, host = Revalidation(300, put, clock=clock, timer=clock), Host(answer)
+    running.append(revalidation)
+    number = revalidation.add(Stream(), replace(ALICE, ask_at=clock.now), host)
+    await eventually(lambda: host.asked == 1 and revalidation.leaving([number])[0].due > 0)
+    (leaving,) = revalidation.leaving([number])
     assert 240 <= leaving.due <= 300
 
 
 async def test_who_leaves_is_told_with_the_request_unless_the_stream_has_ended() -> None:
-    watch, streams, hosts = Revalidation(300, put), [Stream(), Stream()], [Host(ALICE), Host(BOB)]
-    numbers = [watch.add(stream, ALICE, host) for stream, host in zip(streams, hosts, strict=True)]
-    assert watch.numbers() == numbers
-    watch.discard(numbers[0])
-    assert [(each.stream, each.request) for each in watch.leaving(numbers)] == [
+    revalidation, streams, hosts = (
+        Revalidation(300, put),
+        [Stream(), Stream()],
+        [Host(ALICE), Host(BOB)],
+    )
+    numbers = [
+        revalidation.add(stream, ALICE, host) for stream, host in zip(streams, hosts, strict=True)
+    ]
+    assert revalidation.numbers() == numbers
+    revalidation.discard(numbers[0])
+    assert [(each.stream, each.request) for each in revalidation.leaving(numbers)] == [
         (streams[1], hosts[1])
     ]
-    assert watch.numbers() == numbers[1:]
+    assert revalidation.numbers() == numbers[1:]
 
 
 # Another configuration
 
 
-async def test_all_are_asked_about_within_a_time_when_what_was_said_is_doubted(
-    running: list[AnyWatch],
+async def test_all_are_asked_about_within_a_time_when_all_is_to_be_asked_again(
+    running: list[AnyRevalidation],
 ) -> None:
     clock = Clock()
-    watch = Revalidation(86_400, put, clock=clock, timer=clock)
+    revalidation = Revalidation(86_400, put, clock=clock, timer=clock)
     for _ in range(200):
-        watch.add(Stream(), ALICE, Host(ALICE))
-    watch.doubt(10)
-    moments = sorted(due - clock.now for due, _ in watch._heap)
+        revalidation.add(Stream(), ALICE, Host(ALICE))
+    revalidation.ask_all(10)
+    moments = sorted(due - clock.now for due, _ in revalidation._heap)
     assert len(moments) == 200
     assert 0 <= moments[0] < 2
     assert 8 < moments[-1] <= 10
 
 
-async def test_a_doubt_ends_whoever_is_refused_and_only_them(running: list[AnyWatch]) -> None:
-    watch, refused, accepted = Revalidation(86_400, put), Stream(), Stream()
+async def test_asking_about_all_ends_whoever_is_refused_and_only_them(
+    running: list[AnyRevalidation],
+) -> None:
+    revalidation, refused, accepted = Revalidation(86_400, put), Stream(), Stream()
     host = Host(ALICE)
-    running.append(watch)
-    watch.add(refused, ALICE, Host(InvalidToken("no")))
-    watch.add(accepted, ALICE, host)
-    watch.doubt(0)
+    running.append(revalidation)
+    revalidation.add(refused, ALICE, Host(InvalidToken("no")))
+    revalidation.add(accepted, ALICE, host)
+    revalidation.ask_all(0)
     await eventually(lambda: refused.closed == ["token_refused"] and host.asked == 1)
     assert accepted.closed == []
 
 
-async def test_whoever_is_let_in_while_a_doubt_comes_up_is_asked_about_at_once(
-    running: list[AnyWatch],
+async def test_whoever_is_let_in_when_all_are_being_asked_is_asked_about_at_once(
+    running: list[AnyRevalidation],
 ) -> None:
-    watch, stream = Revalidation(86_400, put), Stream()
-    running.append(watch)
-    watch.add(stream, ALICE, Host(InvalidToken("no")), doubted=True)
+    revalidation, stream = Revalidation(86_400, put), Stream()
+    running.append(revalidation)
+    revalidation.add(stream, ALICE, Host(InvalidToken("no")), at_once=True)
     await eventually(lambda: stream.closed == ["token_refused"])
 
 
-async def test_doubts_again_and_again_leave_nothing_behind(running: list[AnyWatch]) -> None:
+async def test_asking_about_all_again_and_again_leave_nothing_behind(
+    running: list[AnyRevalidation],
+) -> None:
     """Not even while a question is under way."""
-    watch = Revalidation(86_400, put)
+    revalidation = Revalidation(86_400, put)
     asked, answer = asyncio.Event(), asyncio.Event()
 
     async def slow() -> Identity:
@@ -388,30 +408,32 @@ async def test_doubts_again_and_again_leave_nothing_behind(running: list[AnyWatc
         await answer.wait()
         return ALICE
 
-    running.append(watch)
-    numbers = [watch.add(Stream(), ALICE, Host(ALICE)) for _ in range(10)]
-    watch.add(Stream(), ALICE, slow, doubted=True)
+    running.append(revalidation)
+    numbers = [revalidation.add(Stream(), ALICE, Host(ALICE)) for _ in range(10)]
+    revalidation.add(Stream(), ALICE, slow, at_once=True)
     await asked.wait()
     for _ in range(1000):
-        watch.doubt(86_400)
-    assert sorted(number for _, number in watch._heap) == numbers
+        revalidation.ask_all(86_400)
+    assert sorted(number for _, number in revalidation._heap) == numbers
     answer.set()
-    await eventually(lambda: len(watch._heap) == 11)
+    await eventually(lambda: len(revalidation._heap) == 11)
 
 
-async def test_a_shorter_interval_counts_for_streams_that_are_open(running: list[AnyWatch]) -> None:
-    watch, host = Revalidation(86_400, put), Host(ALICE)
-    running.append(watch)
-    watch.add(Stream(), ALICE, host)
-    watch.adopt(Revalidation(0.02, put))
+async def test_a_shorter_interval_counts_for_streams_that_are_open(
+    running: list[AnyRevalidation],
+) -> None:
+    revalidation, host = Revalidation(86_400, put), Host(ALICE)
+    running.append(revalidation)
+    revalidation.add(Stream(), ALICE, host)
+    revalidation.adopt(Revalidation(0.02, put))
     await eventually(lambda: host.asked >= 3)
 
 
 async def test_a_longer_interval_counts_from_the_next_question_on() -> None:
     clock = Clock()
-    watch = Revalidation(10, put, clock=clock, timer=clock)
-    watch.add(Stream(), ALICE, Host(ALICE))
-    watch.adopt(Revalidation(300, put))
-    assert watch._heap[0][0] - clock.now <= 10
-    watch.add(Stream(), ALICE, Host(ALICE))
-    assert max(due for due, _ in watch._heap) - clock.now >= 240
+    revalidation = Revalidation(10, put, clock=clock, timer=clock)
+    revalidation.add(Stream(), ALICE, Host(ALICE))
+    revalidation.adopt(Revalidation(300, put))
+    assert revalidation._heap[0][0] - clock.now <= 10
+    revalidation.add(Stream(), ALICE, Host(ALICE))
+    assert max(due for due, _ in revalidation._heap) - clock.now >= 240

@@ -19,9 +19,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from aionotify.events import cursor
-from aionotify.events.cursor import Cursor, Entry, Page
+from aionotify.events.cursor import Cursor
 from aionotify.events.event import EVERYONE, decode
 from aionotify.events.frame import chunk
+from aionotify.events.page import Entry, GapReason, Page
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
@@ -32,7 +33,7 @@ from tests.harness import EventParser
 Step = Callable[[], Coroutine[Any, Any, None] | None]
 
 USERS = ("alice", "bob")
-PATIENCE = Deadlines(60)
+DEADLINES = Deadlines(60)
 PAGE = 2  # events at a time, so that most catch-ups take several pages
 
 
@@ -68,7 +69,7 @@ class Redis:
         known = after & 1 or any(entry.position == after for entry in inbox)
         entries = [entry for entry in inbox if entry.position > after]
         upto = entries[PAGE - 1].position if len(entries) > PAGE else newest
-        return Page(entries[:PAGE], upto, newest, None if known else "lost")
+        return Page(entries[:PAGE], upto, newest, None if known else GapReason.LOST)
 
 
 class Wire:
@@ -90,14 +91,14 @@ class Wire:
 
 
 class Node:
-    """A hub, with what a listener does for it and how an inbox answers it."""
+    """A hub, with what a subscriber does for it and how an inbox answers it."""
 
     fresh = 1.0
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.hub = Hub(self)
-        self.start_positions = StartPositions(self.hub, self, PATIENCE, together=0)
+        self.start_positions = StartPositions(self.hub, self, DEADLINES, together=0)
         self.heartbeat = Heartbeat(60)
         self.wanted = {EVERYONE}
         self.wire: Wire | None = None
@@ -132,7 +133,7 @@ class Node:
         id, entry = self.wire.messages.popleft()
         if entry is not None:
             if id in self.wanted:
-                self.hub.durable(id, *entry)
+                self.hub.durable(id, entry)
         elif id in self.wanted:
             self.hub.confirmed(id)
 

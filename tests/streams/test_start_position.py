@@ -8,8 +8,9 @@ import pytest
 
 from aionotify.errors import BrokerRefused
 from aionotify.events import cursor
-from aionotify.events.cursor import Cursor, Page
+from aionotify.events.cursor import Cursor
 from aionotify.events.event import EVERYONE
+from aionotify.events.page import Page
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.hub import Hub
 from aionotify.streams.recipient import Recipient
@@ -48,12 +49,12 @@ class Inboxes:
 class World:
     """A hub, its inboxes, and what is between them."""
 
-    def __init__(self, patience: float = 60) -> None:
+    def __init__(self, seconds: float = 60) -> None:
         self.hub = Hub(Interested())
         self.inboxes = Inboxes()
-        self.start_positions = StartPositions(self.hub, self.inboxes, Deadlines(patience))
+        self.start_positions = StartPositions(self.hub, self.inboxes, Deadlines(seconds))
         self.hub.confirmed(EVERYONE)
-        self.hub.everyone.know(NEWEST)
+        self.hub.everyone.set_newest(NEWEST)
 
     def enter(self, user: str, *, heard: bool = True) -> Recipient:
         recipient = self.hub.enter(user)
@@ -68,7 +69,7 @@ class World:
 async def test_what_is_known_is_asked_of_nobody() -> None:
     world = World()
     recipient = world.enter("u")
-    recipient.know(2000)
+    recipient.set_newest(2000)
     assert await world.start_positions.find(recipient) == (NEWEST, 2000)
     assert world.inboxes.asked == []
 
@@ -137,7 +138,7 @@ async def test_an_answer_from_before_a_resubscription_does_not_count() -> None:
 
 async def test_everyones_inbox_is_asked_when_it_is_not_known() -> None:
     world = World()
-    world.hub.everyone.know(None)
+    world.hub.everyone.set_newest(None)
     finding = [world.find(world.enter(user)) for user in ("a", "b")]
     assert await asyncio.gather(*finding) == [(NEWEST, NEWEST)] * 2
     assert sorted(id for question in world.inboxes.asked for id in question) == ["*", "a", "b"]
@@ -151,7 +152,7 @@ async def test_a_moment_is_no_answer_for_ever(age: float, asked: list[list[str]]
     """
     world = World()
     recipient = world.enter("u")
-    recipient.know(cursor.moment(time.time() - age))
+    recipient.set_newest(cursor.moment(time.time() - age))
     world.inboxes.end = now = cursor.moment(time.time())
     at = await world.start_positions.find(recipient)
     assert world.inboxes.asked == asked
@@ -171,7 +172,7 @@ async def test_an_inbox_that_cannot_be_read_is_the_trouble_of_its_user() -> None
 
 async def test_who_has_waited_for_too_long_is_told() -> None:
     """For the subscription, and for the answer."""
-    world = World(patience=0.05)
+    world = World(seconds=0.05)
     world.inboxes.going.clear()
     unheard, unanswered = world.enter("unheard", heard=False), world.enter("unanswered")
     failed = await asyncio.gather(

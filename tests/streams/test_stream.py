@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from aionotify import Publisher, setup
 from aionotify.events.frame import chunk
 from aionotify.streams.hub import Hub
+from aionotify.streams.reasons import CloseReason
 from aionotify.streams.stream import NotificationStream, StreamSettings, _unchunk
 from aionotify.web.services import SERVICES, Services
 from tests.embedded import TokenIsUser, config, embedded
@@ -250,9 +251,11 @@ async def test_one_who_takes_nothing_is_cut_off_where_no_kernel_does_it(
 # --- how a stream ends ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reason", ["token_expired", "token_refused", "revoked"])
+@pytest.mark.parametrize(
+    "reason", [CloseReason.TOKEN_EXPIRED, CloseReason.TOKEN_REFUSED, CloseReason.REVOKED]
+)
 async def test_one_who_may_no_longer_listen_is_told_so_and_where_it_was(
-    served_app: Served, redis_server: RedisServer, reason: str
+    served_app: Served, redis_server: RedisServer, reason: CloseReason
 ) -> None:
     url, services = served_app
     async with Publisher(redis_server.url) as publisher, stream(url, "42") as client:
@@ -260,7 +263,7 @@ async def test_one_who_may_no_longer_listen_is_told_so_and_where_it_was(
         await publisher.publish({"recipient_id": "42"})
         await received(client, 1)
         only(services).close(reason)
-        only(services).close("drain")  # the first one counts
+        only(services).close(CloseReason.DRAIN)  # the first one counts
         assert await client.wait_end() == "complete"
         last = client.events[-1]
         assert (last.event, json.loads(last.data)) == ("aionotify.expired", {"reason": reason})
@@ -293,7 +296,7 @@ async def test_what_comes_while_a_stream_ends_is_not_written_behind_its_end(
     async with stream(url, "42") as client:
         await client.wait_events(1)
         open_ = only(services)
-        open_.close("drain")
+        open_.close(CloseReason.DRAIN)
         for n in range(5):
             open_.push(chunk(b"data: %d\n\n" % n))
         assert await client.wait_end() == "complete"

@@ -21,6 +21,7 @@ from prometheus_client.samples import Sample
 from aionotify import Config, Identity, create_app
 from aionotify.errors import RequestError
 from aionotify.events.event import decode
+from aionotify.events.page import Entry
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
 from aionotify.streams.recipient import Recipient
@@ -229,8 +230,8 @@ def test_an_event_is_timed_once_however_many_get_it(age: float, bucket: float) -
     now = int(time.time() * 1_000_000) & ~1
     position = now - int(age * 1_000_000) & ~1
     for each in (hub.everyone, recipient):
-        each.know(position - 2)
-    hub.durable("42", position, position - 2, decode(b'{"recipient_id": "42"}'))
+        each.set_newest(position - 2)
+    hub.durable("42", Entry(position, position - 2, decode(b'{"recipient_id": "42"}')))
     latency = hub.stats.latency
     assert hub.stats.delivered_live == 3
     assert dict(zip((*latency.bounds, float("inf")), latency.buckets, strict=True))[bucket] == 1
@@ -239,13 +240,13 @@ def test_an_event_is_timed_once_however_many_get_it(age: float, bucket: float) -
 
 
 async def test_an_event_loop_that_is_held_up_is_seen() -> None:
-    pulse = Heartbeat(0.32)  # a tick every 10 ms
-    task = asyncio.create_task(pulse.run())
-    await eventually(lambda: sum(pulse.lag.buckets) > 0)
-    before = pulse.lag.sum
+    heartbeat = Heartbeat(0.32)  # a tick every 10 ms
+    task = asyncio.create_task(heartbeat.run())
+    await eventually(lambda: sum(heartbeat.lag.buckets) > 0)
+    before = heartbeat.lag.sum
     time.sleep(0.3)  # noqa: ASYNC251 - which is the point
-    await eventually(lambda: pulse.lag.sum > before)
-    assert pulse.lag.sum - before >= 0.28
+    await eventually(lambda: heartbeat.lag.sum > before)
+    assert heartbeat.lag.sum - before >= 0.28
     task.cancel()
     await asyncio.wait([task])
 

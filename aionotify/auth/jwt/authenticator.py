@@ -118,7 +118,7 @@ class JWTAuthenticator(BearerAuthenticator):
             claims = jwt.decode(token, key, registry=self._registry).claims
             self._claims.validate(claims)
             expires_at = min(claims["exp"], _LAST_MOMENT) + self._claims.leeway
-            return Identity(claims[self._config.user_claim], expires_at)
+            return Identity(claims[self._config.user_claim], expires_at=expires_at)
         except ExpiredTokenError:
             raise InvalidToken("the token has expired") from None
         except AuthFailed as error:

@@ -181,7 +181,7 @@ class MainHostAuthenticator(BearerAuthenticator):
         if known is None or known.answered < moved.answered:
             expires_at = wall + moved.until - now if moved.until < math.inf else None
             try:
-                identity = Identity(moved.user_id, expires_at)
+                identity = Identity(moved.user_id, expires_at=expires_at)
             except AuthFailed:  # who can be no user here was none there
                 return None
             known = _Known(identity, moved.learned, moved.answered, moved.until)

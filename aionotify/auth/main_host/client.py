@@ -118,4 +118,4 @@ def _parse(body: bytes) -> Accepted | Denied:
     if expires_in <= 0:
         raise InvalidToken("the token has expired")
     lifetime = min(expires_in, _LONGEST_LIFETIME)
-    return Accepted(Identity(answer["user_id"], time.time() + lifetime), lifetime)
+    return Accepted(Identity(answer["user_id"], expires_at=time.time() + lifetime), lifetime)

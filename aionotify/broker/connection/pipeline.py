@@ -2,7 +2,7 @@
 
 redis-py's client takes a connection out of a pool, and starts a task and three timers for each
 command: some 200 µs, more than all that is done to open a stream. Here a command is a write, and
-its answer is heard as live events are. redis-py still connects, and shakes hands.
+its answer is read as live events are. redis-py still connects, and shakes hands.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ReadOnlyError
 
 from aionotify import tasks
-from aionotify.broker.connection.resp import hung_up, listen, lose, pack, unsent, write
+from aionotify.broker.connection.resp import hung_up, lose, pack, start_reading, unsent, write
 
 Command = Sequence[bytes | str | int | float]
 Execute = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 """Carries out commands in their order, and returns for each its reply or Redis' error.
 
-Raises what redis-py, the network and the event loop have to say when it is not known whether they
+Raises what redis-py, the network and the event loop raise when it is not known whether they
 were carried out.
 """
 
@@ -49,14 +49,14 @@ class Pipeline:
 
     Args:
         connect: makes a connection that waits for ever.
-        patience: seconds for which Redis may be silent while there is something to answer.
+        max_silence: seconds for which Redis may be silent while there is something to answer.
     """
 
     def __init__(
-        self, connect: Callable[[], Awaitable[AbstractConnection]], patience: float
+        self, connect: Callable[[], Awaitable[AbstractConnection]], max_silence: float
     ) -> None:
         self._connect = connect
-        self._patience = patience
+        self._max_silence = max_silence
         self._opening: asyncio.Task[_Session] | None = None
         self._session: _Session | None = None
         self._closed = False
@@ -101,7 +101,7 @@ class Pipeline:
         try:
             connection = await self._connect()
             try:
-                self._session = _Session(connection, self._patience)
+                self._session = _Session(connection, self._max_silence)
             except BaseException:
                 await connection.disconnect(nowait=True)
                 raise
@@ -118,16 +118,16 @@ def _look_at(task: asyncio.Task[Any]) -> None:
 class _Session:
     """A connection, from when it is made until it is lost."""
 
-    def __init__(self, connection: AbstractConnection, patience: float) -> None:
+    def __init__(self, connection: AbstractConnection, max_silence: float) -> None:
         self._connection = connection
-        self._patience = patience
+        self._max_silence = max_silence
         self._loop = asyncio.get_running_loop()
         self._ended = False
         self._unsent: list[bytes] = []
         self._expected: deque[tuple[int, list[Any], asyncio.Future[list[Any]]]] = deque()
         self._silent = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._hearing = listen(connection, self._reply, errors=True)
+        self._protocol = start_reading(connection, self._reply, errors=True)
         self._task = asyncio.create_task(self._watch(), name="aionotify commands")
 
     def is_usable(self) -> bool:
@@ -171,7 +171,7 @@ class _Session:
     async def _watch(self) -> None:
         reason: Exception = RedisConnectionError("the connection was closed")
         try:
-            await self._hearing.lost
+            await self._protocol.lost
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
             reason = error
         finally:
@@ -207,17 +207,17 @@ class _Session:
 
     def _look(self, received: int, waiting: int) -> None:
         self._timer = None
-        alive = self._hearing.received > received or unsent(self._connection) < waiting
+        alive = self._protocol.received > received or unsent(self._connection) < waiting
         self._silent = 0 if alive else self._silent + 1
         if self._silent >= _LOOKS:
-            self.end(TimeoutError(f"no answer for {self._patience:g} s"))
+            self.end(TimeoutError(f"no answer for {self._max_silence:g} s"))
         elif self._expected:
             self._look_later()
 
     def _look_later(self) -> None:
         self._timer = self._loop.call_later(
-            self._patience / _LOOKS,
+            self._max_silence / _LOOKS,
             self._look,
-            self._hearing.received,
+            self._protocol.received,
             unsent(self._connection),
         )

@@ -1,7 +1,7 @@
-"""What a connection to Redis says, straight from its transport.
+"""Replies of Redis straight from a connection's transport, and commands straight to it.
 
-Through a StreamReader, a future and a task's step, hearing a message costs more than dispatching
-its event. Knows RESP2 and redis-py's connections, and nothing of what is said on them.
+Through a StreamReader, a future and a task's step, reading a message costs more than dispatching
+its event. Knows RESP2 and redis-py's connections, and nothing of what the replies mean.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, RedisError
 
-# Bytes that are heard in one step of the loop: in between, clients take what was written for them,
+# Bytes that are read in one step of the loop: in between, clients take what was written for them,
 # or what comes next would find their sockets full.
 _READ_BYTES: Final = 65536
 _NONE_YET: Final = object()
@@ -23,8 +23,8 @@ _NONE_YET: Final = object()
 _HUNG_UP: Final[int | None] = getattr(select, "POLLRDHUP", None)  # Linux
 
 
-async def hear(connection: AbstractConnection, heard: Callable[[Any], None]) -> None:
-    """Call `heard` with each reply; returns never.
+async def read_replies(connection: AbstractConnection, on_reply: Callable[[Any], None]) -> None:
+    """Call `on_reply` with each reply; returns never.
 
     Args:
         connection: with nothing left to read on it, and never to be read from again.
@@ -32,18 +32,18 @@ async def hear(connection: AbstractConnection, heard: Callable[[Any], None]) -> 
     Raises:
         RedisError: it is lost, or Redis has refused something.
     """
-    await listen(connection, heard).lost
+    await start_reading(connection, on_reply).lost
 
 
-def listen(
-    connection: AbstractConnection, heard: Callable[[Any], None], *, errors: bool = False
+def start_reading(
+    connection: AbstractConnection, on_reply: Callable[[Any], None], *, errors: bool = False
 ) -> "RespProtocol":
-    """Call `heard` with each reply from now on.
+    """Call `on_reply` with each reply from now on.
 
-    To be called before anything is said: on uvloop an answer comes before a task that is started.
+    To be called before anything is sent: on uvloop an answer comes before a task that is started.
 
     Args:
-        errors: whether what Redis refuses is heard like any other reply, as redis-py's error.
+        errors: whether what Redis refuses is a reply like any other, as redis-py's error.
 
     Raises:
         RedisError: it is lost already.
@@ -51,14 +51,14 @@ def listen(
     assert connection._reader is not None
     transport = _transport(connection)
     if connection._reader.at_eof() or transport.is_closing():
-        raise RedisConnectionError("closed by Redis")  # it would not be said again
-    hearing = RespProtocol(transport, heard, errors)
-    transport.set_protocol(hearing)
-    return hearing
+        raise RedisConnectionError("closed by Redis")  # nothing would tell so again
+    protocol = RespProtocol(transport, on_reply, errors)
+    transport.set_protocol(protocol)
+    return protocol
 
 
-async def say(connection: AbstractConnection, *words: bytes | str) -> None:
-    """Send a command on a connection that is heard, and wait while too much has not left yet.
+async def send(connection: AbstractConnection, *words: bytes | str) -> None:
+    """Send a command on a connection that is being read, and wait while too much has not left yet.
 
     Raises:
         RedisError: it is lost.
@@ -79,7 +79,7 @@ def pack(commands: Iterable[Sequence[bytes | str | float]]) -> bytes:
 
 
 def write(connection: AbstractConnection, data: bytes) -> None:
-    """Send packed commands on a connection that is heard, without waiting.
+    """Send packed commands on a connection that is being read, without waiting.
 
     Raises:
         RedisError: it is lost.
@@ -96,7 +96,7 @@ def unsent(connection: AbstractConnection) -> int:
 
 
 def hung_up(connection: AbstractConnection) -> bool:
-    """Whether Redis has closed a connection, though the event loop may not have heard of it yet."""
+    """Whether Redis has closed a connection, though the event loop may not know of it yet."""
     transport = _transport(connection)
     if transport.is_closing():
         return True
@@ -108,7 +108,7 @@ def hung_up(connection: AbstractConnection) -> bool:
 
 
 def lose(connection: AbstractConnection) -> None:
-    """Give up a connection that is heard; whoever hears it is told."""
+    """Give up a connection that is being read; whoever reads it is told."""
     _transport(connection).abort()
 
 
@@ -119,21 +119,21 @@ def _transport(connection: AbstractConnection) -> asyncio.Transport:
 
 
 class RespProtocol(asyncio.BufferedProtocol):
-    """What is heard on one connection.
+    """Reads one connection.
 
     Attributes:
-        lost: fails when it is, or when Redis has refused what is not to be heard.
+        lost: fails when it is, or when Redis has refused something and `errors` is not set.
         received: bytes so far.
     """
 
     def __init__(
-        self, transport: asyncio.Transport, heard: Callable[[Any], None], errors: bool
+        self, transport: asyncio.Transport, on_reply: Callable[[Any], None], errors: bool
     ) -> None:
         self.lost = asyncio.get_running_loop().create_future()
         self.received = 0
         self._transport = transport
         self._writing = cast("asyncio.Protocol", transport.get_protocol())  # drain() asks this one
-        self._heard = heard
+        self._on_reply = on_reply
         self._errors = errors
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._reader = hiredis.Reader(
@@ -152,13 +152,13 @@ class RespProtocol(asyncio.BufferedProtocol):
         if nbytes == _READ_BYTES:
             self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._go_on)
-        heard, gets = self._heard, self._reader.gets
+        on_reply, gets = self._on_reply, self._reader.gets
         try:
             self._reader.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type]
             while (reply := gets()) is not _NONE_YET:
                 if isinstance(reply, RedisError) and not self._errors:
                     raise reply
-                heard(reply)
+                on_reply(reply)
         except RedisError as error:
             self._lose(error)
 

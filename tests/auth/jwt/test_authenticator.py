@@ -71,7 +71,7 @@ async def test_the_identity_ends_when_the_token_stops_being_accepted() -> None:
     config = static(public_pem(ec()), "ES256", leeway=10.0)
     authenticator = JWTAuthenticator(config, clock=lambda: NOW)
     identity = await authenticator.identify(sign(ec(), "ES256", {"sub": "alice", "exp": NOW - 5}))
-    assert identity == Identity("alice", NOW + 5)
+    assert identity == Identity("alice", expires_at=NOW + 5)
 
 
 async def test_the_user_id_comes_from_the_configured_claim() -> None:

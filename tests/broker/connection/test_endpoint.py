@@ -20,7 +20,7 @@ from redis.asyncio.connection import AbstractConnection
 from aionotify import tasks
 from aionotify.broker.connection import endpoint as endpoint_module
 from aionotify.broker.connection.endpoint import Endpoint, translate, translated
-from aionotify.broker.connection.resp import hear, say
+from aionotify.broker.connection.resp import read_replies, send
 from aionotify.config import RedisConfig
 from aionotify.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from tests.harness import RedisServer, TcpProxy, eventually, free_port
@@ -51,10 +51,10 @@ async def published(made: Endpoint, channel: str) -> None:
     """Send bytes that are no text, few and many, and have them heard."""
     heard: list[Any] = []
     connection = await made.subscriber()
-    hearing = asyncio.create_task(hear(connection, heard.append))
+    hearing = asyncio.create_task(read_replies(connection, heard.append))
     try:
         await asyncio.sleep(0)
-        await say(connection, "SUBSCRIBE", channel)
+        await send(connection, "SUBSCRIBE", channel)
         await eventually(lambda: heard == [[b"subscribe", channel.encode(), 1]])
         messages = [b"\xff\x00", *[b"\r\n" * 100_000] * 10]
         echo = [("ECHO", message) for message in messages]

@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ResponseError
 
 from aionotify import tasks
-from aionotify.broker.connection.resp import hear, say
+from aionotify.broker.connection.resp import read_replies, send
 from tests.harness import eventually
 
 MESSAGE = b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$%d\r\n%b\r\n"
@@ -27,7 +27,7 @@ class Line:
         self.said = said
         self.connection = connection
         self.heard: list[Any] = []
-        self.hearing = asyncio.create_task(hear(connection, self.heard.append))
+        self.hearing = asyncio.create_task(read_replies(connection, self.heard.append))
 
     @property
     def transport(self) -> asyncio.WriteTransport:
@@ -114,7 +114,7 @@ async def test_a_lost_connection_ends_it_and_nothing_can_be_said() -> None:
         with pytest.raises(RedisConnectionError):
             await it.hearing
         with pytest.raises(RedisConnectionError):
-            await say(it.connection, "SUBSCRIBE", "c")
+            await send(it.connection, "SUBSCRIBE", "c")
 
 
 async def test_a_connection_that_was_lost_before_it_is_heard_is_no_silent_one() -> None:
@@ -125,7 +125,7 @@ async def test_a_connection_that_was_lost_before_it_is_heard_is_no_silent_one() 
         await eventually(connection._reader.at_eof)
         async with asyncio.timeout(5):
             with pytest.raises(RedisConnectionError):
-                await hear(connection, print)
+                await read_replies(connection, print)
 
 
 @pytest.mark.parametrize("lost", [False, True])
@@ -155,4 +155,4 @@ async def test_what_is_said_waits_for_who_listens(lost: bool) -> None:
 
 async def _talk(connection: Connection, size: int) -> None:
     for _ in range(size // 10_000):
-        await say(connection, "SUBSCRIBE", "c" * 10_000)
+        await send(connection, "SUBSCRIBE", "c" * 10_000)

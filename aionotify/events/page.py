@@ -1,0 +1,43 @@
+"""What is read in an inbox: its entries, a page at a time."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from aionotify.events.event import Event
+
+
+class GapReason(StrEnum):
+    """Why events after a position are gone; the words of read.lua and of `aionotify.gap`."""
+
+    TRIMMED = "trimmed"
+    LOST = "lost"
+    UNKNOWN = "unknown"
+
+
+class Entry(NamedTuple):
+    """One durable event in an inbox. Nothing was ever stored between `previous` and `position`."""
+
+    position: int
+    previous: int
+    event: Event
+
+
+class Page(NamedTuple):
+    """What a read of an inbox after some position gives.
+
+    Attributes:
+        entries: the next events, in order; possibly none.
+        upto: how far this page reaches, past whatever in it was no event.
+        newest: the position of the last event in the inbox, or an odd one when it is empty.
+        gap: why events after the position asked for are gone, or None when none are.
+    """
+
+    entries: list[Entry]
+    upto: int
+    newest: int
+    gap: GapReason | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing more to read."""
+        return self.upto >= self.newest
