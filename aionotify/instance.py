@@ -136,7 +136,7 @@ class Instance:
             asyncio.create_task(services.heartbeat.run(), name="aionotify pulse"),
             asyncio.create_task(services.revalidation.run(), name="aionotify watch"),
             asyncio.create_task(services.write_check.run(), name="aionotify store check"),
-            asyncio.create_task(services.open_files.run(), name="aionotify descriptor check"),
+            asyncio.create_task(services.open_files.run(), name="aionotify open files"),
         ]
 
     async def reload(self, config: Config) -> tuple[str, ...]:
@@ -181,7 +181,7 @@ class Instance:
         try:
             await self.drain(self.services.terms.config.server.drain)
         except TimeoutError:  # no reason to keep the application from what else it has to do
-            _log.warning("not every stream ended in time")
+            _log.warning("some streams did not end in time")
 
     async def drain(self, seconds: float) -> None:
         """Take no new streams, and end the open ones spread over `seconds`."""

@@ -143,7 +143,7 @@ class Subscriber:
             except* (*LOST, BrokerError, SilentConnection) as errors:
                 self._lost(_reason(errors))
             except* Exception as errors:  # noqa: BLE001 - the node lives, and so must its listener
-                _log.exception("listener failed")
+                _log.exception("subscriber failed")
                 self._lost(_reason(errors))
             if self._hearing.is_set():
                 self._hearing.clear()
@@ -175,7 +175,7 @@ class Subscriber:
         if self._lost_at is None:
             self._lost_at = time.monotonic()
             self._stats.redis_losses += 1
-            _log.warning("Redis is not heard", extra={"fields": {"reason": reason}})
+            _log.warning("not subscribed to Redis", extra={"fields": {"reason": reason}})
 
     def _found(self) -> None:
         self.problem = None
@@ -184,7 +184,7 @@ class Subscriber:
         if self._lost_at is not None:
             fields["after"] = round(time.monotonic() - self._lost_at, 3)
             self._lost_at = None
-        _log.info("Redis is heard", extra={"fields": fields})
+        _log.info("subscribed to Redis", extra={"fields": fields})
 
     async def _subscribe(self, connection: AbstractConnection) -> None:
         while True:
@@ -222,7 +222,7 @@ class Subscriber:
             await asyncio.sleep(PROBE_INTERVAL)
             # Behind a backlog of messages a probe may be late: that is load, not silence.
             if self._unheard >= MAX_UNHEARD_PROBES and heard == self._heard:
-                raise SilentConnection("nothing heard, not even our own probe")
+                raise SilentConnection("no message received, not even our own probe")
             self._unheard += 1
             self._probed_at = time.monotonic()
             try:
