@@ -74,7 +74,9 @@ def setup(
         RuntimeError: there is an instance in `app` already, and no other `prefix` for this one.
     """
     if prefix in app.get(INSTANCES, {}):
-        raise RuntimeError("aionotify is set up in here already; a second one needs a prefix")
+        raise RuntimeError(
+            "aionotify is already set up in this application; a second instance needs a prefix"
+        )
     instance = Instance(config or Config(), authenticator)
     target = web.Application() if prefix else app
     instance.install(target, admin=True)
@@ -127,7 +129,7 @@ def status(app: web.Application) -> str:
     """How `app` is, in one line for a person: its open streams, and what is wrong if anything."""
     services = app[SERVICES]
     wrong = [f"{check}: {found}" for check, found in problems(services).items() if found]
-    return f"Open streams: {len(services.hub)}; {'; '.join(wrong) or 'Redis is heard'}"
+    return f"Open streams: {len(services.hub)}; {'; '.join(wrong) or 'subscribed to Redis'}"
 
 
 async def drain(app: web.Application, seconds: float) -> None:

@@ -15,7 +15,7 @@ The tree::
         │   ├── InvalidToken        401  whoever knows says no: the only definite refusal
         │   ├── AuthFailed          502  the main host answered nonsense or 5xx
         │   └── AuthUnavailable     504  the main host did not answer in time
-        ├── Forbidden               403  a good publisher key, but not for this
+        ├── Forbidden               403  a good publish key, but not for this
         └── LimitExceeded
             ├── TooManyStreams      429  this user (or address) has enough open streams
             └── NodeFull            503  this process has, or is leaving

@@ -181,7 +181,7 @@ class Instance:
         try:
             await self.drain(self.services.terms.config.server.drain)
         except TimeoutError:  # no reason to keep the application from what else it has to do
-            _log.warning("not every stream ended in time")
+            _log.warning("some streams did not end in time")
 
     async def drain(self, seconds: float) -> None:
         """Take no new streams, and end the open ones spread over `seconds`."""

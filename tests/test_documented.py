@@ -111,7 +111,7 @@ def test_every_command_is_documented() -> None:
 def test_the_search_for_log_messages_finds_what_there_is() -> None:
     assert len(MESSAGES) > 30
     assert MESSAGES["stream closed"] == {"user", "request", "reason", "seconds", "events"}
-    assert MESSAGES["Redis is heard"] == {"redis", "after"}
+    assert MESSAGES["subscribed to Redis"] == {"redis", "after"}
     assert MESSAGES["listening"] == {"address", "admin", "loop"}
     assert MESSAGES["skipped an invalid event"] == {"from", "reason"}
     assert MESSAGES["main host is failing"] == {"reason", "failures"}

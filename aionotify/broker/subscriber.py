@@ -180,7 +180,7 @@ class Subscriber:
         if self._lost_at is None:
             self._lost_at = time.monotonic()
             self._stats.redis_losses += 1
-            _log.warning("Redis is not heard", extra={"fields": {"reason": reason}})
+            _log.warning("not subscribed to Redis", extra={"fields": {"reason": reason}})
 
     def _found(self) -> None:
         self.problem = None
@@ -189,7 +189,7 @@ class Subscriber:
         if self._lost_at is not None:
             fields["after"] = round(time.monotonic() - self._lost_at, 3)
             self._lost_at = None
-        _log.info("Redis is heard", extra={"fields": fields})
+        _log.info("subscribed to Redis", extra={"fields": fields})
 
     async def _subscribe(self, connection: AbstractConnection) -> None:
         while True:
@@ -227,7 +227,7 @@ class Subscriber:
             await asyncio.sleep(PROBE_INTERVAL)
             # Behind a backlog of messages a probe may be late: that is load, not silence.
             if self._unheard >= MAX_UNHEARD_PROBES and heard == self._heard:
-                raise SilentConnection("nothing heard, not even our own probe")
+                raise SilentConnection("no message received, not even our own probe")
             self._unheard += 1
             self._probed_at = time.monotonic()
             try:

@@ -97,7 +97,9 @@ def _serve(args: argparse.Namespace, config: Config) -> int:
 
     for name, meant in overlooked(os.environ, SETTINGS).items():
         fields = {"variable": name, "expected": meant}
-        logging.getLogger(__name__).warning("a variable is not read", extra={"fields": fields})
+        logging.getLogger(__name__).warning(
+            "environment variable ignored", extra={"fields": fields}
+        )
     return server.run(config, partial(_config, args))
 
 

@@ -75,15 +75,15 @@ async def _collected(findings: AsyncIterator[Finding]) -> list[Finding]:
 
 
 def _settings(config: Config) -> Iterator[Finding]:
-    yield Finding("configuration", "ok", "every setting is understood")
+    yield Finding("configuration", "ok", "every setting is valid")
     for name, meant in overlooked(os.environ, SETTINGS).items():
-        yield Finding("environment", "warning", f"{name} is not read", f"it has to be {meant}")
+        yield Finding("environment", "warning", f"{name} is not read", f"rename it to {meant}")
     if config.stream.heartbeat > _PROXY:
         yield Finding(
             "heartbeat",
             "warning",
             f"every {config.stream.heartbeat:g} s",
-            "proxies cut what is silent for 30 to 100 s; set stream.heartbeat to 15",
+            "proxies close a connection after 30 to 100 s without data; set stream.heartbeat to 15",
         )
     if config.admin.publish_keys and config.admin.port is None:
         yield Finding(
@@ -114,7 +114,7 @@ async def _redis(config: RedisConfig) -> AsyncIterator[Finding]:
         endpoint = Endpoint(config)
         await endpoint.start()
     except AionotifyError as error:
-        yield Finding("redis", "failed", str(error), "set redis.url to a Redis that can be used")
+        yield Finding("redis", "failed", str(error), "correct redis.url")
         return
     try:
         with translated():
@@ -134,8 +134,8 @@ async def _redis(config: RedisConfig) -> AsyncIterator[Finding]:
 
 def _advice(error: AionotifyError) -> str:
     if isinstance(error, BrokerUnavailable):
-        return "start it, or set redis.url to where it is; a firewall may be in between"
-    return "give the user in redis.url the password and the rights (ACL) for all we need"
+        return "start it, or correct redis.url; a firewall may block the connection"
+    return "correct the user and password in redis.url, or give that user the rights (ACL) it needs"
 
 
 def _server(info: dict[str, Any]) -> Iterator[Finding]:
@@ -162,7 +162,7 @@ def _server(info: dict[str, Any]) -> Iterator[Finding]:
         "redis memory",
         "warning" if evicts else "ok",
         f"maxmemory-policy {policy}, maxmemory {info.get('maxmemory_human', '0B')}",
-        "when memory is short it drops events that are still to be delivered;"
+        "when memory is full Redis drops events that are not delivered yet;"
         " set maxmemory-policy noeviction"
         if evicts
         else "",
@@ -172,7 +172,7 @@ def _server(info: dict[str, Any]) -> Iterator[Finding]:
         "redis persistence",
         "ok" if durable else "warning",
         "append-only file" if durable else "no append-only file",
-        "" if durable else "a restart loses recent events; set appendonly yes",
+        "" if durable else "a restart of Redis loses recent events; set appendonly yes",
     )
 
 
@@ -191,7 +191,7 @@ async def _round_trip(client: Redis, prefix: str) -> Finding:
         "redis pub/sub",
         "failed",
         f"no message came back within {_PATIENCE:g} s",
-        "a proxy before Redis that does not pass pub/sub on? connect to Redis itself",
+        "connect to Redis directly; a proxy in between may not support pub/sub",
     )
 
 
@@ -205,7 +205,7 @@ async def _jwt(config: AuthConfig) -> Finding:
         authenticator = JWTAuthenticator(config.jwt)
     except ConfigError as error:
         problem = "; ".join(f"{path}: {text}" for path, text in error.problems.items())
-        return Finding("jwt", "failed", problem, "give the key that the issuer's tokens need")
+        return Finding("jwt", "failed", problem, "configure the key of the tokens' issuer")
     header = {"alg": config.jwt.algorithms[0], "kid": secrets.token_hex(8)}
     try:
         await authenticator.identify(".".join([_base64(header), _base64({}), "c2ln"]))
@@ -213,10 +213,10 @@ async def _jwt(config: AuthConfig) -> Finding:
         return Finding("jwt", "ok", "the key is there, and a made-up token is refused")
     except AuthError as error:
         found = f"{config.jwt.jwks_url}: {error}"
-        return Finding("jwt", "failed", found, "it has to answer with a JSON Web Key Set")
+        return Finding("jwt", "failed", found, "it must answer with a JSON Web Key Set")
     finally:
         await authenticator.close()
-    return Finding("jwt", "failed", "a made-up token is accepted", "trust no key that does so")
+    return Finding("jwt", "failed", "a made-up token is accepted", "use a key that refuses it")
 
 
 def _base64(part: dict[str, str]) -> str:
@@ -233,15 +233,15 @@ async def _main_host(config: AuthConfig) -> Finding:
         await client.close()
     took = 1000 * (time.perf_counter() - started)
     if isinstance(answer, Accepted):
-        found = f"{url} accepts a token that we have made up"
-        return Finding("main host", "failed", found, "it has to answer 401 or 403 to it")
+        found = f"{url} accepts a made-up token"
+        return Finding("main host", "failed", found, "it must answer 401 or 403")
     if answer.error is InvalidToken:
         return Finding("main host", "ok", f"{url} refuses a made-up token in {took:.1f} ms")
     return Finding(
         "main host",
         "failed",
         f"{url}: {answer.message}",
-        "start it, set auth.main_host.url and path; it has to answer 401 or 403 to a bad token",
+        "start it, or set auth.main_host.url and path; it must answer 401 or 403 to a bad token",
     )
 
 

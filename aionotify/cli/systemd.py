@@ -48,7 +48,9 @@ def run(args: argparse.Namespace, config: Config) -> int:
     else:
         for name, text in texts.items():
             print(f"# {_PLACE}/{name}\n{text}")
-        print(f"aionotify: these are two files; --output {_PLACE} writes them", file=sys.stderr)
+        print(
+            f"aionotify: these are two files; to write them, use --output {_PLACE}", file=sys.stderr
+        )
     files = (command[0], sys.executable, *([file] if file else []))
     for real in dict.fromkeys(Path(os.path.realpath(name)) for name in files):
         for reason in _out_of_reach(real):
@@ -112,11 +114,11 @@ def _addresses(config: Config) -> Iterator[str]:
 def _out_of_reach(path: Path) -> Iterator[str]:
     """Say what keeps the service, a user without a group, from `path`."""
     if any(path.is_relative_to(home) for home in ("/home", "/root", "/run/user")):
-        yield "it is in somebody's home; /opt is a better place"
+        yield "it is in a home directory; install it in /opt"
     elif path.is_relative_to("/tmp"):  # noqa: S108 - that is the point
         yield "the service has a /tmp of its own"
     elif not path.stat().st_mode & S_IROTH:
-        yield "only its owner may; for secrets see docs/deployment.rst"
+        yield "only its owner may read it; for secrets see docs/deployment.rst"
     else:
         for parent in path.parents:
             if not parent.stat().st_mode & S_IXOTH:

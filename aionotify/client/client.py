@@ -140,7 +140,7 @@ class Client:
         except (aiohttp.ClientError, OSError) as error:
             raise _Lost(_reason(error)) from None
         if not chunk:
-            raise _Lost("ended by the server")
+            raise _Lost("closed by the server")
         self._events.extend(self._parser.feed(chunk))
         if self._events:
             self._failures = 0
@@ -177,7 +177,7 @@ class Client:
         self._wait = min(least * random.uniform(1, 1.5), _LONGEST_WAIT)
         self._failures += 1
         fields = {"reason": lost.reason, "wait": round(self._wait, 1)}
-        _log.warning("stream lost", extra={"fields": fields})
+        _log.warning("stream disconnected", extra={"fields": fields})
 
 
 class _Lost(Exception):
@@ -205,7 +205,7 @@ async def _failure(response: aiohttp.ClientResponse) -> "StreamRefused | _Lost":
     if status < 300:
         return StreamRefused(status, f"{response.content_type} instead of text/event-stream")
     if status < 400:
-        return StreamRefused(status, "it is elsewhere, and redirects are not followed")
+        return StreamRefused(status, "it redirects, and redirects are not followed")
     try:
         body = await response.content.read(_ERROR_BYTES)
         error = msgspec.json.decode(body, type=_Answer).error
@@ -217,9 +217,10 @@ async def _failure(response: aiohttp.ClientResponse) -> "StreamRefused | _Lost":
 
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
-        return "silent for too long"
+        return "no data for too long"
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
-        return "the answer is not HTTP, or was cut"  # their own text has the whole URL in it
+        # aiohttp's own text quotes the whole URL.
+        return "the answer is not valid HTTP, or is incomplete"
     return str(error) or type(error).__name__
 
 

@@ -121,7 +121,7 @@ class AdminConfig:
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield what is wrong between these settings, by name."""
         if len({item.key for item in self.publish_keys}) < len(self.publish_keys):
-            yield "publish_keys", "the same key is there twice"
+            yield "publish_keys", "the same key appears twice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,6 +103,6 @@ def _mapping(node: yaml.MappingNode) -> dict[str, Any]:
             raise ConstructorError(None, None, "a key must be a name", key_node.start_mark)
         key = key_node.value
         if key in mapping:
-            raise ConstructorError(None, None, f"the key {key} is there twice", key_node.start_mark)
+            raise ConstructorError(None, None, f"the key {key} appears twice", key_node.start_mark)
         mapping[key] = _value(value_node)
     return mapping

@@ -1,6 +1,6 @@
 """What the demo adds to the server: its page, and a way for the page to PUBLISH.
 
-The page holds a publisher key, made for this run. It gets it as a part of itself, which is safe
+The page holds a publish key, made for this run. It gets it as a part of itself, which is safe
 for as long as no other site can read the page: the server listens on loopback only, sends no CORS
 headers, and `local_only` refuses a request by any name but its own, so that a site whose name
 begins to mean 127.0.0.1 (DNS rebinding) gets nothing. A form or an image of another site can

@@ -144,9 +144,9 @@ async def _serve(
                 await _hand_over(runner)
             await _drain(app, seconds)
     except asyncio.CancelledError:
-        logger.warning("ended by a second signal")
+        logger.warning("stopped by a second signal")
         return 1
-    logger.info("ended")
+    logger.info("stopped")
     return 0
 
 
@@ -205,7 +205,7 @@ async def _join(app: web.Application, place: WorkerPlace) -> None:
         await application.join(app, place)
     except OSError as error:  # a directory that is full, gone, or too deep for a socket
         fields = {"reason": str(error)}
-        logger.warning("workers tell their metrics each for itself", extra={"fields": fields})
+        logger.warning("metrics of other workers are not available", extra={"fields": fields})
 
 
 async def start(
@@ -228,7 +228,9 @@ async def _clean_up(runner: web.AppRunner) -> None:
         async with tasks.timeout(_CLEANUP):
             await runner.cleanup()
     except TimeoutError:
-        logger.warning("not everything was closed in time", extra={"fields": {"seconds": _CLEANUP}})
+        logger.warning(
+            "some connections did not close in time", extra={"fields": {"seconds": _CLEANUP}}
+        )
 
 
 async def _hand_over(runner: web.AppRunner) -> None:
@@ -247,7 +249,7 @@ async def _drain(app: web.Application, seconds: float) -> None:
         async with tasks.timeout(seconds + _GRACE):
             await application.drain(app, seconds)
     except TimeoutError:
-        logger.warning("not every stream ended in time", extra={"fields": {"seconds": seconds}})
+        logger.warning("some streams did not end in time", extra={"fields": {"seconds": seconds}})
     except asyncio.CancelledError:
         with contextlib.suppress(TimeoutError):
             async with tasks.timeout(_GRACE):

@@ -54,7 +54,7 @@ class Reloading:
     def ask(self) -> None:
         """Reload, as soon as `run` gets to it."""
         if self._ended:
-            _log.warning("not reloaded, the server is ending")
+            _log.warning("reload ignored, the server is stopping")
         self._asked.set()
 
     async def run(
@@ -106,4 +106,4 @@ class Reloading:
         _log.info("configuration reloaded", extra={"fields": {"changed": names}})
         if waiting := " ".join(item.path for item in changed if item.fixed):
             fields = {"settings": waiting}
-            _log.warning("settings wait for a restart", extra={"fields": fields})
+            _log.warning("settings need a restart", extra={"fields": fields})

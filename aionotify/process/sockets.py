@@ -120,7 +120,7 @@ def _explanation(error: OSError, host: str, port: int) -> str:
     address = host if host.startswith("unix:") else f"{host} port {port}"
     match error.errno:
         case errno.EADDRINUSE:
-            hint = "it is in use; choose another, or end what listens there"
+            hint = "it is in use; choose another, or stop what listens there"
         case errno.EACCES | errno.EPERM:
             hint = "no permission; ports below 1024 need CAP_NET_BIND_SERVICE"
             if host.startswith("unix:"):

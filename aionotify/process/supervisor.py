@@ -114,7 +114,7 @@ class _Parent:
                 for each in list(self._nodes):
                     await each.follows.wait()
         except TimeoutError:
-            logger.warning("a worker takes its time to reload")
+            logger.warning("worker is slow to reload")
 
     def _refused(self) -> None:
         self._order(Order(refused=True))
@@ -165,14 +165,14 @@ class _Parent:
             was_ready |= ready
             if not was_ready:
                 # What keeps a node from starting at all does not go away by trying again.
-                logger.error("a worker did not start", extra={"fields": {"code": code}})
+                logger.error("worker did not start", extra={"fields": {"code": code}})
                 self._code = self._code or max(code, 1)
                 self._stop()
                 return
             if time.monotonic() - started > _STEADY:
                 delay = _FIRST_DELAY
             fields = {"code": code, "replaced_after": delay}
-            logger.error("a worker ended by itself", extra={"fields": fields})
+            logger.error("worker exited unexpectedly", extra={"fields": fields})
             if await self._stopped_within(delay):
                 return
             delay = min(2 * delay, _LAST_DELAY)
@@ -200,7 +200,7 @@ class _Parent:
         try:
             ready = await self._follow(reader, started)
         except TimeoutError:
-            logger.error("a worker hangs", extra={"fields": {"pid": process.pid}})
+            logger.error("worker hangs", extra={"fields": {"pid": process.pid}})
             process.kill()
             ready = True
         finally:
@@ -257,7 +257,7 @@ def _meeting_place() -> Iterator[str | None]:
         directory = tempfile.mkdtemp(prefix="aionotify-", dir=runtime or None)
     except OSError as error:
         fields = {"reason": str(error)}
-        logger.warning("no directory for the workers' sockets", extra={"fields": fields})
+        logger.warning("no directory for worker sockets", extra={"fields": fields})
         yield None
         return
     try:

@@ -63,4 +63,4 @@ class Heartbeat:
                 try:
                     stream.beat()
                 except Exception:  # noqa: BLE001 - one stream must not stop those of all others
-                    _log.exception("a heartbeat failed")
+                    _log.exception("heartbeat failed")

@@ -93,7 +93,7 @@ class Hub:
     def check_room(self) -> None:
         """Raise NodeFull when no stream can be taken, whoever it is for."""
         if self.closed:
-            raise NodeFull("this node is leaving, another one answers", retry_after=1)
+            raise NodeFull("this node is draining; another node will answer", retry_after=1)
         if self._max_streams and self._entered >= self._max_streams:
             raise NodeFull("this node has as many streams as it may", retry_after=5)
 

@@ -31,7 +31,9 @@ class OpenFiles:
 
     def __init__(self) -> None:
         self.condition = HealthCheck(
-            _log, wrong="few file descriptors left", right="enough file descriptors again"
+            _log,
+            wrong="open files are near the limit",
+            right="open files are below the limit again",
         )
 
     async def run(self) -> None:

@@ -129,7 +129,7 @@ class NodeCollector(Collector):
                 ("main_host", "accepted"): stats.main_host_accepted,
                 ("main_host", "refused"): stats.main_host_refused,
                 ("main_host", "failed"): stats.main_host_failed,
-                ("main_host", "spared"): stats.main_host_spared,
+                ("main_host", "not_asked"): stats.main_host_spared,
                 ("handed_over", "accepted"): stats.handed_over_accepted,
                 ("stale", "accepted"): stats.stale_accepted,
                 ("jwt", "accepted"): stats.jwt_accepted,

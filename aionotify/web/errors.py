@@ -60,7 +60,7 @@ def describe(error: Exception, request_id: str) -> tuple[str, web.Response]:
             code, message = "invalid_event", "the event is not valid"
             return code, error_response(400, code, message, fields=error.fields)
         case BrokerError():
-            code, message = "redis_unavailable", "the event store cannot be used now"
+            code, message = "redis_unavailable", "the event store is not available"
             return code, error_response(503, code, message, headers={hdrs.RETRY_AFTER: "1"})
         case web.HTTPException():
             phrase = responses.get(error.status, "error").lower().replace(" ", "_")
@@ -70,4 +70,4 @@ def describe(error: Exception, request_id: str) -> tuple[str, web.Response]:
     # A failure of our own. The log has the traceback, the client nothing of it.
     _log.error("request failed", exc_info=error, extra={"fields": {"request": request_id}})
     code = "internal_error"
-    return code, error_response(500, code, "something went wrong here")
+    return code, error_response(500, code, "internal error")

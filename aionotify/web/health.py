@@ -33,6 +33,6 @@ def problems(services: Services) -> Mapping[str, str | None]:
     return {
         "redis": services.subscriber.problem,
         "store": services.write_check.condition.problem,
-        "descriptors": services.open_files.condition.problem,
-        "draining": "this node is leaving" if services.hub.closed else None,
+        "open_files": services.open_files.condition.problem,
+        "draining": "this node is draining" if services.hub.closed else None,
     }

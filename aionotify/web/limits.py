@@ -111,7 +111,7 @@ class Limits:
         self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
         if self._tokens < 1:
-            raise NodeFull("too many new streams in this second", retry_after=1)
+            raise NodeFull("too many new streams per second", retry_after=1)
         self._tokens -= 1
 
 

@@ -1,4 +1,4 @@
-"""Questions and orders about users, from those who hold a publisher key."""
+"""Questions and orders about users, from those who hold a publish key."""
 
 from typing import Final
 
@@ -18,10 +18,10 @@ async def presence(request: web.Request) -> web.Response:
     holder = key_holder(request)
     asked = request.query.getall("recipient_id", [])
     if not 1 <= len(asked) <= _MAX_ASKED:
-        raise InvalidEvent({"recipient_id": f"is to be given 1 to {_MAX_ASKED} times"})
+        raise InvalidEvent({"recipient_id": f"must be given 1 to {_MAX_ASKED} times"})
     for id in asked:
         if (problem := check_recipient(id)) is not None or id == EVERYONE:
-            raise InvalidEvent({"recipient_id": problem or "is to be a user"})
+            raise InvalidEvent({"recipient_id": problem or "must be a user id"})
         if not holder.may(id):
             raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
     return json_response(await request.config_dict[SERVICES].presence.online(asked))
@@ -33,7 +33,7 @@ async def close_streams(request: web.Request) -> web.Response:
     services = request.config_dict[SERVICES]
     user_id = request.match_info["user_id"]
     if (problem := check_recipient(user_id)) is not None or user_id == EVERYONE:
-        raise InvalidEvent({"user_id": problem or "is to be a user"})
+        raise InvalidEvent({"user_id": problem or "must be a user id"})
     if not holder.may(user_id):
         raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
     nodes = await services.control.revoke(user_id)

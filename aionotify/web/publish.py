@@ -19,7 +19,7 @@ _BODY_SECONDS: Final = 30
 
 
 def key_holder(request: web.Request) -> KeyHolder:
-    """Whose publisher key the request carries as its bearer token.
+    """Whose publish key the request carries as its bearer token.
 
     Raises:
         Forbidden: there are no keys, so nobody may.
@@ -30,7 +30,7 @@ def key_holder(request: web.Request) -> KeyHolder:
         raise Forbidden("publishing over HTTP is off: admin.publish_keys is empty")
     holder = keys.match(bearer_token(request))
     if holder is None:
-        raise InvalidToken("this is no publisher key")
+        raise InvalidToken("this is not a publish key")
     return holder
 
 
@@ -101,7 +101,7 @@ def _unavailable(answers: list[dict[str, object]]) -> web.Response:
     return error_response(
         503,
         "redis_unavailable",
-        "not every event could be stored; publish again, with the same `id` for each",
+        "some events were not stored; publish all of them again, each with the same `id`",
         headers={"Retry-After": "1"},
         results=answers,
     )

@@ -197,7 +197,7 @@ def test_a_taken_port_is_told_in_a_line_and_exits_1(aionotify: Run, main_host: M
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
         f"aionotify: cannot listen on 127.0.0.1 port {main_host.port}: it is in use;"
-        " choose another, or end what listens there\n"
+        " choose another, or stop what listens there\n"
     )
 
 
@@ -364,9 +364,9 @@ def test_check_says_what_to_do_about_what_is_not_there(aionotify: Run) -> None:
     result = aionotify("check", *settings)
     assert (result.returncode, result.stderr) == (1, "")
     assert f"failed   redis: redis://{nobody}/0: Redis is not available: " in result.stdout
-    assert "         -> start it, or set redis.url to where it is;" in result.stdout
+    assert "         -> start it, or correct redis.url;" in result.stdout
     assert f"failed   main host: http://{nobody}/api/v1/is_user_auth/: " in result.stdout
-    assert "it has to answer 401 or 403 to a bad token" in result.stdout
+    assert "it must answer 401 or 403 to a bad token" in result.stdout
     assert "hunter2" not in result.stdout
 
 
@@ -380,12 +380,14 @@ def test_a_variable_that_lacks_an_underscore_is_told_of(
     assert result.returncode == 0
     assert (
         "warning  environment: AIONOTIFY_REDIS_URL is not read\n"
-        "         -> it has to be AIONOTIFY_REDIS__URL\n"
+        "         -> rename it to AIONOTIFY_REDIS__URL\n"
     ) in result.stdout
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         served = aionotify("serve", "--server.port", port, *settings, environ=environ)
-    [warning] = [line for line in served.stderr.splitlines() if "a variable is not read" in line]
+    [warning] = [
+        line for line in served.stderr.splitlines() if "environment variable ignored" in line
+    ]
     assert "WARNING" in warning
     assert "variable=AIONOTIFY_REDIS_URL expected=AIONOTIFY_REDIS__URL" in warning
     assert "hunter2" not in result.stdout + served.stderr
@@ -425,7 +427,7 @@ def test_check_names_a_right_that_is_missing(
     result = aionotify("check", "--redis.url", url, "--auth.main_host.url", main_host.url)
     assert result.returncode == 1
     assert "has no permissions to run the 'publish' command" in result.stdout
-    assert "-> give the user in redis.url the password and the rights (ACL)" in result.stdout
+    assert "-> correct the user and password in redis.url" in result.stdout
     assert "hunter2" not in result.stdout
 
 
@@ -442,7 +444,7 @@ def test_check_fails_for_a_main_host_that_accepts_everybody(
             *("--auth.main_host.url", main_host.url),
         )
     assert result.returncode == 1
-    assert "accepts a token that we have made up" in result.stdout
+    assert "accepts a made-up token" in result.stdout
 
 
 def test_check_of_a_token_key_that_is_none(

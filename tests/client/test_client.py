@@ -242,14 +242,14 @@ async def test_a_connection_that_fell_silent_is_given_up(
     answers = None, STREAM + b"data: 1\n\n"
     async with Server(*answers).listening() as server, Client(server.url) as client:
         await take(client, 1)
-    assert waits(caplog)[0][0] == "silent for too long"
+    assert waits(caplog)[0][0] == "no data for too long"
 
 
 @pytest.mark.parametrize(
     ("garbage", "reason"),
     [
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "the answer is not HTTP, or was cut"),
-        (STREAM.replace(b"\r\n\r\n", b"\r\nContent-Length: 99\r\n\r\n"), "was cut"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the answer is not valid HTTP, or is incomplete"),
+        (STREAM.replace(b"\r\n\r\n", b"\r\nContent-Length: 99\r\n\r\n"), "is incomplete"),
         (b"", "disconnected"),
     ],
     ids=["another protocol", "a cut body", "nothing"],

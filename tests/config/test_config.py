@@ -341,7 +341,7 @@ def jwt(**settings: object) -> dict[str, Any]:
         ),
         (
             {"admin": {"publish_keys": [KEY, {"key": KEY, "recipients": "shop-"}]}},
-            {"admin.publish_keys": "the same key is there twice"},
+            {"admin.publish_keys": "the same key appears twice"},
         ),
     ],
 )
@@ -463,8 +463,8 @@ def test_whatever_is_given_is_a_configuration_or_a_configuration_error(value: ob
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("server:\n  port: 1\n  port: 2\n", {"line 3, column 3": "the key port is there twice"}),
-        ("server: {}\nserver: {}\n", {"line 2, column 1": "the key server is there twice"}),
+        ("server:\n  port: 1\n  port: 2\n", {"line 3, column 3": "the key port appears twice"}),
+        ("server: {}\nserver: {}\n", {"line 2, column 1": "the key server appears twice"}),
         ("? [a]\n: 1\n", {"line 1, column 3": "a key must be a name"}),
         ("server: &a {port: 1}\nlog: *a\n", {"line 2, column 6": "an alias is not supported here"}),
         ("a: &a [*a]\n", {"line 1, column 8": "an alias is not supported here"}),

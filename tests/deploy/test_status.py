@@ -47,7 +47,7 @@ async def test_the_status_tells_streams_and_what_is_wrong(
     async with Node(settings, environ={**os.environ, "NOTIFY_SOCKET": manager.path}) as node:
         await node.start()
         async with SSEClient(f"{node.url}/notify", token="token-42"):
-            await eventually(lambda: manager.status == "Open streams: 1; Redis is heard")
+            await eventually(lambda: manager.status == "Open streams: 1; subscribed to Redis")
             own_redis.stop()
             await eventually(lambda: manager.status.startswith("Open streams: 1; redis: "))
         assert await node.end() == 0
@@ -66,7 +66,7 @@ async def test_the_status_is_that_of_every_worker(
     async with Node(settings, environ={**os.environ, "NOTIFY_SOCKET": manager.path}) as node:
         await node.start()
         async with SSEClient(f"{node.url}/notify", token="token-42"):
-            await eventually(lambda: manager.status.count("Redis is heard") == 2)
+            await eventually(lambda: manager.status.count("subscribed to Redis") == 2)
             await eventually(lambda: "Open streams: 1;" in manager.status)
             assert manager.status.count("Worker ") == 2
         assert await node.end() == 0

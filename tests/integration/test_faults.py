@@ -119,8 +119,8 @@ async def test_streams_outlive_an_outage_and_go_on_soon_after_it(
     assert all(client.end is None for client in clients)
     for client in clients:
         await client.close()
-    lost = [line for line in server.logs if "Redis is not heard" in line]
-    found = [line for line in server.logs if "Redis is heard" in line]
+    lost = [line for line in server.logs if "not subscribed to Redis" in line]
+    found = [line for line in server.logs if ": subscribed to Redis" in line]
     assert (len(lost), len(found)) == (1, 2)  # once each, however often it was tried
 
 

@@ -164,4 +164,4 @@ async def test_where_workers_have_no_place_to_meet_each_tells_its_own(
     server = await serve({"server.workers": 2}, timeout=30)
     told = await scrape(server.url)
     assert set(told["aionotify_streams"]) == {""}
-    assert any("no directory for the workers' sockets" in line for line in server.logs)
+    assert any("no directory for worker sockets" in line for line in server.logs)

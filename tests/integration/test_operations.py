@@ -199,7 +199,7 @@ async def test_without_file_descriptors_streams_go_on_and_new_ones_wait(
         async def readiness() -> tuple[int, object]:  # over a connection that stands
             async with probe.get(f"{server.url}/readyz") as response:
                 answer = await response.json()
-                return response.status, answer["checks"]["descriptors"].get("reason")
+                return response.status, answer["checks"]["open_files"].get("reason")
 
         assert await readiness() == (200, None)
         idle = [await open_connection(server) for _ in range(2 * limit)]
@@ -210,7 +210,7 @@ async def test_without_file_descriptors_streams_go_on_and_new_ones_wait(
             return status == 503 and "file descriptor" in str(reason)
 
         await eventually(objects)
-        assert said(server, "few file descriptors left")
+        assert said(server, "open files are near the limit")
         before, beats = cpu_seconds(server.pid), client.heartbeats
         await client.wait_for(lambda _: client.heartbeats >= beats + 10)  # two seconds
         assert cpu_seconds(server.pid) - before < 0.5
@@ -226,7 +226,7 @@ async def test_without_file_descriptors_streams_go_on_and_new_ones_wait(
             return await readiness() == (200, None)
 
         await eventually(is_ready)
-        assert said(server, "enough file descriptors again")
+        assert said(server, "open files are below the limit again")
         async with stream(server, "42") as another:
             publish(redis_server, {"recipient_id": "42", "n": 2})
             assert (await received(another, 1))[0]["n"] == 2

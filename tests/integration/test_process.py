@@ -360,7 +360,7 @@ async def test_a_worker_that_cannot_start_ends_the_server_with_its_reason(serve:
     server = await serve(settings, until=None)
     assert await server.wait() == 2
     assert any("redis.url: expected the service's name" in line for line in server.logs)
-    assert any("a worker did not start code=2" in line for line in server.logs)
+    assert any("worker did not start code=2" in line for line in server.logs)
 
 
 # aionotify listen

@@ -132,7 +132,7 @@ async def test_durable_events_arrive_once_whatever_is_reloaded_meanwhile(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_a_publisher_key_is_replaced_in_every_worker(
+async def test_a_publish_key_is_replaced_in_every_worker(
     serve: Serve, tmp_path: Path, workers: int
 ) -> None:
     keys = tmp_path / "keys"
@@ -266,10 +266,10 @@ async def test_a_setting_that_takes_a_restart_is_named_and_the_others_are_in_for
     )
     for turn in range(1, 3):  # each time, for as long as they wait
         assert "changed=events.max_bytes" in await reloaded(server) or turn == 2
-        [*_, told] = lines(server, "settings wait for a restart")
+        [*_, told] = lines(server, "settings need a restart")
         assert " WARNING " in told
         assert told.endswith('settings="admin.port redis.prefix redis.data_dir"')
-        assert len(lines(server, "settings wait for a restart")) == turn
+        assert len(lines(server, "settings need a restart")) == turn
     async with stream(server, "42") as client:
         assert await publishing(server, OLD) == 202
         assert (
@@ -561,7 +561,7 @@ async def test_a_server_that_is_ending_reloads_no_more(
         os.kill(server.pid, signal.SIGTERM)
         await eventually(lambda: len(lines(server, "draining")) == workers)
         server.reload()
-        await eventually(lambda: lines(server, "not reloaded, the server is ending"))
+        await eventually(lambda: lines(server, "reload ignored, the server is stopping"))
         assert await server.wait() == 0
         assert not lines(server, DONE)
         for client in clients:
@@ -592,9 +592,9 @@ async def test_the_service_manager_is_told_of_each_reload_and_why_one_failed(
         rf"Not reloaded at \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\dZ: {file.path}: stream.hartbeat: unknown"
     )
     await eventually(lambda: re.search(why, status()))
-    assert status().count("Redis is heard") == workers
+    assert status().count("subscribed to Redis") == workers
     file.write({})
     await reloaded(server)
     await eventually(lambda: "Not reloaded" not in status())
-    assert status().count("Redis is heard") == workers
+    assert status().count("subscribed to Redis") == workers
     assert await server.terminate() == 0

@@ -144,4 +144,4 @@ async def test_at_the_end_nothing_is_read_any_more(
         await asyncio.sleep(0)
     server.reloading.ask()
     assert server.loads == 0
-    assert "not reloaded, the server is ending" in caplog.text
+    assert "reload ignored, the server is stopping" in caplog.text

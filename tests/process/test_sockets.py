@@ -77,7 +77,7 @@ def test_a_taken_port_is_said_to_be_in_use(closing: ExitStack) -> None:
         listen("127.0.0.1", port)
     assert str(caught.value) == (
         f"cannot listen on 127.0.0.1 port {port}: it is in use;"
-        " choose another, or end what listens there"
+        " choose another, or stop what listens there"
     )
 
 

@@ -71,7 +71,7 @@ class Pipeline:
         replies = await session.execute(commands)
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
             # A master that was demoted. Who is it now is found out by connecting.
-            session.end(RedisConnectionError("no master any more"))
+            session.end(RedisConnectionError("not the master any more"))
         return replies
 
     async def close(self) -> None:

@@ -88,9 +88,11 @@ class ServerProcess:
             if answer.startswith(b"+PONG"):
                 return
             if not answer and loop.time() > deadline:
-                raise BrokerUnavailable(f"the embedded server is silent for {START_TIMEOUT:g} s")
+                raise BrokerUnavailable(
+                    f"the embedded server did not answer for {START_TIMEOUT:g} s"
+                )
             await asyncio.wait([self._reading], timeout=0.02)
-        raise BrokerUnavailable(f"the embedded server ended at its start: {self.complaint}")
+        raise BrokerUnavailable(f"the embedded server exited during its start: {self.complaint}")
 
     async def gone(self) -> None:
         """Return when the server has ended, for whatever reason."""
@@ -125,7 +127,7 @@ class ServerProcess:
             pipe.close()
 
     def _note(self, line: str) -> None:
-        logger.debug("embedded server says", extra={"fields": {"line": line}})
+        logger.debug("embedded server output", extra={"fields": {"line": line}})
         _, mark, warning = line.partition(" # ")  # "<pid>:<role> <date> # <warning>"
         if mark:
             self._complaints.append(warning)

@@ -137,7 +137,7 @@ class EmbeddedServer:
             born = loop.time()
             await server.gone()
             fields = {"status": await server.stop(), "reason": server.complaint}
-            logger.error("embedded server died", extra={"fields": fields})
+            logger.error("embedded server exited", extra={"fields": fields})
             if loop.time() - born > STEADY:
                 delay = BACKOFF_MIN
             while True:
@@ -147,7 +147,7 @@ class EmbeddedServer:
                     self._server = server = self._launch(binary)
                 except OSError as exc:  # no process or descriptor to be had, for now
                     fields = {"reason": exc.strerror}
-                    logger.error("embedded server not started", extra={"fields": fields})
+                    logger.error("embedded server did not start", extra={"fields": fields})
                 else:
                     break
 

@@ -159,7 +159,7 @@ async def test_when_it_dies_it_is_started_again_in_the_same_place(
             os.kill(await pid_of(server), signal.SIGKILL)
             await eventually(lambda: answers(server))
             assert await ask(server, "GET", "key") == b"%d" % count
-    deaths = [record for record in caplog.records if record.message == "embedded server died"]
+    deaths = [record for record in caplog.records if record.message == "embedded server exited"]
     assert [vars(record)["fields"]["status"] for record in deaths] == [128 + signal.SIGKILL] * 3
 
 
@@ -180,7 +180,7 @@ async def test_a_restart_that_fails_is_tried_again(
         os.kill(await pid_of(server), signal.SIGKILL)
         await eventually(lambda: answers(server))
     assert len(attempts) == 2
-    assert "embedded server not started" in caplog.messages
+    assert "embedded server did not start" in caplog.messages
 
 
 async def test_stopping_ends_the_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +329,7 @@ async def test_what_it_says_is_logged_for_debugging(caplog: pytest.LogCaptureFix
     said = [
         vars(record)["fields"]["line"]
         for record in caplog.records
-        if record.message == "embedded server says" and record.levelno == logging.DEBUG
+        if record.message == "embedded server output" and record.levelno == logging.DEBUG
     ]
     assert any("Ready to accept connections unix" in line for line in said)
 

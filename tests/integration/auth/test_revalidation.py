@@ -28,7 +28,7 @@ async def test_only_a_refusal_ends_a_stream(
     server = await serve(OFTEN)
 
     async def failures() -> float:
-        labels = {"outcome": "failed"}, {"outcome": "spared"}
+        labels = {"outcome": "failed"}, {"outcome": "not_asked"}
         counted = [
             await metric(server, "aionotify_auth_answers_total", source="main_host", **each)
             for each in labels
