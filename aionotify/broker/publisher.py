@@ -17,8 +17,8 @@ from redis.asyncio import Redis
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.connection.pipeline import Execute, by_client
 from aionotify.broker.connection.scripts import Script
-from aionotify.broker.embedded.persistence import written
 from aionotify.broker.keys import Keys
+from aionotify.broker.persistence import written
 from aionotify.config import Config, InboxConfig, RedisConfig
 from aionotify.errors import AionotifyError, BrokerError, InvalidEvent
 from aionotify.events.event import Event, decode

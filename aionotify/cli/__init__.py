@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from functools import partial
 from itertools import groupby
 
+from aionotify._version import __version__
 from aionotify.config import SETTINGS, Config, Setting, load_config, overlooked, suggestion
 from aionotify.errors import AionotifyError, ConfigError
 from aionotify.process.signals import hold_hangup
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.run is _serve:
             hold_hangup()  # or one that comes when the file has been read would end us
         config = _config(args)
-        logs.configure(config.log)
+        logs.configure(config.log.level, config.log.format)
         run: Command = args.run
         return run(args, config)
     except ConfigError as error:
@@ -180,7 +181,5 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
-        from aionotify._version import __version__
-
         print(f"aionotify {__version__}")
         parser.exit(OK)

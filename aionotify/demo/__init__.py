@@ -8,6 +8,8 @@ import asyncio
 from dataclasses import replace
 
 from aionotify.config import Config
+from aionotify.demo.world import Ports
+from aionotify.telemetry import logs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +36,9 @@ def run(args: argparse.Namespace, config: Config) -> int:
     """Run the demo until Ctrl-C or SIGTERM, or with ``--check`` until all is checked."""
     # Imported here, so that --help and a usage error do not wait for it.
     from aionotify.demo import check, screen
-    from aionotify.demo.world import Ports
-    from aionotify.telemetry import logs
 
     # On a terminal that shows what to type next, only what is wrong is worth a line.
-    logs.configure(replace(config.log, level="warning"))
+    logs.configure("warning", config.log.format)
     usual = Ports(0, 0, 0) if args.check else Ports()
     given = {"server": args.port, "main_host": args.main_host_port, "redis": args.redis_port}
     ports = replace(usual, **{name: port for name, port in given.items() if port is not None})

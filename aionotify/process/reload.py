@@ -49,7 +49,7 @@ class Reloading:
     def listen(self) -> None:
         """See `node.Guide`. SIGUSR1 changes the log level, until the next reload."""
         on_hangup(self.ask)
-        on_signal((signal.SIGUSR1,), lambda: logs.toggle_debug(self.config.log))
+        on_signal((signal.SIGUSR1,), lambda: logs.toggle_debug(self.config.log.level))
 
     def ask(self) -> None:
         """Reload, as soon as `run` gets to it."""
@@ -100,7 +100,7 @@ class Reloading:
     def _succeeded(self, config: Config) -> None:
         changed = list(self.config.changed(config))
         self.config, self.problem = self.config.reloaded(config), None
-        logs.configure(self.config.log)
+        logs.configure(self.config.log.level, self.config.log.format)
         # Names only: some values are keys.
         names = " ".join(item.path for item in changed if not item.fixed)
         _log.info("configuration reloaded", extra={"fields": {"changed": names}})

@@ -136,7 +136,7 @@ class _Parent:
             self._stop()
 
     def _toggle_debug(self) -> None:
-        self._level = logs.toggle_debug(self._config.log)
+        self._level = logs.toggle_debug(self._config.log.level)
         self._order(Order(level=self._level))
 
     def _stop(self) -> None:

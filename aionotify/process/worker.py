@@ -41,7 +41,7 @@ def main() -> int:
     order = leash.first_order()
     if order.config is None or order.level is None:
         return 1  # the parent is gone
-    logs.configure(order.config.log)
+    logs.configure(order.config.log.level, order.config.log.format)
     logs.set_level(order.level)
     public, admin = (
         [socket.socket(fileno=fd) for fd in fds] for fds in (inherited.public, inherited.admin)

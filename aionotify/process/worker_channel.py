@@ -100,7 +100,7 @@ async def _follow(config: Config, adopt: Callable[[Config], Awaitable[object]]) 
     except Exception:  # noqa: BLE001 - the parent has found no fault in it, and streams come first
         _log.exception("reload failed")
     else:
-        logs.configure(config.log)
+        logs.configure(config.log.level, config.log.format)
 
 
 def _decoded(line: bytes) -> Order:

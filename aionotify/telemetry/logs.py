@@ -12,25 +12,27 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TextIO
 
-from aionotify.config import LogConfig
-
 _log = logging.getLogger(__name__)
 
 _PRIORITY = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}  # syslog(3)
 
 
 def configure(
-    config: LogConfig,
+    level: str,
+    format: str,
     stream: TextIO | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """Send what every logger says to `stream`, standard error by default."""
+    """Send what every logger says to `stream`, standard error by default.
+
+    `level` and `format` are what `log.level` and `log.format` may be.
+    """
     stream = stream or sys.stderr
-    formatter = JSONFormatter() if config.format == "json" else TextFormatter()
+    formatter = JSONFormatter() if format == "json" else TextFormatter()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JournalFormatter(formatter) if _is_journal(stream, environ) else formatter)
     logging.basicConfig(handlers=[handler], force=True)
-    set_level(config.level)
+    set_level(level)
 
 
 def set_level(level: str) -> None:
@@ -40,9 +42,9 @@ def set_level(level: str) -> None:
     logging.getLogger("asyncio").setLevel(max(logging.INFO, logging.getLogger().level))
 
 
-def toggle_debug(config: LogConfig) -> str:
+def toggle_debug(configured: str) -> str:
     """Log at level debug, or no longer: as configured, or at info. Return the level."""
-    usual = "info" if config.level == "debug" else config.level
+    usual = "info" if configured == "debug" else configured
     level = usual if logging.getLogger().level == logging.DEBUG else "debug"
     set_level(level)
     _log.warning("log level changed", extra={"fields": {"level": level}})

@@ -21,7 +21,6 @@ from aiohttp import web
 
 import aionotify
 from aionotify.broker.keys import Keys
-from aionotify.config import LogConfig
 from aionotify.events.event import decode
 from aionotify.events.frame import chunk, frame
 from aionotify.instance import INSTANCE
@@ -212,6 +211,6 @@ async def main(descriptor: int) -> None:
 
 if __name__ == "__main__":
     with Path(os.devnull).open("w") as nowhere:
-        logs.configure(LogConfig(level=sys.argv[3]), nowhere)
+        logs.configure(sys.argv[3], "text", nowhere)
         collect_less()
         control.run(main(int(sys.argv[1])), sys.argv[2])

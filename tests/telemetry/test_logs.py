@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aionotify.config import LogConfig
 from aionotify.telemetry.logs import (
     JournalFormatter,
     JSONFormatter,
@@ -167,7 +166,7 @@ def test_it_writes_for_the_journal_only_where_the_journal_reads(tmp_path: Path) 
         status = os.fstat(journal.fileno())
         environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
         for stream in (journal, other):
-            configure(LogConfig(), stream, environ)
+            configure("info", "text", stream, environ)
             logging.getLogger("aionotify.x").info("heard")
             stream.seek(0)
         assert journal.read().startswith("<6>")
@@ -176,7 +175,7 @@ def test_it_writes_for_the_journal_only_where_the_journal_reads(tmp_path: Path) 
 
 def test_what_is_below_the_level_is_not_written() -> None:
     stream = io.StringIO()
-    configure(LogConfig(level="warning", format="json"), stream, {})
+    configure("warning", "json", stream, {})
     logging.getLogger("aionotify.x").info("quiet")
     logging.getLogger("aionotify.x").warning("loud")
     assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["loud"]

@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from aionotify.broker.connection.endpoint import Endpoint
-from aionotify.broker.embedded.persistence import written
+from aionotify.broker.persistence import written
 from aionotify.broker.publisher import Published, Publisher
 from aionotify.config import RedisConfig
 from aionotify.errors import AionotifyError, BrokerRefused, BrokerUnavailable
@@ -164,7 +164,7 @@ async def test_it_does_not_wait_for_ever_for_a_disk_that_hangs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One that others keep busy: there is always something that has not been written yet."""
-    monkeypatch.setattr("aionotify.broker.embedded.persistence._TIMEOUT", 0.05)
+    monkeypatch.setattr("aionotify.broker.persistence._TIMEOUT", 0.05)
     redis = Told(*[("ok", 9, 1)] * 1000)
     async with asyncio.timeout(5):
         with pytest.raises(BrokerUnavailable, match="too long"):
