@@ -23,6 +23,7 @@ from aionotify.events.page import Page
 from aionotify.telemetry.stats import Stats
 from tests.broker.executes import TIMEOUT, on_one_connection
 from tests.harness import RedisServer, eventually
+from tests.harness.ports import free_port
 
 KEYS = Keys("p", "")
 
@@ -222,7 +223,9 @@ def refusals(cluster: RedisServer) -> int:
 @pytest.mark.asyncio(loop_factories=["asyncio"])  # it takes seconds
 async def test_a_cluster_of_one_shard_is_asked_about_one_inbox_at_a_time(tmp_path: Path) -> None:
     """It has all keys, but refuses several that could lie elsewhere; once it has, that is known."""
-    with RedisServer(tmp_path, options={"cluster-enabled": "yes"}) as cluster:
+    with RedisServer(
+        tmp_path, options={"cluster-enabled": "yes", "cluster-port": str(free_port())}
+    ) as cluster:
         cluster.cli("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         await eventually(lambda: "cluster_state:ok" in cluster.cli("CLUSTER", "INFO"))
         async with reader_of(cluster) as reader, Publisher(cluster.url, prefix="p") as publisher:
