@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -34,6 +35,14 @@ async def _no_task_left_behind() -> AsyncIterator[None]:
     if left:  # a library's connection handlers may need a moment to see that all is over
         _, left = await asyncio.wait(left, timeout=1)
     assert not left, f"tasks left behind: {left}"
+
+
+@pytest.fixture
+def deaf_to_sigint() -> Iterator[None]:
+    """Have the tests ignore SIGINT, as they do when a script runs them in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

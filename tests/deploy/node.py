@@ -13,6 +13,7 @@ from typing import Self
 import aiohttp
 
 from tests.harness import free_port
+from tests.harness.interrupts import interruptible
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCE = (sys.executable, "-m", "aionotify")
@@ -82,16 +83,17 @@ class Node:
         if self._socket is not None:
             passed = [self._socket.fileno()]
             command = [sys.executable, "-c", HAND_OVER, str(passed[0]), *command]
-        self._process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            cwd=self._directory,
-            env=self._environ,
-            pass_fds=passed,
-            start_new_session=True,
-        )
+        with interruptible():
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                cwd=self._directory,
+                env=self._environ,
+                pass_fds=passed,
+                start_new_session=True,
+            )
         self._reading = asyncio.create_task(self._read(), name="node-logs")
         if until is not None:
             await self._answers(until)

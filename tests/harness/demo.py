@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+from tests.harness.interrupts import interruptible
+
 REPOSITORY = Path(__file__).parents[2]
 FREE_PORTS = ("--port", "0", "--main-host-port", "0", "--redis-port", "0")
 
@@ -27,7 +29,7 @@ class Demo:
         environ = {k: v for k, v in os.environ.items() if not k.startswith("AIONOTIFY_")}
         self._temporary = directory / "tmp"
         self._temporary.mkdir()
-        with self._output.open("wb") as output:
+        with self._output.open("wb") as output, interruptible():
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "aionotify", "demo", *flags],
                 cwd=REPOSITORY,

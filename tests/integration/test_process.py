@@ -28,6 +28,7 @@ from tests.harness import (
     eventually,
     free_port,
 )
+from tests.harness.interrupts import interruptible
 from tests.integration.conftest import Manager, Serve
 
 
@@ -370,12 +371,13 @@ async def test_a_worker_that_cannot_start_ends_the_server_with_its_reason(serve:
 async def listening_command(
     *argv: str, token: str = "token-42"
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "aionotify", "listen", *argv),
-        env={**os.environ, "AIONOTIFY_TOKEN": token},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    with interruptible():
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "aionotify", "listen", *argv),
+            env={**os.environ, "AIONOTIFY_TOKEN": token},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
     try:
         yield process
     finally:
@@ -407,6 +409,7 @@ async def delivered(redis: RedisServer, event: str) -> None:
     redis.cli("PUBLISH", "push_notifications", event)
 
 
+@pytest.mark.usefixtures("deaf_to_sigint")
 async def test_listening_ends_with_ctrl_c_and_exits_0(
     serve: Serve, redis_server: RedisServer
 ) -> None:
@@ -416,7 +419,8 @@ async def test_listening_ends_with_ctrl_c_and_exits_0(
         assert process.stdout is not None
         await process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, errors = await process.communicate()
+        async with asyncio.timeout(20):
+            _, errors = await process.communicate()
         assert (process.returncode, errors) == (0, b"")
 
 
