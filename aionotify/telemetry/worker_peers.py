@@ -61,7 +61,7 @@ class WorkerPeers:
                 with contextlib.suppress(ConnectionError):
                     writer.write(tell())
                     await writer.drain()
-            finally:  # whatever is wrong with us; asyncio does it itself from Python 3.11.3 on
+            finally:  # whatever is wrong with us; before 3.11.7 asyncio leaves it open
                 writer.close()
 
         path = place.socket(place.index)

@@ -37,7 +37,7 @@ class Server:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        # aiohttp asks once more when it was cut off. Before Python 3.11.3 an error here would leave
+        # aiohttp asks once more when it was cut off. Before Python 3.11.7 an error here would leave
         # the connection open.
         answer = self._answers.pop(0) if self._answers else b""
         writer.write(STREAM if answer is None else answer)

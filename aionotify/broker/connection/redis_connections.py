@@ -1,9 +1,9 @@
 """redis-py's connections, but that they never write to one that was lost.
 
-asyncio's `writelines`, with which redis-py writes, takes note of it from Python 3.12 on and not
-before 3.13.6 (Debian 13 has 3.13.5): it watches the descriptor of a connection that was lost, which
-by then is nobody's or somebody else's. The next connection gets the same one and is never made, or
-an HTTP client's is found to be writable again and again for nothing.
+redis-py writes with `writelines`. From Python 3.12 on, and Debian 13's 3.13.5 still does, asyncio's
+then watches the descriptor of a connection that was lost, which by then is nobody's or somebody
+else's. The next connection gets the same one and is never made, or an HTTP client's is found to be
+writable again and again for nothing.
 """
 
 from collections.abc import Iterable
