@@ -145,8 +145,8 @@ def test_json_takes_any_value(value: object) -> None:
 @pytest.mark.parametrize("formatter", [TextFormatter(), JSONFormatter()])
 def test_fields_that_are_no_mapping_are_left_out(formatter: logging.Formatter) -> None:
     made = record()
-    made.fields = "user=42"
-    assert "42" not in formatter.format(made)
+    made.fields = "user=alice"  # no number: the time has many
+    assert "alice" not in formatter.format(made)
 
 
 @pytest.mark.parametrize(
