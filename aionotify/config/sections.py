@@ -94,10 +94,10 @@ class ServerConfig:
         "New streams per second and process; 0 is no limit",
     )
     trusted_proxies: tuple[str, ...] = setting(
-        ListOf(Network()), (), "Networks whose X-Forwarded-For is believed"
+        ListOf(Network()), (), "Networks whose X-Forwarded-For is trusted"
     )
     drain: float = setting(
-        Number(0, 3600), 10.0, "Seconds over which streams are ended when the process stops"
+        Number(0, 3600), 10.0, "Seconds over which a node that stops ends its streams"
     )
 
 
@@ -115,7 +115,7 @@ class AdminConfig:
         fixed=True,
     )
     publish_keys: tuple[PublishKey, ...] = setting(
-        ListOf(_PublishKeyKind()), (), "Keys of those who may publish; with none, nobody may"
+        ListOf(_PublishKeyKind()), (), "Keys that allow publishing; with none, nobody may publish"
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -132,15 +132,17 @@ class MainHostConfig:
     path: str = setting(
         Text("a path that begins with /", r"/[^\s?#]{0,1024}"),
         "/api/v1/is_user_auth/",
-        "Where it is asked about a token",
+        "Path that is asked about a token",
     )
     timeout: float = setting(Number(0.05, 60), 3.0, "Seconds to wait for its answer")
-    cache_ttl: float = setting(Number(0, _DAY), 30.0, "Seconds for which a good answer is kept")
-    refusal_ttl: float = setting(Number(0, 3600), 5.0, "Seconds for which a refusal is kept")
+    cache_ttl: float = setting(
+        Number(0, _DAY), 30.0, "Seconds for which an accepted token is cached"
+    )
+    refusal_ttl: float = setting(Number(0, 3600), 5.0, "Seconds for which a refusal is cached")
     stale_if_error: float = setting(
         Number(0, 7 * _DAY), 300.0, "Seconds for which a known token works while it fails"
     )
-    max_concurrency: int = setting(Integer(1, 10_000), 100, "Requests to it at the same time")
+    max_concurrency: int = setting(Integer(1, 10_000), 100, "Concurrent requests to it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +152,7 @@ class JWTConfig:
     key: str | None = setting(
         SecretText("a key in PEM or JWK form, or a shared secret", nullable=True),
         None,
-        "Key that signatures are checked with",
+        "Key that verifies signatures",
     )
     key_file: str | None = setting(
         Path("the path of a file with a key", nullable=True), None, "File with that key"
@@ -159,13 +161,13 @@ class JWTConfig:
         HttpURL(nullable=True), None, "Address of a JSON Web Key Set with such keys"
     )
     algorithms: tuple[str, ...] = setting(
-        ListOf(Choice(*_ALGORITHMS)), (), "Signature algorithms that are accepted"
+        ListOf(Choice(*_ALGORITHMS)), (), "Accepted signature algorithms"
     )
     audience: str | None = setting(
-        Text("text of 1 to 256 characters", nullable=True), None, "The aud claim that is required"
+        Text("text of 1 to 256 characters", nullable=True), None, "Required aud claim"
     )
     issuer: str | None = setting(
-        Text("text of 1 to 256 characters", nullable=True), None, "The iss claim that is required"
+        Text("text of 1 to 256 characters", nullable=True), None, "Required iss claim"
     )
     user_claim: str = setting(Text("the name of a claim"), "sub", "Claim that holds the user id")
     leeway: float = setting(Number(0, 300), 10.0, "Seconds by which clocks may differ")
@@ -189,15 +191,19 @@ class JWTConfig:
 class AuthConfig:
     """How a request says who it is from."""
 
-    method: str = setting(Choice("main_host", "jwt"), "main_host", "Who knows whose a token is")
+    method: str = setting(
+        Choice("main_host", "jwt"), "main_host", "How to identify the user of a token"
+    )
     cookie: str | None = setting(
         Text("the name of a cookie", r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", nullable=True),
         None,
         "Cookie that may carry the token",
     )
-    ticket_ttl: int = setting(Integer(1, 3600, "seconds"), 30, "Seconds for which a ticket is good")
+    ticket_ttl: int = setting(
+        Integer(1, 3600, "seconds"), 30, "Seconds for which a ticket is valid"
+    )
     revalidate: float = setting(
-        Number(1, _DAY), 300.0, "Seconds after which a stream's token is asked about again"
+        Number(1, _DAY), 300.0, "Seconds after which a stream's token is revalidated"
     )
     main_host: MainHostConfig = field(default_factory=MainHostConfig)
     jwt: JWTConfig = field(default_factory=JWTConfig)
@@ -233,7 +239,7 @@ class RedisConfig:
     prefix: str = setting(
         Text("1 to 64 letters, digits, - . or _", r"[A-Za-z0-9._-]{1,64}"),
         "aionotify",
-        "What names of keys and channels begin with",
+        "Prefix of the names of keys and channels",
         fixed=True,
     )
     data_dir: str | None = setting(
@@ -257,7 +263,7 @@ class RedisConfig:
 class EventsConfig:
     """What an event may be."""
 
-    max_bytes: int = setting(Integer(256, 16 * _MIB, "bytes"), 65536, "Size of one event")
+    max_bytes: int = setting(Integer(256, 16 * _MIB, "bytes"), 65536, "Largest size of an event")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +275,7 @@ class InboxConfig:
         Integer(1, 366 * _DAY, "seconds"), 604800, "Seconds for which an event is kept"
     )
     idempotency: int = setting(
-        Integer(1, _DAY, "seconds"), 300, "Seconds in which the same id is not delivered twice"
+        Integer(1, _DAY, "seconds"), 300, "Seconds within which the same id is delivered once"
     )
 
 
@@ -278,15 +284,15 @@ class StreamConfig:
     """An open stream."""
 
     # Whatever stands between us and the client cuts an idle connection after 30 to 100 seconds.
-    heartbeat: float = setting(Number(0.1, 90), 15.0, "Seconds between signs of life")
+    heartbeat: float = setting(Number(0.1, 90), 15.0, "Seconds between heartbeats")
     send_timeout: float = setting(
-        Number(0.1, 600), 30.0, "Seconds after which a client that takes nothing is cut off"
+        Number(0.1, 600), 30.0, "Seconds after which a client that takes nothing is disconnected"
     )
     retry: int = setting(
         Integer(100, 3_600_000, "milliseconds"), 3000, "Milliseconds before a client reconnects"
     )
     buffer: int = setting(
-        Integer(4096, 16 * _MIB, "bytes"), 65536, "Bytes a client may be behind in this process"
+        Integer(4096, 16 * _MIB, "bytes"), 65536, "Bytes buffered for a client in this process"
     )
 
 
@@ -302,6 +308,6 @@ class LogConfig:
     """What is logged, on standard error."""
 
     level: str = setting(
-        Choice("debug", "info", "warning", "error"), "info", "Least that is logged"
+        Choice("debug", "info", "warning", "error"), "info", "Lowest level that is logged"
     )
-    format: str = setting(Choice("text", "json"), "text", "One line of text or JSON each")
+    format: str = setting(Choice("text", "json"), "text", "Format of a line")

@@ -20,7 +20,7 @@ class SessionAuthenticator:
     """Whoever has a session with a user in it is that user."""
 
     async def authenticate(self, request: web.Request) -> aionotify.Identity:
-        # Not get_session(): it remembers, and would tell an open stream what once was true.
+        # Not get_session(): it caches, and would give an open stream an outdated session.
         session = await request[aiohttp_session.STORAGE_KEY].load_session(request)
         if "user" not in session:
             raise aionotify.CredentialsMissing("sign in first")
