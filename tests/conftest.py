@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -34,6 +35,17 @@ async def _no_task_left_behind() -> AsyncIterator[None]:
     if left:  # a library's connection handlers may need a moment to see that all is over
         _, left = await asyncio.wait(left, timeout=1)
     assert not left, f"tasks left behind: {left}"
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo what a command does to logging, for it does it to the whole process."""
+    loggers = [logging.getLogger(name) for name in ("", "aionotify", "asyncio")]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")
