@@ -240,7 +240,19 @@ async def _hand_over(runner: web.AppRunner) -> None:
     # Those that were accepted last have yet to send their request; it gets an answer.
     await asyncio.sleep(_HANDSHAKE)
     if runner.server is not None:
-        runner.server.pre_shutdown()
+        for connection in runner.server.connections:
+            _let_go(connection)
+
+
+def _let_go(connection: web.RequestHandler) -> None:
+    """Close a connection: after the answer that is under way, or now if it waits for a request.
+
+    After aiohttp's `close` one that waits stays open, and drops the request that comes.
+    """
+    if connection._waiter is not None and not connection._waiter.done():
+        connection.force_close()
+    else:
+        connection.close()
 
 
 async def _drain(app: web.Application, seconds: float) -> None:

@@ -113,7 +113,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         self._taken = 0
         self._stalled_at: float | None = None
         self._interrupted = False
-        self._chunked = True
+        self._in_chunks = True
         self._writer: AbstractStreamWriter
         self._transport: asyncio.Transport
         self._task: asyncio.Task[Any] | None = None
@@ -128,8 +128,8 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         if request.transport is None:
             raise asyncio.CancelledError  # the client left meanwhile; aiohttp-sse does the same
         self._bound_kernel(request.transport)
-        self._chunked = request.version >= (1, 1)
-        if self._chunked:
+        self._in_chunks = request.version >= (1, 1)
+        if self._in_chunks:
             self.enable_chunked_encoding()
         else:
             self.force_close()  # nothing else tells an HTTP/1.0 client where the stream ends
@@ -283,7 +283,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         data = queue[0] if len(queue) == 1 else b"".join(queue)
         queue.clear()
         self._queued = 0
-        self._send(data if self._chunked else _unchunk(data))
+        self._send(data if self._in_chunks else _unchunk(data))
 
     def fall_behind(self, at: Cursor) -> None:
         """Stop being live: the handler goes on from the inbox, after `at`."""
@@ -343,7 +343,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
 
     def _write(self, data: bytes) -> None:
         self.flush()
-        self._send(chunk(data) if self._chunked else data)
+        self._send(chunk(data) if self._in_chunks else data)
 
     def _send(self, data: bytes) -> None:
         # asyncio logs a warning for every write to a lost connection

@@ -17,7 +17,8 @@ from aionotify.telemetry.sampled import Sampled
 _INTERVAL: Final = 1.0  # seconds
 _KEPT: Final = 32  # that should always be left: for Redis, the main host, and whoever asks why
 _NONE_LEFT: Final = (errno.EMFILE, errno.ENFILE)
-_NOT_ACCEPTED: Final = "socket.accept() out of system resource"  # what asyncio says
+# What asyncio says in BaseSelectorEventLoop._accept_connection.
+_NOT_ACCEPTED: Final = "socket.accept() out of system resource"
 
 _log = logging.getLogger(__name__)
 

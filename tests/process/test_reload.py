@@ -1,9 +1,8 @@
 """When the configuration is read again, and what comes of it."""
 
 import asyncio
-import logging
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -15,16 +14,6 @@ from aionotify.process.reload import Reloading
 from tests.harness import eventually
 
 CONFIG = Config(log=LogConfig(level="debug"))
-
-
-@pytest.fixture(autouse=True)
-def _logging() -> Iterator[None]:
-    """A reload configures it as for a process of its own."""
-    root = logging.getLogger()
-    before = root.level, [*root.handlers]
-    yield
-    root.setLevel(before[0])
-    root.handlers[:] = before[1]
 
 
 class Server:
