@@ -13,7 +13,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def frame(data: bytes, type: str | None = None, cursor: bytes | None = None) -> bytes:
-    """One SSE frame (HTML Standard section 9.2.5): LF only, always with `data:`.
+    """One SSE frame (HTML Standard section 9.2.5): LF only, always with `data:`, and `id:` last.
+
+    Some clients take an id as they parse it. One that is cut off in the middle of a frame must not
+    have the id of an event that it never got, or it resumes after that event.
 
     Args:
         data: one line of UTF-8.
@@ -23,10 +26,10 @@ def frame(data: bytes, type: str | None = None, cursor: bytes | None = None) -> 
     if type is None:
         if cursor is None:
             return b"data: %b\n\n" % data
-        return b"id: %b\ndata: %b\n\n" % (cursor, data)
+        return b"data: %b\nid: %b\n\n" % (data, cursor)
     if cursor is None:
         return b"event: %b\ndata: %b\n\n" % (type.encode(), data)
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor, type.encode(), data)
+    return b"event: %b\ndata: %b\nid: %b\n\n" % (type.encode(), data, cursor)
 
 
 def control_frame(type: str, cursor: bytes | None = None, **members: Any) -> bytes:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aionotify.errors import InvalidEvent
 from aionotify.events.cursor import everyone_part, own_part, tag
 from aionotify.events.event import MAX_DEPTH, Event, check_recipient, decode, split_batch
-from aionotify.events.frame import chunk, control_frame, frame
+from aionotify.events.frame import control_frame, frame
 from tests.parsers import PARSERS, Parser
 
 BREAKS = "\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # what some client takes for the end of a line
@@ -402,19 +402,3 @@ def test_a_body_that_holds_no_events_or_too_many_is_refused(body: bytes, reason:
 
 def test_a_bad_line_is_one_bad_event() -> None:
     assert split_batch(b'{"a": 1}\n{"a": \n{"a": 3}') == [b'{"a": 1}', b'{"a":', b'{"a": 3}']
-
-
-# --- bytes --------------------------------------------------------------------------------------
-
-
-@given(st.binary(min_size=1, max_size=5000))
-def test_a_chunk_says_how_long_it_is(content: bytes) -> None:
-    size, _, rest = chunk(content).partition(b"\r\n")
-    assert (int(size, 16), rest) == (len(content), content + b"\r\n")
-
-
-def test_a_frame_is_lines_that_end_in_lf() -> None:
-    assert frame(b"{}") == b"data: {}\n\n"
-    assert frame(b"{}", "é") == b"event: \xc3\xa9\ndata: {}\n\n"
-    assert frame(b"{}", None, b"1.a") == b"id: 1.a\ndata: {}\n\n"
-    assert frame(b"{}", "x", b"1.a") == b"id: 1.a\nevent: x\ndata: {}\n\n"
