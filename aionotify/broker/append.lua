@@ -4,6 +4,8 @@
 -- KEYS[2]  {prefix}:{recipient}:id:<key>  only with an idempotency key
 -- ARGV     channel, event (one line of JSON), max_events, retention s, idempotency s, publish command
 --
+-- What positions are, even and odd ones, and `previous`: aionotify/events/position.py.
+--
 -- Returns {position, number of subscribers, 1 when the key had been used before}.
 --
 -- What Redis can refuse (read-only, out of memory, too few replicas, MISCONF) it refuses at the
@@ -21,8 +23,8 @@ if key then
   end
 end
 
--- What is no entry, whoever put it there, is at 0. No event is as late as 9e15, the year 2255: the
--- next ones would come near 2^53, from where on numbers have gaps between them.
+-- What is no entry, whoever put it there, is at 0. No event is later than 9e15: the next ones would
+-- come near 2^53, from where on numbers have gaps between them.
 local function position_of(entry)
   local position = tonumber(string.match(entry, '^%d+ ') or 0)
   return position <= 9e15 and position or 0
@@ -33,13 +35,12 @@ local now = time[1] * 1000000 + time[2]
 local oldest_kept = now - retention * 1000000
 
 -- The first event of an inbox that has expired, or never was, follows on from any position within
--- the retention: had there been an event since, the inbox would still be here. An odd `previous`
--- says so, for it is no event's position.
+-- the retention: had there been an event since, the inbox would still be here. So `previous` is odd.
 local previous = oldest_kept + 1 - oldest_kept % 2
 local last = redis.call('LINDEX', inbox, -1)
 if last then previous = position_of(last) end
 
--- Positions grow even while the clock is set back, and are even: odd ones mark empty inboxes.
+-- Positions grow even while the clock is set back, and those of events are even.
 local position = math.max(now, previous + 1)
 position = position + position % 2
 

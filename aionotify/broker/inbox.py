@@ -16,6 +16,7 @@ from aionotify.broker.keys import Keys
 from aionotify.errors import BrokerError, BrokerUnavailable, InvalidEvent
 from aionotify.events.event import decode
 from aionotify.events.page import Entry, GapReason, Page
+from aionotify.events.position import NOWHERE, is_possible, latest
 from aionotify.telemetry.sampled import Sampled
 from aionotify.telemetry.stats import Stats
 
@@ -26,7 +27,6 @@ _BATCH_WINDOW: Final = 0.002  # seconds
 _FRESH: Final = 10.0  # seconds, far less than a client may be away for
 _ENTRY: Final = re.compile(rb"([0-9]{1,16}) ([0-9]{1,16}) ")
 _POSITION: Final = re.compile(rb"0*([0-9]{1,16}) ")
-_LAST: Final = 9 * 10**15  # as in the scripts: the year 2255
 _GROWTH: Final = 3  # an event is stored with escapes in it: six bytes for U+0085, which has two
 
 _Question = tuple[str, int | None]  # None: only how far the inbox reaches
@@ -42,7 +42,7 @@ def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
     """
     match = _ENTRY.match(entry)
     position, previous = map(int, match.groups()) if match else (0, 0)
-    if match is None or previous >= position or position > _LAST:
+    if match is None or not is_possible(position, previous):
         raise InvalidEvent({"body": "is not <position> <previous> <event>"})
     decoded = decode(entry[match.end() :], _GROWTH * max_bytes)
     if decoded.recipients != (recipient_id,):
@@ -193,7 +193,7 @@ class Inbox:
                     "skipped an invalid event", {"from": "inbox", "reason": str(error)}
                 )
         if not complete:
-            upto = max(map(_position, raw))
+            upto = latest(map(_position, raw))
         return Page(entries, upto, int(newest), GapReason(gap.decode()) if gap else None)
 
 
@@ -211,5 +211,5 @@ def _settle(waiting: list[asyncio.Future[Page]], answer: Page | Exception) -> No
 def _position(entry: bytes) -> int:
     """Where an entry stands; 0 for what is none, which counts as part of the one before it."""
     match = _POSITION.match(entry)
-    position = int(match[1]) if match else 0
-    return position if position <= _LAST else 0
+    position = int(match[1]) if match else NOWHERE
+    return position if is_possible(position) else NOWHERE

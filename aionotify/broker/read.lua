@@ -4,6 +4,8 @@
 -- ARGV  max events, max bytes, retention s, and then for each inbox after which position ('' asks
 --       for the newest position only)
 --
+-- What positions are, even and odd ones, and what a page is: aionotify/events/position.py.
+--
 -- Returns for each inbox the error that reading it was, or newest, which is odd when the inbox is
 -- empty, or {newest, complete 0 or 1, gap, entry ...}: gap is '' or why events after the position are
 -- gone:
@@ -15,8 +17,7 @@ local max_events, max_bytes, retention = tonumber(ARGV[1]), tonumber(ARGV[2]), t
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
--- The greatest odd number that no event of this microsecond can have: events are even, and
--- those that are still to come are not before now.
+-- The greatest odd position before all that is still to come, which is not before now.
 local nothing_yet = now - 1 + now % 2
 
 local function number(position) return string.format('%.0f', position) end

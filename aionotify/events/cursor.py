@@ -1,9 +1,7 @@
 """Cursors: where a stream is in its inboxes.
 
-A stream reads two inboxes, its user's own and everyone's. The position in each is a number of
-microseconds since the epoch, so that positions stay comparable when an inbox has expired and
-begins again. An even number is the position of an event; an odd one is a moment at which the
-inbox held nothing, and no event ever has it.
+A stream reads two inboxes, its user's own and everyone's, and has a position in each; what these
+mean is in `aionotify.events.position`.
 
 A cursor travels as the SSE `id:` and comes back as `Last-Event-ID`::
 
@@ -33,11 +31,6 @@ class Cursor(NamedTuple):
 
     everyone: int
     own: int
-
-
-def moment(seconds: float) -> int:
-    """The odd position of a time in seconds since the epoch: no event is ever there."""
-    return int(seconds * 1_000_000) | 1
 
 
 def tag(user_id: str) -> bytes:

@@ -36,8 +36,3 @@ class Page(NamedTuple):
     upto: int
     newest: int
     gap: GapReason | None
-
-    @property
-    def complete(self) -> bool:
-        """Whether there is nothing more to read."""
-        return self.upto >= self.newest

@@ -6,8 +6,9 @@ told of events and of subscriptions through the methods below, and says through 
 events it wants.
 
 Each recipient has a position, `newest`: the last durable event that this node knows of. A live
-stream is exactly there. An event that does not follow on from it shows that pub/sub lost one, and
-then, as whenever live events may not have been heard, the streams concerned go back to their inbox.
+stream is exactly there. What an event or a page is to that position is judged by
+`aionotify.events.position`; here it is acted upon. Where an event may not have been heard, the
+streams concerned go back to reading their inbox.
 """
 
 import asyncio
@@ -22,12 +23,19 @@ from aionotify.events.cursor import Cursor
 from aionotify.events.event import EVERYONE, Event
 from aionotify.events.frame import chunk, frame
 from aionotify.events.page import Entry, Page
+from aionotify.events.position import (
+    NOWHERE,
+    Question,
+    Verdict,
+    judge_heard,
+    judge_page,
+    judge_read,
+    latest,
+)
 from aionotify.streams.reasons import CloseReason, ResyncReason
-from aionotify.streams.recipient import HubStream, Question, Recipient
+from aionotify.streams.recipient import HubStream, Recipient
 from aionotify.telemetry.stats import Stats
 
-# Microseconds by which pub/sub may be behind what is read: seconds are a lot.
-_BACKLOG = 60_000_000
 _OWN_PART = cursor.own_part(0, b"\0\0\0\0")  # stands for each user's own in a broadcast
 
 
@@ -210,21 +218,19 @@ class Hub:
         recipient = self._find(recipient_id)
         if recipient is None:
             return
-        position = entry.position
-        newest, before = recipient.newest, recipient.last_heard
-        recipient.last_heard = position
-        if newest is None:
-            recipient.set_newest(position)  # somebody is about to read: now he knows how far
-        elif (
-            position < newest
-            and not newest & 1
-            and (position < before or newest - position > _BACKLOG)
-        ):
-            # Redis publishes in order and at once: this is none that was read before it is heard.
-            # What put `newest` ahead of it was no event, or is gone since; the inbox knows.
+        position, previous, event = entry
+        last_heard, recipient.last_heard = recipient.last_heard, position
+        verdict = judge_heard(recipient.newest, last_heard, position, previous)
+        if verdict is Verdict.NEXT:
+            self._deliver(recipient, position, event)
+        elif verdict is Verdict.REPEATED:
+            self.stats.events_repeated += 1
+        elif verdict is Verdict.GAP:
+            self._missed(recipient, position)
+        elif verdict is Verdict.RESYNC:
             self._resync(recipient, ResyncReason.MISSED)
         else:
-            self._advance(recipient, entry)
+            recipient.set_newest(position)  # somebody is about to read: now he knows how far
 
     def apply_page(self, recipient: Recipient, question: Question, page: Page) -> None:
         """Take note of what has just been read in `recipient`'s inbox.
@@ -232,44 +238,34 @@ class Hub:
         A page may be ahead of pub/sub. Its events then go the way of live ones, to the streams
         that are live, and are recognised as repeated when they are heard.
         """
-        after, known, confirmations = question
-        newest = recipient.newest
-        if confirmations != recipient.confirmations:
-            pass  # subscribed anew meanwhile: what came before that may be missing in the answer
-        elif newest is None:
-            recipient.set_newest(page.newest)
-        elif known is not None and page.newest < known and not known & 1:
-            # It had been published before we asked, and is not there: Redis has lost it.
+        verdict = judge_page(recipient.newest, recipient.confirmations, question, page.newest)
+        if verdict is Verdict.NEXT:
+            for position, previous, event in page.entries:
+                verdict = judge_read(recipient.newest or NOWHERE, position, previous)
+                if verdict is Verdict.NEXT:
+                    self._deliver(recipient, position, event)
+                elif verdict is Verdict.GAP:
+                    self._missed(recipient, position)
+            recipient.set_newest(latest((recipient.newest or NOWHERE, page.upto)))
+        elif verdict is Verdict.RESYNC:
             self._resync(recipient, ResyncReason.MISSED)
             recipient.set_newest(page.newest)
-        elif after is None:
-            if newest & 1 and page.newest & 1:  # still empty
-                recipient.set_newest(max(newest, page.newest))
-        elif after <= newest:  # or it would say nothing of what lies between the two
-            for entry in page.entries:
-                if entry.position > (recipient.newest or 0):
-                    self._advance(recipient, entry)
-            recipient.set_newest(max(recipient.newest or 0, page.upto))
+        elif verdict is Verdict.START:
+            recipient.set_newest(page.newest)
 
-    def _advance(self, recipient: Recipient, entry: Entry) -> None:
-        position, previous, event = entry
-        known = recipient.newest
-        assert known is not None
-        # An odd position says that the inbox was empty: whatever comes then is new, even when
-        # Redis' clock was set back meanwhile.
-        if position <= known and not known & 1:
-            self.stats.events_repeated += 1
-        elif previous > known and not previous & 1:  # odd: there was nothing before it
-            self.stats.missed += 1
-            self._resync(recipient, ResyncReason.MISSED)
-            recipient.set_newest(position)
-        elif recipient is self.everyone:
+    def _missed(self, recipient: Recipient, position: int) -> None:
+        self.stats.missed += 1
+        self._resync(recipient, ResyncReason.MISSED)
+        recipient.set_newest(position)
+
+    def _deliver(self, recipient: Recipient, position: int, event: Event) -> None:
+        if recipient is self.everyone:
             self._to_everyone(position, event)
         else:
             self._to_one(recipient, position, event)
 
     def _to_one(self, recipient: Recipient, position: int, event: Event) -> None:
-        before = Cursor(self.everyone.newest or 0, recipient.newest or 0)
+        before = Cursor(self.everyone.newest or NOWHERE, recipient.newest or NOWHERE)
         recipient.set_newest(position)
         live = [stream for stream in recipient.streams if stream.live]
         if not live:
@@ -283,7 +279,7 @@ class Hub:
                 self._full(stream, before)
 
     def _to_everyone(self, position: int, event: Event) -> None:
-        before = self.everyone.newest or 0
+        before = self.everyone.newest or NOWHERE
         self.everyone.set_newest(position)
         if self._recipients:
             self._measure(position)
@@ -296,7 +292,7 @@ class Hub:
                 if stream.push(data):
                     self.stats.delivered_live += 1
                 else:
-                    self._full(stream, Cursor(before, recipient.newest or 0))
+                    self._full(stream, Cursor(before, recipient.newest or NOWHERE))
 
     def _measure(self, position: int) -> None:
         # Redis' clock against ours: where that is ahead, an event takes no time rather than less.
@@ -307,11 +303,11 @@ class Hub:
         stream.fall_behind(at)
 
     def _encode(self, event: Event, recipient: Recipient) -> bytes:
-        at = cursor.everyone_part(self.everyone.newest or 0) + recipient.mark
+        at = cursor.everyone_part(self.everyone.newest or NOWHERE) + recipient.mark
         return chunk(frame(event.data(recipient.id), event.type, at))
 
     def _encode_around(self, event: Event) -> tuple[bytes, bytes]:
-        at = cursor.everyone_part(self.everyone.newest or 0) + _OWN_PART
+        at = cursor.everyone_part(self.everyone.newest or NOWHERE) + _OWN_PART
         head, tail = chunk(frame(event.data(EVERYONE), event.type, at)).split(_OWN_PART, 1)
         return head, tail
 

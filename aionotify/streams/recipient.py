@@ -1,10 +1,11 @@
 """A recipient, as the hub keeps it: one user's streams here, and how far its events are known."""
 
 import asyncio
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
+from aionotify.events.position import Question
 from aionotify.streams.reasons import CloseReason
 
 
@@ -28,20 +29,6 @@ class HubStream(Protocol):
 
     def buffered(self) -> int:
         """Bytes that wait in this process for the client to take them."""
-
-
-class Question(NamedTuple):
-    """What is asked of a recipient's inbox.
-
-    Attributes:
-        after: the position whose next page is wanted, or None when only the newest is.
-        known: the newest that the hub knew of when the question was put.
-        confirmations: the recipient's at that time.
-    """
-
-    after: int | None
-    known: int | None
-    confirmations: int
 
 
 class Recipient:

@@ -11,9 +11,9 @@ import time
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.page import Page
+from aionotify.events.position import moment, serves_as_now
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.hub import Hub
 from aionotify.streams.recipient import Recipient
@@ -61,7 +61,10 @@ class StartPositions:
             TimeoutError: it takes longer than `deadlines` allows.
         """
         hub = self._hub
-        unknown = [each for each in (hub.everyone, recipient) if not self._is_known(each)]
+        oldest = moment(time.time() - self._inboxes.fresh)
+        unknown = [
+            each for each in (hub.everyone, recipient) if not serves_as_now(each.newest, oldest)
+        ]
         if unknown:
             loop = asyncio.get_running_loop()
             began = loop.time()
@@ -82,14 +85,6 @@ class StartPositions:
         """Wait for what is under way."""
         if self._task is not None:
             await self._task
-
-    def _is_known(self, recipient: Recipient) -> bool:
-        newest = recipient.newest
-        if newest is None or not newest & 1:
-            return newest is not None
-        # What is known of an inbox that is empty may be from long ago, when this node started.
-        # Given to a client now, it would soon be older than what is kept.
-        return newest > cursor.moment(time.time() - self._inboxes.fresh)
 
     def _ask_soon(self, recipient: Recipient) -> None:
         self._due.append(recipient)

@@ -13,7 +13,6 @@ newest that the hub knows of, and then the stream is live in that same step of t
 """
 
 import asyncio
-import math
 import random
 import socket
 import struct
@@ -30,6 +29,14 @@ from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.frame import chunk, control_frame, frame
 from aionotify.events.page import Page
+from aionotify.events.position import (
+    after_gap,
+    common_end,
+    is_caught_up,
+    merged,
+    reached,
+    to_read,
+)
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
 from aionotify.streams.reasons import CloseReason
@@ -187,7 +194,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
     async def _catch_up(self, inbox: Inbox) -> None:
         """Read both inboxes until nothing is missing that the hub knows of; then be live."""
         everyone, own = self._hub.everyone, self.recipient
-        while self._at != (everyone.newest, own.newest):
+        while not is_caught_up(self._at, everyone.newest, own.newest):
             if self._transport.is_closing():
                 raise ConnectionResetError("client is gone")
             await self._writer.drain()
@@ -204,52 +211,39 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         everyone, own = self._hub.everyone, self.recipient
         await everyone.wait_subscribed()
         await own.wait_subscribed()
-        asked: list[tuple[Recipient, int]] = []
-        for recipient, at in ((everyone, self._at.everyone), (own, self._at.own)):
-            known = recipient.newest
-            if known is not None and known < at:
-                # The client comes from a node that has heard more than this one. What lies
-                # between is read for the streams that are live here, and not written to this one.
-                asked.append((recipient, known))
-            if known != at:
-                asked.append((recipient, at))
+        asked = [
+            (recipient, after)
+            for recipient, at in ((everyone, self._at.everyone), (own, self._at.own))
+            for after in to_read(at, recipient.newest)
+        ]
         questions = [recipient.question(after) for recipient, after in asked]
         answers = [inbox.read(recipient.id, after) for recipient, after in asked]
         pages = [await answer for answer in answers]
         for (recipient, _), question, page in zip(asked, questions, pages, strict=True):
             self._hub.apply_page(recipient, question, page)
+        # Of two pages of one inbox the last is the one after this stream's own position.
         ours = {recipient: page for (recipient, _), page in zip(asked, pages, strict=True)}
         return list(ours.items())
 
     def _write_pages(self, pages: list[tuple[Recipient, Page]]) -> None:
-        """Write what was read, events of both inboxes in the order in which they were published.
-
-        Where one page ends before its inbox does, what the other has beyond that is left for the
-        next reading.
-        """
-        end = min((page.upto for _, page in pages if not page.complete), default=math.inf)
+        """Write what was read, events of both inboxes in the order in which they were published."""
+        end = common_end(page for _, page in pages)
         frames = []
         if gaps := [page.gap for _, page in pages if page.gap is not None]:
             for recipient, page in pages:
                 if page.gap is not None:
-                    self._move(recipient, page.entries[0].previous if page.entries else page.upto)
+                    self._move(recipient, after_gap(page))
             self._hub.stats.gaps[gaps[-1]] += 1
             frames.append(self._control("gap", reason=gaps[-1]))
-        found = [(entry, recipient) for recipient, page in pages for entry in page.entries]
-        for entry, recipient in sorted(found, key=lambda each: each[0].position):
-            if entry.position > end:
-                break
+        for recipient, entry in merged(pages, end):
             self._move(recipient, entry.position)
             event = entry.event
             frames.append(frame(event.data(recipient.id), event.type, self._cursor()))
             self.events += 1
             self._hub.stats.delivered_catch_up += 1
         for recipient, page in pages:
-            if page.upto <= end:
-                # In an empty inbox one moment is as good as another: take the one the hub has.
-                known = recipient.newest
-                empty = page.complete and known is not None and known & 1
-                self._move(recipient, known if empty and known else page.upto)
+            if (position := reached(page, end, recipient.newest)) is not None:
+                self._move(recipient, position)
         if frames:
             self._write(b"".join(frames))
 

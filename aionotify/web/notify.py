@@ -11,6 +11,7 @@ from aionotify.auth.middleware import IDENTITY
 from aionotify.errors import BrokerError, InvalidToken
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
+from aionotify.events.position import NOWHERE, moment
 from aionotify.streams.reasons import StartKind
 from aionotify.streams.recipient import Recipient
 from aionotify.streams.stream import HEADERS, NotificationStream
@@ -19,7 +20,7 @@ from aionotify.web.errors import json_response
 from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES, Services
 
-_NOWHERE: Final = Cursor(0, 0)  # of a cursor that cannot be understood: told as a gap
+_NOWHERE: Final = Cursor(NOWHERE, NOWHERE)  # of a cursor that cannot be understood: told as a gap
 _log = logging.getLogger(__name__)
 
 
@@ -78,7 +79,7 @@ async def _start(
     if services.hub.everyone.subscribed:
         with contextlib.suppress(BrokerError, TimeoutError):
             return StartKind.FRESH, await services.start_positions.find(recipient)
-    now = cursor.moment(time.time())
+    now = moment(time.time())
     return StartKind.FRESH, Cursor(now, now)
 
 

@@ -1,12 +1,11 @@
 """Cursors: opaque to clients, safe in a header, and of use to nobody but who was given them."""
 
 import re
-import time
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from aionotify.events.cursor import MAX_CHARS, Cursor, everyone_part, moment, own_part, parse, tag
+from aionotify.events.cursor import MAX_CHARS, Cursor, everyone_part, own_part, parse, tag
 
 positions = st.integers(0, 16**14 - 1)
 users = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=256)
@@ -54,9 +53,3 @@ def test_digits_of_other_scripts_and_line_ends_are_no_cursor() -> None:
     assert parse(good, "42")
     for bad in (good + "\n", good.upper(), good.replace("2", "٢", 1), " " + good, "2" + good[1:]):
         assert parse(bad, "42") is None
-
-
-def test_a_moment_is_odd_so_that_no_event_is_ever_there() -> None:
-    now = time.time()
-    assert moment(now) % 2 == 1
-    assert abs(moment(now) - now * 1_000_000) < 2

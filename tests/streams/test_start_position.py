@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from aionotify.errors import BrokerRefused
-from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.event import EVERYONE
 from aionotify.events.page import Page
+from aionotify.events.position import moment
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.hub import Hub
 from aionotify.streams.recipient import Recipient
@@ -152,8 +152,8 @@ async def test_a_moment_is_no_answer_for_ever(age: float, asked: list[list[str]]
     """
     world = World()
     recipient = world.enter("u")
-    recipient.set_newest(cursor.moment(time.time() - age))
-    world.inboxes.end = now = cursor.moment(time.time())
+    recipient.set_newest(moment(time.time() - age))
+    world.inboxes.end = now = moment(time.time())
     at = await world.start_positions.find(recipient)
     assert world.inboxes.asked == asked
     assert (at.own == now) == bool(asked)

@@ -11,6 +11,7 @@ import time
 from aionotify import Publisher
 from aionotify.broker.publisher import Published
 from aionotify.events import cursor
+from aionotify.events.position import moment
 from scripts.bench.control import Child
 from scripts.bench.delivery import deliver, everything
 from scripts.bench.lab import NODE, Lab
@@ -42,7 +43,7 @@ async def resume(lab: Lab) -> Result:
     async with lab.processes() as (server, load), Publisher(lab.redis_url) as publisher:
         port = await server.ask(int, "serve", name=NODE, config=lab.config())
         lab.step(f"publishing {events:,} events")
-        everyone = cursor.moment(time.time())
+        everyone = moment(time.time())
         positions = [await _publish(publisher, users, n) for n in range(_MISSED + 1)]
         missed = _cursors(users, everyone, positions[0])
         current = _cursors(users, everyone, positions[-1])

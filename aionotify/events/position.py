@@ -1,0 +1,207 @@
+"""Positions in inboxes: every rule by which one is compared with another.
+
+A position is a number of microseconds since the epoch. It says how much of an inbox somebody knows:
+all that was stored up to there.
+
+*Even* is the position of an event. *Odd* is a moment at which the inbox held nothing, and no event
+ever has it; as the `previous` of an event it says that nothing within the retention was before it.
+*0* is nowhere: nobody was ever given it. *None* is not known.
+
+While an inbox exists its positions grow, even when Redis' clock is set back. One that has expired
+begins again by the clock. So whatever is heard after an odd position is new, even when it is less.
+
+Each event names the one before it, its `previous`: nothing was ever stored between the two. An
+event follows on from what is known when its `previous` is not beyond that, or is odd.
+
+Of each inbox a node knows the `newest` position, from what it hears and from what it reads:
+
+- Pub/sub publishes in order and at once, but may lose events, and may be behind what is read. What
+  was read is known when it is heard: it is *repeated*. What does not follow on shows a *gap*. What
+  is before something that was heard earlier, or further behind than pub/sub can be, shows that
+  `newest` is no event, or is gone since: *resync*, for the inbox knows.
+- A page is the answer to a question that was put earlier. It is *stale* when live events began to
+  be heard since, for those before may be missing in it, and when it begins beyond what is known
+  here. An event that was known when the question was put is in the answer, or Redis has lost it. A
+  page is complete when it reaches the newest event.
+
+A stream reads two inboxes, and merges them in the order of positions. Where one page ends before
+its inbox does, what the other has beyond that waits for the next reading.
+
+broker/append.lua gives positions and broker/read.lua finds the page after one, by these rules. The
+hub and its streams act on the verdicts below. Nobody else compares positions.
+"""
+
+import enum
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+from aionotify.events.cursor import Cursor
+from aionotify.events.page import Entry, Page
+
+NOWHERE: Final = 0
+LAST: Final = 9 * 10**15  # the year 2255; from 2^53 on, Lua's numbers have gaps between them
+# Microseconds by which pub/sub may be behind what is read: seconds are a lot.
+BACKLOG: Final = 60_000_000
+
+R = TypeVar("R")
+
+
+class Verdict(enum.Enum):
+    """What an event, or a page, is to somebody who knows an inbox up to `newest`."""
+
+    NEXT = enum.auto()
+    """It follows on: its events are new, and none is missing."""
+    REPEATED = enum.auto()
+    """It is known."""
+    GAP = enum.auto()
+    """It is new, but so are others before it, which are in the inbox."""
+    RESYNC = enum.auto()
+    """It contradicts what is known: the inbox has to be read from where each reader is."""
+    START = enum.auto()
+    """It is where to go on from: nothing was known, or only that the inbox was empty before."""
+    STALE = enum.auto()
+    """It says nothing about what is known now."""
+
+
+class Question(NamedTuple):
+    """What is asked of an inbox, and what was known then.
+
+    Attributes:
+        after: the position whose next page is wanted, or None when only the newest is.
+        newest: the newest that was known.
+        confirmations: how often live events had begun to be heard.
+    """
+
+    after: int | None
+    newest: int | None
+    confirmations: int
+
+
+def moment(seconds: float) -> int:
+    """The odd position of a time in seconds since the epoch."""
+    return int(seconds * 1_000_000) | 1
+
+
+def is_possible(position: int, previous: int = NOWHERE) -> bool:
+    """Whether an entry in an inbox can have these."""
+    return previous < position <= LAST
+
+
+def latest(positions: Iterable[int]) -> int:
+    """The one that says most."""
+    return max(positions)
+
+
+def serves_as_now(newest: int | None, oldest: int) -> bool:
+    """Whether a stream can begin at `newest` that begins now.
+
+    Args:
+        oldest: what is known of an inbox that is empty may be from long ago. A stream that was
+            given a moment before this one would soon be older than what is kept.
+    """
+    return newest is not None and (not newest & 1 or newest > oldest)
+
+
+# --- what is heard and read, against what is known ------------------------------------------------
+
+
+def judge_heard(newest: int | None, last_heard: int, position: int, previous: int) -> Verdict:
+    """NEXT, REPEATED, GAP, RESYNC, or START for an event that is heard.
+
+    Args:
+        last_heard: the position that was heard before it, or 0.
+    """
+    if newest is None:
+        return Verdict.START
+    if position > newest or newest & 1:
+        return Verdict.GAP if previous > newest and not previous & 1 else Verdict.NEXT
+    if position < newest and (position < last_heard or newest - position > BACKLOG):
+        return Verdict.RESYNC
+    return Verdict.REPEATED
+
+
+def judge_read(newest: int, position: int, previous: int) -> Verdict:
+    """NEXT, REPEATED or GAP for an event on a page that is NEXT.
+
+    One that is not beyond `newest` is of use only to the stream that asked, which is behind.
+    """
+    if position <= newest:
+        return Verdict.REPEATED
+    return Verdict.GAP if previous > newest and not previous & 1 else Verdict.NEXT
+
+
+def judge_page(
+    newest: int | None, confirmations: int, question: Question, page_newest: int
+) -> Verdict:
+    """NEXT, RESYNC, START or STALE for the answer to a question.
+
+    Args:
+        newest, confirmations: as they are now.
+        page_newest: how far the inbox reaches, as the page has it.
+    """
+    if question.confirmations != confirmations:
+        return Verdict.STALE
+    if newest is None:
+        return Verdict.START
+    after, known, _ = question
+    if known is not None and not known & 1 and page_newest < known:
+        return Verdict.RESYNC
+    if after is None:
+        still_empty = newest & 1 and page_newest & 1
+        return Verdict.START if still_empty and page_newest > newest else Verdict.STALE
+    return Verdict.NEXT if after <= newest else Verdict.STALE
+
+
+# --- catching up ----------------------------------------------------------------------------------
+
+
+def is_caught_up(at: Cursor, everyone: int | None, own: int | None) -> bool:
+    """Whether a stream is where its two inboxes are known to end."""
+    return at == (everyone, own)
+
+
+def to_read(at: int, newest: int | None) -> tuple[int, ...]:
+    """After which positions an inbox is to be read for a stream that is `at`; the last is its own.
+
+    A client may come from a node that has heard more than this one. What lies between is then read
+    too, for the streams that are live here.
+    """
+    if at == newest:
+        return ()
+    return (newest, at) if newest is not None and newest < at else (at,)
+
+
+def is_complete(page: Page) -> bool:
+    """Whether there is nothing more to read."""
+    return page.upto >= page.newest
+
+
+def common_end(pages: Iterable[Page]) -> float:
+    """How far several pages together reach: beyond that, one of them may have more to come."""
+    return min((page.upto for page in pages if not is_complete(page)), default=math.inf)
+
+
+def merged(pages: Sequence[tuple[R, Page]], end: float) -> list[tuple[R, Entry]]:
+    """The entries up to `end` in the order of their positions, each with whose page it is on."""
+    entries = [(whose, entry) for whose, page in pages for entry in page.entries]
+    entries.sort(key=lambda each: each[1].position)
+    return [each for each in entries if each[1].position <= end]
+
+
+def after_gap(page: Page) -> int:
+    """Where the reader of a page is, once told that something is gone before its first entry."""
+    return page.entries[0].previous if page.entries else page.upto
+
+
+def reached(page: Page, end: float, newest: int | None) -> int | None:
+    """Where the reader is of a page of which all up to `end` was read.
+
+    None: at the last entry that was. In an empty inbox one moment is as good as another: it is the
+    one that is known, `newest`.
+    """
+    if page.upto > end:
+        return None
+    if newest is not None and newest & 1 and is_complete(page):
+        return newest
+    return page.upto

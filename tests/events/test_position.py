@@ -1,0 +1,333 @@
+"""Positions: what is new, known, missing or out of date, in whatever order it is heard and read."""
+
+import math
+import time
+from collections import deque
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aionotify.events.cursor import Cursor
+from aionotify.events.event import decode
+from aionotify.events.page import Entry, Page
+from aionotify.events.position import (
+    BACKLOG,
+    LAST,
+    Question,
+    Verdict,
+    after_gap,
+    common_end,
+    is_caught_up,
+    is_possible,
+    judge_heard,
+    judge_page,
+    judge_read,
+    latest,
+    merged,
+    moment,
+    reached,
+    serves_as_now,
+    to_read,
+)
+
+EVENT = decode(b'{"recipient_id": "u"}')
+PAGE = 2  # events at a time, so that most readings take several pages
+
+STEPS = ["publish", "publish", "hear", "lose", "ask", "ask newest", "look", "answer", "resubscribe"]
+FAITHFUL = [step for step in STEPS if step not in ("lose", "resubscribe")]
+
+
+class Inbox:
+    """One recipient's inbox, on a clock on which no two things happen at once."""
+
+    def __init__(self) -> None:
+        self.now = 1000
+        self.entries: list[Entry] = []
+
+    def tick(self) -> int:
+        self.now += 10
+        return self.now
+
+    def publish(self) -> Entry:
+        previous = self.entries[-1].position if self.entries else 1
+        self.entries.append(Entry(self.tick(), previous, EVENT))
+        return self.entries[-1]
+
+    def page(self, after: int | None, size: int = PAGE) -> Page:
+        newest = self.entries[-1].position if self.entries else self.tick() + 1
+        entries = [entry for entry in self.entries if after and entry.position > after]
+        upto = entries[size - 1].position if len(entries) > size else newest
+        return Page(entries[:size], upto, newest, None)
+
+
+class Follower:
+    """Goes by the verdicts, as a hub does for the streams that are live.
+
+    Attributes:
+        taken: positions of the events that were new, in order.
+        resynced: up to where readers were sent to the inbox, for what is not among `taken`.
+    """
+
+    def __init__(self) -> None:
+        self.inbox = Inbox()
+        self.wire: deque[Entry] = deque()
+        self.asked: deque[Question] = deque()
+        self.looked: deque[tuple[Question, Page]] = deque()
+        self.newest: int | None = None
+        self.last_heard = 0
+        self.confirmations = 1
+        self.taken: list[int] = []
+        self.resynced = 0
+        self.verdicts: set[Verdict] = set()
+
+    def step(self, what: str) -> None:
+        match what:
+            case "publish":
+                self.wire.append(self.inbox.publish())
+            case "hear" if self.wire:
+                self.hear(self.wire.popleft())
+            case "lose" if self.wire:
+                self.wire.popleft()
+            case "ask":
+                self.asked.append(Question(self.newest, self.newest, self.confirmations))
+            case "ask newest":
+                self.asked.append(Question(None, self.newest, self.confirmations))
+            case "look" if self.asked:
+                question = self.asked.popleft()
+                self.looked.append((question, self.inbox.page(question.after)))
+            case "answer" if self.looked:
+                self.answer(*self.looked.popleft())
+            case "resubscribe":
+                self.wire.clear()
+                self.newest, self.last_heard = None, 0
+                self.confirmations += 1
+        self.check()
+
+    def hear(self, entry: Entry) -> None:
+        verdict = judge_heard(self.newest, self.last_heard, entry.position, entry.previous)
+        self.last_heard = entry.position
+        self.act(verdict, entry.position)
+
+    def answer(self, question: Question, page: Page) -> None:
+        verdict = judge_page(self.newest, self.confirmations, question, page.newest)
+        if verdict is Verdict.NEXT:
+            for position, previous, _ in page.entries:
+                self.act(judge_read(self.newest or 0, position, previous), position)
+            self.newest = latest((self.newest or 0, page.upto))
+        else:
+            self.act(verdict, page.newest)
+
+    def act(self, verdict: Verdict, position: int) -> None:
+        self.verdicts.add(verdict)
+        if verdict is Verdict.NEXT:
+            self.taken.append(position)
+        elif verdict in (Verdict.GAP, Verdict.RESYNC, Verdict.START):
+            self.resynced = max(self.resynced, position)
+        if verdict not in (Verdict.REPEATED, Verdict.STALE):
+            self.newest = position
+
+    def check(self) -> None:
+        assert self.taken == sorted(set(self.taken)), "repeated, or out of order"
+        for entry in self.inbox.entries:
+            if entry.position <= (self.newest or 0):
+                assert entry.position in self.taken or entry.position <= self.resynced, "lost"
+
+
+@given(st.lists(st.sampled_from(STEPS), max_size=60))
+def test_what_is_known_was_taken_once_or_is_left_to_the_inbox(steps: list[str]) -> None:
+    follower = Follower()
+    for step in steps:
+        follower.step(step)
+
+
+@given(st.lists(st.sampled_from(FAITHFUL), max_size=60))
+def test_nobody_is_sent_to_the_inbox_where_nothing_is_lost(steps: list[str]) -> None:
+    follower = Follower()
+    follower.newest = follower.inbox.page(None).newest
+    for step in steps:
+        follower.step(step)
+    assert not follower.verdicts & {Verdict.GAP, Verdict.RESYNC}
+    while follower.wire:
+        follower.step("hear")
+    assert follower.taken == [entry.position for entry in follower.inbox.entries]
+
+
+@given(st.integers(1, 20), st.integers(1, 20))
+def test_what_redis_has_lost_is_noticed_by_whoever_had_heard_it(kept: int, lost: int) -> None:
+    follower = Follower()
+    for _ in range(kept + lost):
+        follower.step("publish")
+        follower.step("hear")
+    del follower.inbox.entries[kept:]
+    for step in ("ask newest", "look", "answer"):
+        follower.step(step)
+    assert Verdict.RESYNC in follower.verdicts
+    assert follower.newest == follower.inbox.entries[-1].position
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=4, max_size=30),
+    st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    st.lists(st.integers(1, 4), min_size=1),
+)
+def test_pages_of_two_inboxes_lead_through_both_once_and_in_order(
+    published: list[tuple[bool, bool]], start: tuple[int, int], sizes: list[int]
+) -> None:
+    """Whatever the sizes of the pages, wherever the reader begins, and at the same time or not."""
+    inboxes = Inbox(), Inbox()
+    for mine, at_once in published:
+        other = inboxes[1 - mine].now
+        inboxes[mine].now = max(inboxes[mine].now, other - 10 if at_once else other)
+        inboxes[mine].publish()
+    newest = [inbox.page(None).newest for inbox in inboxes]
+    at = [
+        inbox.entries[begin].position - 1 if begin < len(inbox.entries) else end
+        for inbox, begin, end in zip(inboxes, start, newest, strict=True)
+    ]
+    expected = [
+        entry.position
+        for inbox, begin in zip(inboxes, at, strict=True)
+        for entry in inbox.entries
+        if entry.position > begin
+    ]
+    found: list[int] = []
+    rounds = 0
+    while not is_caught_up(Cursor(*at), *newest):
+        size = sizes[rounds % len(sizes)]
+        rounds += 1
+        assert rounds < 100, "it never gets there"
+        pages = [
+            (which, inboxes[which].page(after, size))
+            for which in (0, 1)
+            for after in to_read(at[which], newest[which])
+        ]
+        end = common_end(page for _, page in pages)
+        for which, entry in merged(pages, end):
+            at[which] = entry.position
+            found.append(entry.position)
+        for which, page in pages:
+            if (position := reached(page, end, newest[which])) is not None:
+                at[which] = position
+    assert found == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("last_heard", "position", "verdict"),
+    [
+        (0, 100, Verdict.REPEATED),
+        (96, 98, Verdict.REPEATED),
+        (98, 96, Verdict.RESYNC),
+        (0, 98, Verdict.REPEATED),
+        (0, 100 - BACKLOG, Verdict.REPEATED),
+        (0, 98 - BACKLOG, Verdict.RESYNC),
+    ],
+)
+def test_pub_sub_may_be_behind_but_not_too_far_nor_out_of_order(
+    last_heard: int, position: int, verdict: Verdict
+) -> None:
+    far = 10 * BACKLOG
+    heard = last_heard and last_heard + far
+    assert judge_heard(100 + far, heard, position + far, position + far - 2) is verdict
+
+
+@given(st.integers(1, 100), st.integers(1, 100))
+def test_what_is_heard_after_an_inbox_was_empty_is_new_even_when_a_clock_was_set_back(
+    empty_at: int, position: int
+) -> None:
+    newest, position = 2 * empty_at + 1, 2 * position
+    assert judge_heard(newest, 0, position, position - 1) is Verdict.NEXT
+    assert judge_heard(newest, 0, position, 0) is Verdict.NEXT
+    assert judge_heard(newest, 0, newest + 3, newest + 1) is Verdict.GAP
+
+
+@pytest.mark.parametrize(
+    ("newest", "page_newest", "verdict"),
+    [
+        (None, 101, Verdict.START),
+        (101, 201, Verdict.START),
+        (201, 101, Verdict.STALE),
+        (101, 200, Verdict.STALE),
+        (100, 201, Verdict.STALE),
+    ],
+)
+def test_how_far_an_inbox_reaches_is_of_interest_while_it_is_empty_or_not_known(
+    newest: int | None, page_newest: int, verdict: Verdict
+) -> None:
+    """What is known of events goes by the events themselves."""
+    assert judge_page(newest, 1, Question(None, None, 1), page_newest) is verdict
+
+
+@pytest.mark.parametrize(
+    ("position", "previous", "verdict"),
+    [
+        (98, 96, Verdict.REPEATED),
+        (100, 98, Verdict.REPEATED),
+        (102, 100, Verdict.NEXT),
+        (104, 102, Verdict.GAP),
+        (104, 103, Verdict.NEXT),
+    ],
+)
+def test_what_is_read_is_new_where_it_goes_beyond_what_is_known(
+    position: int, previous: int, verdict: Verdict
+) -> None:
+    assert judge_read(100, position, previous) is verdict
+
+
+def test_an_inbox_that_is_still_empty_has_lost_nothing_though_a_clock_was_set_back() -> None:
+    assert judge_page(201, 1, Question(None, 201, 1), 101) is Verdict.STALE
+    assert judge_page(201, 1, Question(201, 201, 1), 101) is Verdict.NEXT
+
+
+def test_pages_that_are_complete_are_read_to_their_ends() -> None:
+    full, cut = Page([], 200, 200, None), Page([], 100, 200, None)
+    assert common_end([full, full]) == math.inf
+    assert common_end([full, cut, cut._replace(upto=90)]) == 90
+
+
+def test_a_page_that_begins_beyond_what_is_known_says_nothing_of_what_lies_between() -> None:
+    assert judge_page(100, 1, Question(102, 100, 1), 200) is Verdict.STALE
+    assert judge_page(100, 1, Question(100, 100, 1), 200) is Verdict.NEXT
+
+
+def test_an_answer_from_before_live_events_were_heard_anew_is_stale() -> None:
+    assert judge_page(None, 2, Question(None, None, 1), 200) is Verdict.STALE
+
+
+def test_a_client_that_is_ahead_of_its_node_has_what_lies_between_read_as_well() -> None:
+    assert to_read(100, 100) == ()
+    assert to_read(90, 100) == (90,)
+    assert to_read(110, 100) == (100, 110)
+    assert to_read(110, None) == (110,)
+
+
+def test_a_reader_who_is_told_of_a_gap_is_right_before_what_there_still_is() -> None:
+    assert after_gap(Page([Entry(104, 102, EVENT)], 104, 104, None)) == 102
+    assert after_gap(Page([], 101, 101, None)) == 101
+
+
+def test_in_an_empty_inbox_the_moment_counts_that_is_known() -> None:
+    empty = Page([], 201, 201, None)
+    assert reached(empty, 1000, 101) == 101
+    assert reached(empty, 1000, None) == 201
+    assert reached(Page([], 200, 200, None), 1000, 100) == 200
+
+
+def test_a_moment_is_odd_so_that_no_event_is_ever_there() -> None:
+    now = time.time()
+    assert moment(now) % 2 == 1
+    assert abs(moment(now) - now * 1_000_000) < 2
+
+
+def test_a_moment_is_no_start_for_ever() -> None:
+    assert not serves_as_now(None, 100)
+    assert serves_as_now(50, 100)
+    assert not serves_as_now(51, 100)
+    assert serves_as_now(101, 100)
+
+
+def test_an_entry_is_after_the_one_before_it_and_within_what_lua_can_count() -> None:
+    assert is_possible(4, 2)
+    assert is_possible(LAST)
+    assert not is_possible(4, 4)
+    assert not is_possible(LAST + 1)
