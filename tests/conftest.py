@@ -12,6 +12,8 @@ import uvloop
 
 from tests.harness import MainHost, RedisServer
 
+_END_TO_END = {"browser", "chaos", "demo", "deploy", "integration"}  # of the folders beside us
+
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run each asynchronous test on both event loops that people use.
@@ -19,6 +21,13 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     One of them will do for a test with ``@pytest.mark.asyncio(loop_factories=["asyncio"])``.
     """
     return {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what takes processes, browsers or a cluster, and with them most of the time."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).parts[0] in _END_TO_END:
+            item.add_marker("e2e")
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import re
 from asyncio import selector_events
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,11 +55,11 @@ def pins(part: str) -> Callable[[Test], Test]:
 # The table
 
 
-def test_every_private_part_is_in_the_table_and_has_a_test() -> None:
+def test_every_private_part_is_in_the_table_and_has_a_test(touched: set[str]) -> None:
     """A part without a row, or a row without a test, would break without a word."""
     assert TABLE.keys() == PINNED
     named = {word for part in TABLE for word in part.split(".") if word.startswith("_")}
-    assert set(touched()) - PROMISED <= named
+    assert touched - PROMISED <= named
 
 
 def test_the_table_has_no_part_that_is_not_used() -> None:
@@ -67,12 +68,16 @@ def test_the_table_has_no_part_that_is_not_used() -> None:
         assert re.search(rf"\b{part.rpartition('.')[2]}\b", source), part
 
 
-def test_the_search_for_private_parts_finds_what_there_is() -> None:
-    found = set(touched())
-    assert found >= {"_reader", "_writer", "_parsers", "_connect", "_ping_task", "_deserialize"}
+def test_the_search_for_private_parts_finds_what_there_is(touched: set[str]) -> None:
+    assert touched >= {"_reader", "_writer", "_parsers", "_connect", "_ping_task", "_deserialize"}
 
 
-def touched() -> Iterator[str]:
+@pytest.fixture(scope="module")
+def touched() -> set[str]:
+    return set(touches())
+
+
+def touches() -> Iterator[str]:
     """Private names of others that a module of ours reads, sets or overrides.
 
     What `self`, `cls` and `other` have is ours, for that is what we call them, unless the name is
@@ -97,7 +102,7 @@ def touched() -> Iterator[str]:
 def inherited(module: ModuleType) -> Iterator[str]:
     """Private names in classes of `module` that a class of somebody else knows as well."""
     for kind in vars(module).values():
-        if not inspect.isclass(kind) or kind.__module__ != module.__name__:
+        if not isinstance(kind, type) or kind.__module__ != module.__name__:
             continue
         theirs = {name for base in kind.__mro__ for name in names_of(base) if is_foreign(base)}
         yield from filter(is_private, theirs & set(in_source(kind)))
@@ -108,6 +113,7 @@ def names_of(kind: type) -> set[str]:
     return {*vars(kind), *in_source(kind)}
 
 
+@cache  # finding a class in its module takes its time
 def in_source(kind: type) -> list[str]:
     """What a class defines by name, or calls its own."""
     try:

@@ -4,7 +4,6 @@ import logging
 
 import pytest
 
-from aionotify.telemetry.health_check import HealthCheck
 from aionotify.telemetry.sampled import Sampled
 
 
@@ -59,14 +58,3 @@ def test_messages_that_are_no_constants_cost_no_memory() -> None:
             sampled.warning(f"bad {n}", {})
     assert len(sampled._next) <= 100
     assert len(sampled._left_out) <= 100
-
-
-def test_a_condition_is_told_when_it_changes(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    condition = HealthCheck(logging.getLogger("test"), wrong="it burns", right="it burns no more")
-    for problem in (None, "fire", "more fire", None, None):
-        condition.found(problem)
-        assert condition.problem == problem
-    told = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert told == [("WARNING", "it burns"), ("INFO", "it burns no more")]
-    assert vars(caplog.records[0])["fields"] == {"reason": "fire"}

@@ -1,0 +1,112 @@
+"""``aionotify publish``: what it stores, what it says of each event, and how it ends."""
+
+import json
+import os
+import re
+from typing import Any
+
+import pytest
+
+from tests.cli.helpers import Run
+from tests.harness import RedisServer, free_port
+
+
+def published(redis: RedisServer, recipient: str) -> list[Any]:
+    entries = redis.cli("LRANGE", f"aionotify:{{{recipient}}}:inbox", 0, -1)
+    return [json.loads(entry.split(" ", 2)[2]) for entry in entries]
+
+
+def test_an_event_is_published_durably(aionotify: Run, redis_server: RedisServer) -> None:
+    result = aionotify(
+        *("publish", "42", '{"order": 7}', "--event", "order.shipped", "--id", "order-7"),
+        *("--redis.url", redis_server.url),
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == {
+        "id": json.loads(result.stdout)["id"],
+        "online": False,
+        "repeated": False,
+    }
+    assert published(redis_server, "42") == [
+        {
+            "recipient_id": "42",
+            "event": "order.shipped",
+            "id": "order-7",
+            "data": {"order": 7},
+        }
+    ]
+
+
+def test_the_same_id_is_not_published_again(aionotify: Run, redis_server: RedisServer) -> None:
+    argv = ("publish", "42", "--id", "once", "--redis.url", redis_server.url)
+    first, second = (json.loads(aionotify(*argv).stdout) for _ in range(2))
+    assert (first["repeated"], second["repeated"]) == (False, True)
+    assert first["id"] == second["id"]
+
+
+@pytest.mark.parametrize(
+    "stdin",
+    [
+        '{"recipient_id": 1, "n": 1}\n\n{"recipient_id": 1, "n": 2}\n',
+        '[{"recipient_id": 1, "n": 1},\n {"recipient_id": 1, "n": 2}]',
+    ],
+)
+def test_events_are_read_from_standard_input(
+    aionotify: Run, redis_server: RedisServer, stdin: str
+) -> None:
+    result = aionotify("publish", "--redis.url", redis_server.url, stdin=stdin)
+    assert result.returncode == 0
+    assert len(result.stdout.splitlines()) == 2
+    assert [event["n"] for event in published(redis_server, "1")] == [1, 2]
+
+
+def test_a_bad_event_is_told_by_its_number_and_the_others_are_published(
+    aionotify: Run, redis_server: RedisServer
+) -> None:
+    stdin = '{"recipient_id": 1}\n{"recipient": "hunter2"}\nnonsense\n{"recipient_id": 1}\n'
+    result = aionotify("publish", "--redis.url", redis_server.url, stdin=stdin)
+    assert result.returncode == 1
+    assert len(published(redis_server, "1")) == len(result.stdout.splitlines()) == 2
+    assert [line.split(": ")[1] for line in result.stderr.splitlines()] == ["event 2", "event 3"]
+    assert "hunter2" not in result.stderr
+
+
+@pytest.mark.parametrize("stdin", ["\n", "[]"])
+def test_no_event_at_all_is_an_error(aionotify: Run, stdin: str) -> None:
+    result = aionotify("publish", stdin=stdin)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch("aionotify: .*body: (is empty|holds no event)\n", result.stderr)
+
+
+def test_an_ephemeral_event_is_told_to_whoever_listens_and_not_kept(
+    aionotify: Run, redis_server: RedisServer
+) -> None:
+    result = aionotify("publish", "42", "--ephemeral", "--redis.url", redis_server.url)
+    assert (result.returncode, json.loads(result.stdout)) == (0, {"nodes": 0})
+    assert redis_server.cli("DBSIZE") == 0
+
+
+def test_publishing_without_redis_is_told_in_a_line_and_exits_1(aionotify: Run) -> None:
+    result = aionotify("publish", "42", "--redis.url", f"redis://:hunter2@127.0.0.1:{free_port()}")
+    assert result.returncode == 1
+    assert result.stderr.startswith("aionotify: event 1: Redis is not available: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert "hunter2" not in result.stderr
+
+
+def test_the_embedded_server_of_another_process_cannot_be_published_to(aionotify: Run) -> None:
+    result = aionotify("publish", "42", "--redis.url", "embedded://")
+    assert result.returncode == 2
+    assert "redis.url: embedded:// belongs to the process of the server" in result.stderr
+
+
+def test_a_reader_of_the_output_that_leaves_is_no_reason_for_a_traceback(
+    aionotify: Run, redis_server: RedisServer
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        result = aionotify("publish", "42", "--redis.url", redis_server.url, stdout=writing)
+    finally:
+        os.close(writing)
+    assert (result.returncode, result.stderr) == (1, "")
