@@ -40,7 +40,6 @@ ELSEWHERE = {
     "demo/screen.py": "demo/test_process.py",
     "demo/ways.py": "demo/test_check.py",
     "demo/world.py": "demo/test_commands.py",
-    "events/frame.py": "events/test_event.py",
     "events/page.py": "broker/test_inbox.py",
     "process/server.py": "integration/test_process.py",
     "process/supervisor.py": "integration/test_process.py",
