@@ -28,6 +28,7 @@ from aionotify.broker.ticket_store import RedisTicketStore
 from aionotify.broker.write_check import WriteCheck
 from aionotify.broker_events import BrokerEvents
 from aionotify.config import Config
+from aionotify.errors import BrokerError
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.drain import leave
 from aionotify.streams.heartbeat import Heartbeat
@@ -160,6 +161,7 @@ class Instance:
         ours.terms.publish_keys, ours.terms.stream = new.terms.publish_keys, new.terms.stream
         ours.hub.adopt(new.hub)
         ours.limits.adopt(new.limits)
+        other_way_in = self._endpoint.adopt(other._endpoint)
         ours.subscriber.adopt(new.subscriber)
         ours.inbox.adopt(new.inbox)
         ours.publisher.adopt(new.publisher)
@@ -174,7 +176,19 @@ class Instance:
         ours.reloads.done(successful=True)
         waiting = tuple(item.path for item in ours.terms.config.changed(config))
         await ours.authenticator.close_replaced()
+        if other_way_in:
+            await self._renew_connections()
         return waiting
+
+    async def _renew_connections(self) -> None:
+        """Prove that one gets in as is configured now, while those who are in stay in."""
+        try:
+            await self._endpoint.renew()
+            await self.services.subscriber.renew()
+        except BrokerError as error:
+            _log.warning("Redis connections not renewed", extra={"fields": {"reason": str(error)}})
+        else:
+            _log.info("Redis connections renewed")
 
     async def shut_down(self, app: web.Application) -> None:
         """End the streams: aiohttp would wait for their handlers, twice its shutdown_timeout."""
