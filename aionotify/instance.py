@@ -28,7 +28,6 @@ from aionotify.broker.ticket_store import RedisTicketStore
 from aionotify.broker.write_check import WriteCheck
 from aionotify.broker_events import BrokerEvents
 from aionotify.config import Config
-from aionotify.errors import BrokerError
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.drain import leave
 from aionotify.streams.heartbeat import Heartbeat
@@ -177,18 +176,8 @@ class Instance:
         waiting = tuple(item.path for item in ours.terms.config.changed(config))
         await ours.authenticator.close_replaced()
         if other_way_in:
-            await self._renew_connections()
+            await ours.subscriber.renew()
         return waiting
-
-    async def _renew_connections(self) -> None:
-        """Prove that one gets in as is configured now, while those who are in stay in."""
-        try:
-            await self._endpoint.renew()
-            await self.services.subscriber.renew()
-        except BrokerError as error:
-            _log.warning("Redis connections not renewed", extra={"fields": {"reason": str(error)}})
-        else:
-            _log.info("Redis connections renewed")
 
     async def shut_down(self, app: web.Application) -> None:
         """End the streams: aiohttp would wait for their handlers, twice its shutdown_timeout."""

@@ -116,16 +116,23 @@ class Subscriber:
             _log.warning("started without Redis", extra={"fields": {"reason": self.problem}})
 
     async def renew(self) -> None:
-        """Go over to a new connection; what comes meanwhile is in the inboxes.
+        """Make the endpoint's connections anew, and this one last.
 
-        Raises BrokerUnavailable and BrokerRefused: none was to be had, and the old one stays.
+        Streams go on; what is published meanwhile is in the inboxes. If Redis cannot be entered as
+        it would be now, whoever is in stays in.
         """
-        new = await self._endpoint.subscriber()
+        try:
+            await self._endpoint.renew()
+            new = await self._endpoint.subscriber()
+        except BrokerError as error:
+            _log.warning("Redis connections not renewed", extra={"fields": {"reason": str(error)}})
+            return
         if self._connection is None or self._next is not None:  # it is being made anew already
             await new.disconnect(nowait=True)
         else:
             self._next = new
             lose(self._connection)
+        _log.info("Redis connections renewed")
 
     async def close(self) -> None:
         if self._task is not None:

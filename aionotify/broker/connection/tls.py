@@ -52,7 +52,7 @@ class TLSContext:
                 self._context = self._made()
             except (OSError, ValueError) as error:
                 fields = {"reason": self._problem(error)}
-                _log.warning("TLS files not taken anew", extra={"fields": fields})
+                _log.warning("TLS files not usable", extra={"fields": fields})
         self._made_of = state
         return self._context
 
