@@ -160,6 +160,7 @@ class Instance:
         ours.terms.publish_keys, ours.terms.stream = new.terms.publish_keys, new.terms.stream
         ours.hub.adopt(new.hub)
         ours.limits.adopt(new.limits)
+        other_way_in = self._endpoint.adopt(other._endpoint)
         ours.subscriber.adopt(new.subscriber)
         ours.inbox.adopt(new.inbox)
         ours.publisher.adopt(new.publisher)
@@ -174,6 +175,8 @@ class Instance:
         ours.reloads.done(successful=True)
         waiting = tuple(item.path for item in ours.terms.config.changed(config))
         await ours.authenticator.close_replaced()
+        if other_way_in:
+            await ours.subscriber.renew()
         return waiting
 
     async def shut_down(self, app: web.Application) -> None:

@@ -85,6 +85,7 @@ TOGETHER: Mapping[str, Mapping[str, object]] = {
 """What else has to change with a setting."""
 
 
+NO_CA = "rediss://127.0.0.1?ssl_ca_certs=/nonexistent/ca.pem"
 NO_KEY = ("auth.jwt.key_file", "auth.jwt.jwks_url")
 
 
@@ -168,8 +169,8 @@ async def test_whatever_is_wrong_nothing_has_changed(monkeypatch: pytest.MonkeyP
     at_start, inner = dict(held(instance.services)), instance.services.authenticator._inner
     wrong = [
         made({**OTHERS, **JWT, "auth.jwt.key": "short" * 4, **dict.fromkeys(NO_KEY)}),
-        made({"redis.url": "redis+sentinel://127.0.0.1", "server.drain": 1}),
-        made({"redis.url": "redis://127.0.0.1/zero", "auth.cookie": "id"}),
+        made({"redis.url": NO_CA, "server.drain": 1}),
+        made({"redis.url": f"{NO_CA}&ssl_check_hostname=false", "auth.cookie": "id"}),
     ]
     for each in wrong:
         with pytest.raises(ConfigError):
@@ -273,7 +274,7 @@ async def test_a_refusal_shows_in_the_metrics_until_a_reload_succeeds(
 
         assert await successful()
         with pytest.raises(ConfigError):
-            await aionotify.reload(app, config("redis+sentinel://127.0.0.1"))
+            await aionotify.reload(app, config(NO_CA))
         assert not await successful()
         before = app[SERVICES].reloads.at
         await aionotify.reload(app, config(redis_server.url))

@@ -69,7 +69,8 @@ def test_the_table_has_no_part_that_is_not_used() -> None:
 
 
 def test_the_search_for_private_parts_finds_what_there_is(touched: set[str]) -> None:
-    assert touched >= {"_reader", "_writer", "_parsers", "_connect", "_ping_task", "_deserialize"}
+    assert touched >= {"_reader", "_writer", "_parsers", "_ping_task", "_deserialize"}
+    assert touched >= {"_available_connections", "_connection_arguments"}
 
 
 @pytest.fixture(scope="module")
@@ -361,27 +362,62 @@ async def test_a_connection_sends_bytes_as_they_are(redis_server: RedisServer) -
         assert await connection.read_response() == b"hi"
 
 
-@pins("redis.asyncio.connection.Connection._connect")
+@pins("redis.asyncio.connection.AbstractConnection.connect_check_health")
 @pins("redis.asyncio.connection.AbstractConnection.on_connect_check_health")
+@pins("redis.asyncio.connection.Connection._connection_arguments")
+@pytest.mark.parametrize("again", [False, True])
 async def test_a_connection_connects_and_shakes_hands_in_steps_that_can_be_overridden(
-    redis_server: RedisServer,
+    redis_server: RedisServer, again: bool
 ) -> None:
-    """Else look what `connect` calls now: `MasterConnection` asks the sentinels before it connects,
-    and the node whether it is the master before anything else is sent.
+    """Else look what `connect`, and a command on a connection that was lost, call now:
+    `MasterConnection` asks the sentinels before it connects, and the node whether it is the master
+    before anything else is sent; with TLS, all have one context.
     """
     steps: list[str] = []
 
     class Watched(Connection):
-        async def _connect(self) -> None:
+        async def connect_check_health(
+            self, check_health: bool = True, retry_socket_connect: bool = True
+        ) -> None:
             steps.append("connect")
-            await super()._connect()  # type: ignore[no-untyped-call]
+            await super().connect_check_health(check_health, retry_socket_connect)
+
+        def _connection_arguments(self) -> Any:
+            steps.append("arguments")
+            return super()._connection_arguments()
 
         async def on_connect_check_health(self, check_health: bool = True) -> None:
             steps.append("shake hands")
             await super().on_connect_check_health(check_health=check_health)
 
-    async with redis_connection(redis_server, Watched):
-        assert steps == ["connect", "shake hands"]
+    async with redis_connection(redis_server, Watched) as connection:
+        if again:
+            await connection.disconnect()
+            steps.clear()
+            await connection.send_command("PING")
+        assert steps == ["connect", "arguments", "shake hands"]
+
+
+@pins("redis.asyncio.connection.ConnectionPool._available_connections")
+async def test_a_pool_has_a_list_of_connections_that_nobody_uses(redis_server: RedisServer) -> None:
+    """Else find how to take them out: with an old password they would stay for good."""
+    pool = ConnectionPool.from_url(redis_server.url, protocol=2)
+    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+    assert pool._available_connections == []
+    await pool.release(connection)
+    assert pool._available_connections == [connection]
+    pool._available_connections = []
+    assert await pool.get_connection() is not connection  # type: ignore[no-untyped-call]
+    await connection.disconnect()
+    await pool.disconnect()
+
+
+@pins("redis.exceptions.RedisError.status_code")
+def test_an_error_keeps_the_code_that_redis_began_with() -> None:
+    """Else find it elsewhere: a password that is missing and a wrong one differ by nothing else."""
+    for said in ("NOAUTH Authentication required.", "WRONGPASS no", "NOPERM no", "CLUSTERDOWN no"):
+        error = BaseParser.parse_error(said)  # type: ignore[no-untyped-call]
+        assert f"{error.status_code} {error}" == said
 
 
 @pins("redis._parsers.base.BaseParser.parse_error")

@@ -21,7 +21,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from aionotify import tasks
 from aionotify.broker.connection.endpoint import LOST, Endpoint
-from aionotify.broker.connection.resp import read_replies, send
+from aionotify.broker.connection.resp import lose, read_replies, send
 from aionotify.broker.control import Control, decode_control
 from aionotify.broker.inbox import parse_entry
 from aionotify.broker.keys import Keys
@@ -98,6 +98,8 @@ class Subscriber:
         self._lost_at: float | None = None
         self._subscribed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._connection: AbstractConnection | None = None
+        self._next: AbstractConnection | None = None
 
     def adopt(self, other: "Subscriber") -> None:
         """Hear events as long as those that `other` would."""
@@ -113,10 +115,31 @@ class Subscriber:
         except TimeoutError:
             _log.warning("started without Redis", extra={"fields": {"reason": self.problem}})
 
+    async def renew(self) -> None:
+        """Make the endpoint's connections anew, and this one last.
+
+        Streams go on; what is published meanwhile is in the inboxes. If Redis cannot be entered as
+        it would be now, whoever is in stays in.
+        """
+        try:
+            await self._endpoint.renew()
+            new = await self._endpoint.subscriber()
+        except BrokerError as error:
+            _log.warning("Redis connections not renewed", extra={"fields": {"reason": str(error)}})
+            return
+        if self._connection is None or self._next is not None:  # it is being made anew already
+            await new.disconnect(nowait=True)
+        else:
+            self._next = new
+            lose(self._connection)
+        _log.info("Redis connections renewed")
+
     async def close(self) -> None:
         if self._task is not None:
             await tasks.cancelled([self._task])
             self.problem = "closed"
+        if self._next is not None:
+            await self._next.disconnect(nowait=True)
 
     # --- whose durable events are wanted ------------------------------------------------------
 
@@ -143,11 +166,14 @@ class Subscriber:
                 # A task of its own takes with it the mark that its TaskGroup leaves; see `tasks`.
                 await asyncio.create_task(self._session(), name="aionotify subscriber: session")
             except* (*LOST, BrokerError, SilentConnection) as errors:
-                self._lost(_reason(errors))
+                if self._next is None:
+                    self._lost(_reason(errors))
             except* Exception as errors:  # noqa: BLE001 - the node lives, and so must its subscriber
                 _log.exception("subscriber failed")
                 self._lost(_reason(errors))
             tasks.obey()
+            if self._next is not None:
+                continue
             if self._subscribed.is_set():
                 self._subscribed.clear()
                 delay = _BACKOFF[0]
@@ -155,7 +181,8 @@ class Subscriber:
             delay = min(delay * 2, _BACKOFF[1])
 
     async def _session(self) -> None:
-        connection = await self._endpoint.subscriber()
+        connection, self._next = self._next or await self._endpoint.subscriber(), None
+        self._connection = connection
         self._stats.redis_connects += 1
         self._sent.clear()
         self._confirmed.clear()
@@ -172,6 +199,7 @@ class Subscriber:
                 )
                 group.create_task(self._probe(), name="aionotify subscriber: probe")
         finally:
+            self._connection = None
             self._sink.lost()
             await connection.disconnect(nowait=True)
 

@@ -11,23 +11,34 @@ import logging
 import os
 import resource
 import secrets
+import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Final, Literal
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import (
+    AuthenticationError,
+    MovedError,
+    NoPermissionError,
+    ReadOnlyError,
+    ResponseError,
+)
 
 from aionotify.auth.jwt.authenticator import JWTAuthenticator
 from aionotify.auth.main_host.client import Accepted, MainHostClient
-from aionotify.broker.connection.endpoint import Endpoint, translated
+from aionotify.broker.connection.endpoint import Endpoint, translate, translated
+from aionotify.broker.connection.redis_connections import NoSuchDatabase, quoted
+from aionotify.broker.connection.sentinel import NoMasterNamed, Objection
 from aionotify.config import SETTINGS, AuthConfig, Config, RedisConfig, overlooked
 from aionotify.errors import AionotifyError, AuthError, BrokerUnavailable, ConfigError, InvalidToken
 
 _OLDEST = (6, 2)  # Redis; Valkey counts on from 7.2
 _PATIENCE = 3.0  # seconds for our own message to come back
 _RESERVE = 100  # open files that are not streams: Redis, the main host, logs
+_SLOTS = 16  # keys; that all are in one of two shards is one chance in 65,536
 _PROXY = 55.0  # seconds; after 60 without a byte nginx and most load balancers cut
 
 
@@ -119,27 +130,92 @@ async def _redis(config: RedisConfig) -> AsyncIterator[Finding]:
     try:
         with translated():
             client, started = endpoint.client(), time.perf_counter()
-            await client.ping()
+            await client.eval("return 1", 0)
             took = 1000 * (time.perf_counter() - started)
             yield Finding("redis", "ok", f"{endpoint.description} answers in {took:.1f} ms")
-            for each in _server(await client.info()):
+            for objection in endpoint.objections:
+                advice = _SENTINEL_ADVICE[objection.objection]
+                yield Finding("redis sentinel", "warning", str(objection), advice)
+            async for each in _server(client):
                 yield each
-            await client.eval("return 1", 0)
-            yield await _round_trip(client, config.prefix)
+            yield await _keys(client, config.prefix)
+            yield await _round_trip(client, config)
     except AionotifyError as error:
         yield Finding("redis", "failed", f"{endpoint.description}: {error}", _advice(error))
     finally:
         await endpoint.close()
 
 
-def _advice(error: AionotifyError) -> str:
+_SENTINEL_ADVICE: Final[Mapping[Objection, str]] = {
+    Objection.ABSENT: "start it, or correct its host and port in redis.url",
+    Objection.LOGIN_MISSING: "add ?sentinel_password= to redis.url",
+    Objection.LOGIN_REFUSED: "correct sentinel_username and sentinel_password in redis.url",
+    Objection.NO_SENTINEL: "set redis.url to the sentinels, or use redis:// for a Redis itself",
+    Objection.OTHER_NAME: "correct the service in redis.url; SENTINEL MASTERS lists them",
+    Objection.NO_RIGHTS: "give the user the right +sentinel|master at the sentinels",
+    Objection.BEHIND: "wait if a failover is under way, otherwise repair or remove this sentinel",
+}
+
+
+def _advice(error: BaseException) -> str:
+    """Say what to do about the cause of an error."""
+    match error.__cause__ or error:
+        case NoMasterNamed(errors=errors):
+            said = [each.objection for each in errors]
+            answered = [each for each in said if each is not Objection.ABSENT]
+            return _SENTINEL_ADVICE[(answered or said)[0]]
+        case cause if any(isinstance(each, ssl.SSLError) for each in _causes(cause)):
+            return "correct ssl_ca_certs or the host in redis.url, or the certificate of Redis"
+        case NoSuchDatabase():
+            return "correct the database number at the end of redis.url; 0 is always there"
+        case AuthenticationError():
+            return "correct the user and password in redis.url"
+        case NoPermissionError():
+            return "give the user in redis.url the rights (ACL) that docs/security.rst lists"
+        case ReadOnlyError():
+            return "set redis.url to the primary, or to the sentinels that know it"
     if isinstance(error, BrokerUnavailable):
         return "start it, or correct redis.url; a firewall may block the connection"
-    return "correct the user and password in redis.url, or give that user the rights (ACL) it needs"
+    return "correct this in Redis' configuration"
 
 
-def _server(info: dict[str, Any]) -> Iterator[Finding]:
-    """Judge what INFO says of the server."""
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+async def _keys(client: Redis, prefix: str) -> Finding:
+    """Write to keys that are not there, in many slots: a cluster's node refuses those of others."""
+    async with client.pipeline(transaction=False) as pipeline:
+        for number in range(_SLOTS):
+            key = f"{prefix}:check:{number}"
+            pipeline.eval("return redis.call('EXPIRE', KEYS[1], 1)", 1, key)
+        replies = await pipeline.execute(raise_on_error=False)
+    others = {(each.host, each.port) for each in replies if isinstance(each, MovedError)}
+    refused = [each for each in replies if isinstance(each, Exception)]
+    if others:
+        return Finding(
+            "redis keys",
+            "failed",
+            f"a cluster of at least {len(others) + 1} shards: {quoted(refused[0])}",
+            "set redis.url to a Redis without cluster mode, or to a cluster of one shard",
+        )
+    if refused:
+        error = translate(refused[0])
+        error.__cause__ = refused[0]
+        return Finding("redis keys", "failed", str(error), _advice(error))
+    return Finding("redis keys", "ok", f"{prefix}:* can be written")
+
+
+async def _server(client: Redis) -> AsyncIterator[Finding]:
+    """Judge what INFO says of the server, if one may ask."""
+    try:
+        info: dict[str, Any] = await client.info()
+    except ResponseError as error:
+        found = f"version, memory and persistence are unknown: {quoted(error)}"
+        yield Finding("redis server", "warning", found, "allow INFO (+info) to check them")
+        return
     name = info.get("server_name", "redis")
     text = str(info.get(f"{name}_version", info.get("redis_version", "0")))
     version = tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())
@@ -149,13 +225,6 @@ def _server(info: dict[str, Any]) -> Iterator[Finding]:
         f"{name} {text}",
         "" if version >= _OLDEST else f"upgrade to Redis {_OLDEST[0]}.{_OLDEST[1]} or newer",
     )
-    if info.get("role") == "slave":
-        yield Finding(
-            "redis role",
-            "failed",
-            "a replica, which stores nothing",
-            "set redis.url to the primary, or to the sentinels that know it",
-        )
     policy = str(info.get("maxmemory_policy", "noeviction"))
     evicts = bool(info.get("maxmemory")) and policy != "noeviction"
     yield Finding(
@@ -176,15 +245,16 @@ def _server(info: dict[str, Any]) -> Iterator[Finding]:
     )
 
 
-async def _round_trip(client: Redis, prefix: str) -> Finding:
+async def _round_trip(client: Redis, config: RedisConfig) -> Finding:
     """Send a message to ourselves, as every delivery does."""
-    channel = f"{prefix}:check:{secrets.token_hex(8)}"
+    channel = f"{config.prefix}:check:{secrets.token_hex(8)}"
     async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
-        await pubsub.subscribe(channel)
+        await pubsub.subscribe(channel, config.channel)
         started = time.perf_counter()
         await client.publish(channel, b"")
         while (waited := time.perf_counter() - started) < _PATIENCE:
-            if await pubsub.get_message(timeout=_PATIENCE - waited):
+            message = await pubsub.get_message(timeout=_PATIENCE - waited)
+            if message and message["channel"] == channel.encode():
                 took = 1000 * (time.perf_counter() - started)
                 return Finding("redis pub/sub", "ok", f"a message comes back in {took:.1f} ms")
     return Finding(

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import marshmallow
 from marshmallow import ValidationError
 
-from aionotify.config import yaml12
+from aionotify.config import redis_url, yaml12
 
 _SHOWN = Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 80  # characters of a wrong value in an error
@@ -43,11 +43,15 @@ class Field(marshmallow.fields.Field[Any]):
 
     def from_text(self, text: str) -> object:
         """Return what `text` of a variable, a flag or a file means; it is not checked yet."""
-        return None if self.allow_none and text in ("", "null") else text
+        return None if self.allow_none and text.strip() in ("", "null") else text
+
+    def kept(self, was: Any, new: Any) -> Any:
+        """Return what is in force when `new` is read while a setting that is fixed is `was`."""
+        return was
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         try:
-            return self._checked(value)
+            return self._checked(without_newline(value))
         except (ValueError, TypeError):
             given = _shown(value) if self.quoted else f"{type_name(value)} that is not shown"
             raise ValidationError(f"expected {self.expected}, got {given}") from None
@@ -175,21 +179,25 @@ class HttpURL(Line):
         return text
 
 
-class StoreURL(Line):
-    """The address of a Redis, in one of `schemes`; it may carry a password."""
+class RedisURL(Line):
+    """The address of a Redis, see `redis_url`; it may carry a password."""
 
     quoted = False
     secret = True
 
-    def __init__(self, *schemes: str) -> None:
-        self.schemes = schemes
-        super().__init__(f"an address that begins with {', '.join(f'{s}://' for s in schemes)}")
+    def __init__(self) -> None:
+        super().__init__(redis_url.EXPECTED)
 
     def _parsed(self, text: str) -> str:
-        scheme, separator, _ = text.partition("://")
-        if not separator or scheme not in self.schemes:
-            raise ValueError
+        try:
+            redis_url.parse(text)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
         return text
+
+    def kept(self, was: Any, new: Any) -> Any:
+        """The same place may be entered in another way: another password, other certificates."""
+        return new if redis_url.parse(new).place == redis_url.parse(was).place else was
 
 
 class Origin(Line):
@@ -252,6 +260,14 @@ class ListOf(Field):
         if problems:
             raise ValidationError(cast("dict[str, Any]", problems))
         return tuple(items)
+
+
+def without_newline(value: Any) -> Any:
+    """Return a text without the newline (or CRLF) with which `echo` and editors end a file.
+
+    Wherever a text comes from: a file, a credential, a variable, a block of YAML.
+    """
+    return re.sub(r"\r?\n\Z", "", value) if isinstance(value, str) else value
 
 
 def type_name(value: object) -> str:

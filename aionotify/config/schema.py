@@ -69,14 +69,14 @@ def settings_of(section: type, prefix: str = "") -> Iterator[Setting]:
 
 
 def with_fixed_of(section: T, new: T) -> T:
-    """Return `new` with all settings that are fixed as they are in `section`."""
+    """Return `new` with all settings that are fixed as they are in `section`, see `Field.kept`."""
     kept: dict[str, object] = {}
     for member in fields(cast("Any", section)):
         was, now = getattr(section, member.name), getattr(new, member.name)
         if is_dataclass(was):
             kept[member.name] = with_fixed_of(was, now)
         elif member.metadata["fixed"]:
-            kept[member.name] = was
+            kept[member.name] = member.metadata["kind"].kept(was, now)
     return cast("T", replace(cast("Any", new), **kept))
 
 

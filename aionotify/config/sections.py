@@ -18,15 +18,18 @@ from aionotify.config.fields import (
     Number,
     Origin,
     Path,
+    RedisURL,
     SecretText,
-    StoreURL,
     Text,
+    without_newline,
 )
 from aionotify.config.schema import setting
 
 _MIB = 1 << 20
 _DAY = 86400
-_HOST = Text("a host name, an IP address or unix:/path", r"unix:/.{1,100}|[A-Za-z0-9._:%-]{1,255}")
+_HOST = Text(
+    "a host name, an IP address or unix:/path", r"unix:/.{1,100}|(?!unix:)[A-Za-z0-9._:%-]{1,255}"
+)
 _ALGORITHMS = (
     *("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA"),
@@ -56,7 +59,7 @@ class _PublishKeyKind(Field):
     def _checked(self, value: Any) -> PublishKey:
         if not isinstance(value, Mapping):
             value = {"key": value}
-        key, prefix = value.get("key"), value.get("recipients", "")
+        key, prefix = without_newline(value.get("key")), value.get("recipients", "")
         if (
             not value.keys() <= {"key", "recipients"}
             or not self.pattern.fullmatch(key)
@@ -225,7 +228,7 @@ class RedisConfig:
     """Where events come from and are kept."""
 
     url: str = setting(
-        StoreURL("redis", "rediss", "unix", "redis+sentinel", "embedded"),
+        RedisURL(),
         "redis://127.0.0.1:6379/0",
         "Address of Redis; embedded:// starts a private server",
         fixed=True,

@@ -112,7 +112,7 @@ class Sources:
             if len(content) > MAX_SECRET:
                 self.problems[path] = f"expected a file of at most {MAX_SECRET} bytes ({origin})"
             else:
-                self._put(path, text.removesuffix("\n"), origin)
+                self._put(path, text, origin)
 
     def _put(self, path: str, text: str, origin: str) -> None:
         try:

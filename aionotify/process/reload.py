@@ -98,12 +98,12 @@ class Reloading:
         refused()
 
     def _succeeded(self, config: Config) -> None:
-        changed = list(self.config.changed(config))
-        self.config, self.problem = self.config.reloaded(config), None
+        before, self.config = self.config, self.config.reloaded(config)
+        self.problem = None
         logs.configure(self.config.log.level, self.config.log.format)
         # Names only: some values are keys.
-        names = " ".join(item.path for item in changed if not item.fixed)
+        names = " ".join(item.path for item in before.changed(self.config))
         _log.info("configuration reloaded", extra={"fields": {"changed": names}})
-        if waiting := " ".join(item.path for item in changed if item.fixed):
+        if waiting := " ".join(item.path for item in self.config.changed(config)):
             fields = {"settings": waiting}
             _log.warning("settings need a restart", extra={"fields": fields})

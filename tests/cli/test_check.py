@@ -24,7 +24,7 @@ def test_check_finds_what_is_there(
     assert checked(result) == dict.fromkeys(
         (
             *("configuration", "open files", "redis", "redis version", "redis memory"),
-            *("redis persistence", "redis pub/sub", "main host"),
+            *("redis persistence", "redis keys", "redis pub/sub", "main host"),
         ),
         "ok",
     )
@@ -90,11 +90,11 @@ def test_check_fails_on_a_replica(
     options = {"replicaof": f"127.0.0.1 {redis_server.port}"}
     with RedisServer(tmp_path, options=options) as replica:
         result = aionotify(
-            *("check", "--json", "--redis.url", replica.url),
-            *("--auth.main_host.url", main_host.url),
+            *("check", "--redis.url", replica.url, "--auth.main_host.url", main_host.url)
         )
     assert result.returncode == 1
-    assert checked(result)["redis role"] == "failed"
+    assert "failed   redis keys: Redis refused: READONLY You can't write" in result.stdout
+    assert "-> set redis.url to the primary" in result.stdout
 
 
 def test_check_names_a_right_that_is_missing(
@@ -105,7 +105,7 @@ def test_check_names_a_right_that_is_missing(
     result = aionotify("check", "--redis.url", url, "--auth.main_host.url", main_host.url)
     assert result.returncode == 1
     assert "has no permissions to run the 'publish' command" in result.stdout
-    assert "-> correct the user and password in redis.url" in result.stdout
+    assert "-> give the user in redis.url the rights (ACL) that" in result.stdout
     assert "hunter2" not in result.stdout
 
 

@@ -132,3 +132,37 @@ def test_the_one_in_force_after_a_reload_is_the_new_one_but_for_what_is_fixed() 
         *("server.port", "server.workers", "redis.channel", "redis.prefix"),
     ]
     assert old.reloaded(old) == old
+
+
+@pytest.mark.parametrize(
+    ("was", "new"),
+    [
+        ("redis://h", "redis://:pw@h"),
+        ("redis://u:pw@h:7/1", "redis://u2:pw2@h:7/1"),
+        ("rediss://h", "rediss://h?ssl_ca_certs=/ca"),
+        ("unix:///s?db=1", "unix://:pw@/s?db=1"),
+        ("redis+sentinel://a,b/m", "redis+sentinel://:pw@a,b/m?sentinel_password=pw"),
+    ],
+)
+def test_the_same_redis_may_be_entered_in_another_way_without_a_restart(was: str, new: str) -> None:
+    old, asked = (Config.from_mapping({"redis": {"url": url}}) for url in (was, new))
+    assert old.reloaded(asked) == asked
+
+
+@pytest.mark.parametrize(
+    ("was", "new"),
+    [
+        ("redis://h", "redis://:pw@h2"),
+        ("redis://h", "redis://:pw@h:7"),
+        ("redis://h", "redis://:pw@h/1"),
+        ("redis://h", "rediss://h"),
+        ("unix:///s", "unix://:pw@/s2"),
+        ("unix:///s", "unix:///s?db=1"),
+        ("redis+sentinel://a,b/m", "redis+sentinel://:pw@a/m"),
+        ("redis+sentinel://a,b/m", "redis+sentinel://:pw@a,b/m2"),
+        ("embedded://", "redis://h"),
+    ],
+)
+def test_another_redis_takes_a_restart_and_so_does_its_password(was: str, new: str) -> None:
+    old, asked = (Config.from_mapping({"redis": {"url": url}}) for url in (was, new))
+    assert old.reloaded(asked) == old

@@ -7,6 +7,7 @@ import pytest
 from aionotify.config import (
     SETTINGS,
     Config,
+    PublishKey,
     Setting,
 )
 from aionotify.errors import ConfigError
@@ -99,7 +100,7 @@ def test_a_wrong_value_is_named_with_what_was_expected(
         "http://[::1",
         "http://ho st",
         "http://host\\path",
-        "http://host/\n",
+        "http://host/\n/",
         "http://host/#part",
         7,
     ],
@@ -112,7 +113,7 @@ def test_the_main_host_needs_a_plain_http_address(value: object) -> None:
     )
 
 
-@pytest.mark.parametrize("value", ["", "127.0.0.1:6379", "http://a", "redis:/a", "redis://a\n", 1])
+@pytest.mark.parametrize("value", ["", "127.0.0.1:6379", "http://a", "redis:/a", "redis://a\n/", 1])
 def test_redis_needs_an_address_of_a_known_scheme(value: object) -> None:
     problem = problems_of(nested("redis.url", value))["redis.url"]
     assert problem.startswith("expected an address that begins with redis://, rediss://, unix://")
@@ -201,3 +202,15 @@ def test_networks_and_origins_get_the_form_in_which_they_are_compared() -> None:
     )
     assert config.server.trusted_proxies == ("10.1.2.3/32", "2001:db8::/32")
     assert config.cors.origins == ("https://app.example.com", "http://[::1]:8080")
+
+
+@pytest.mark.parametrize("value", ["", "unix:", "unix:relative.sock"])
+def test_a_unix_socket_has_an_absolute_path(value: str) -> None:
+    problem = problems_of(nested("server.host", value))["server.host"]
+    assert problem.startswith("expected a host name, an IP address or unix:/path, got ")
+
+
+def test_a_key_of_a_publisher_ends_before_a_newline_too() -> None:
+    keys = [f"{KEY}\n", {"key": f"{KEY}2\r\n", "recipients": "x"}]
+    made = Config.from_mapping({"admin": {"publish_keys": keys}}).admin.publish_keys
+    assert made == (PublishKey(KEY), PublishKey(f"{KEY}2", "x"))

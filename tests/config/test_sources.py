@@ -1,5 +1,6 @@
 """Where settings come from, and what is said about each that cannot be used."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from aionotify.config import (
     variable,
 )
 from aionotify.errors import ConfigError
-from tests.config.helpers import KEY, Write
+from tests.config.helpers import KEY, Write, nested
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -130,6 +131,47 @@ def test_a_secret_can_come_from_a_file_less_its_last_newline(tmp_path: Path) -> 
     assert config.redis.prefix == "mine"
     assert config.admin.publish_keys == (PublishKey(KEY), PublishKey(f"{KEY}2"))
     assert config.auth.jwt.key == "-----BEGIN-----\nabc\n-----END-----\n"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("way", ["mapping", "file", "credential", "variable", "named file", "flag"])
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("redis.url", "redis://:secret@host"),
+        ("auth.main_host.url", "http://host"),
+        ("auth.jwt.key", "a\nsecret "),
+        ("server.host", "::1"),
+        ("stream.heartbeat", "7.0"),
+        ("admin.port", "null"),
+    ],
+)
+def test_a_newline_at_the_end_of_a_text_is_dropped_wherever_it_comes_from(
+    tmp_path: Path, path: str, text: str, way: str, end: str
+) -> None:
+    """As `echo` and editors write it, on Windows too."""
+    given, environ, file, overrides = f"{text}{end}", {}, None, {}
+    match way:
+        case "mapping" | "file" if path in ("stream.heartbeat", "admin.port"):
+            return  # not by a text
+        case "named file" if path == "auth.jwt.key":
+            return  # auth.jwt.key_file is a setting of its own
+        case "mapping":
+            assert SETTINGS[path].of(Config.from_mapping(nested(path, given))) == text
+            return
+        case "file":
+            file = _written(tmp_path / "config.yaml", json.dumps(nested(path, given)))
+        case "credential":
+            environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+            _written(tmp_path / path, given.encode())
+        case "variable":
+            environ = {variable(path): given}
+        case "named file":
+            environ = {f"{variable(path)}_FILE": str(_written(tmp_path / "x", given.encode()))}
+        case "flag":
+            overrides = {path: given}
+    found = SETTINGS[path].of(load_config(file, environ=environ, overrides=overrides))
+    assert found == {"7.0": 7.0, "null": None}.get(text, text)
 
 
 def test_a_file_of_a_setting_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -19,15 +19,22 @@ from redis.backoff import NoBackoff
 from aionotify import tasks
 from aionotify.broker.connection.pipeline import Pipeline
 from aionotify.broker.connection.redis_connections import (
-    Connection,
-    SSLConnection,
-    UnixDomainSocketConnection,
+    Login,
+    TCPConnection,
+    UnixConnection,
+    quoted,
 )
-from aionotify.broker.connection.sentinel import MasterConnection, Sentinels
-from aionotify.broker.connection.url import parse
+from aionotify.broker.connection.sentinel import (
+    MasterConnection,
+    Place,
+    SentinelError,
+    Sentinels,
+)
+from aionotify.broker.connection.tls import TLSContext
 from aionotify.broker.embedded.server import EmbeddedServer
 from aionotify.config import RedisConfig
-from aionotify.errors import BrokerError, BrokerRefused, BrokerUnavailable
+from aionotify.config.redis_url import parse
+from aionotify.errors import BrokerError, BrokerRefused, BrokerUnavailable, ConfigError
 
 TIMEOUT: Final = 2.0  # seconds for each of: a free connection, connecting, writing, an answer
 POOL: Final = 32  # connections; Redis runs one command at a time, so more would only queue there
@@ -54,15 +61,20 @@ class Endpoint:
     """
 
     def __init__(self, config: RedisConfig) -> None:
-        self._address = address = parse(config.url)
+        try:
+            self._address = address = parse(config.url)
+        except ValueError as error:
+            raise ConfigError({"redis.url": str(error)}) from None
+        options = address.options
         self._embedded = EmbeddedServer(config.data_dir) if address.scheme == "embedded" else None
+        # Connections look at these when they are made, so what changes is in force with the next.
+        self._login = Login(address.username, address.password)
+        self._sentinel_login = Login(
+            options.get("sentinel_username"), options.get("sentinel_password")
+        )
+        self._tls = TLSContext(options) if address.tls else None
         self._sentinels = (
-            Sentinels(
-                address.hosts,
-                address.service,
-                username=address.options.get("sentinel_username"),
-                password=address.options.get("sentinel_password"),
-            )
+            Sentinels(address.hosts, address.service, self._to_sentinel)
             if address.service
             else None
         )
@@ -74,6 +86,11 @@ class Endpoint:
     def description(self) -> str:
         """Where Redis is, for people and logs: no user, no password."""
         return str(self._address)
+
+    @property
+    def objections(self) -> tuple[SentinelError, ...]:
+        """What was wrong with sentinels when they were asked last, though a master was found."""
+        return () if self._sentinels is None else self._sentinels.objections
 
     async def start(self) -> None:
         """Start the private server, if that is what the address names.
@@ -88,11 +105,60 @@ class Endpoint:
         commands, self._commands = self._commands, {}
         for each in commands.values():
             await each.close()
+        if self._sentinels is not None:
+            await self._sentinels.close()
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
         if self._embedded is not None:
             await self._embedded.stop()
+
+    def adopt(self, other: "Endpoint") -> bool:
+        """Get in as `other` does, if it leads to the same place: login, sentinels' login, TLS.
+
+        Connections that are made from now on do so; for those that there are, see `renew`.
+        Returns whether anything has changed.
+        """
+        if self._address.place != other._address.place:
+            return False  # takes a restart
+        self._address = other._address
+        changed = [
+            self._login.adopt(other._login),
+            self._sentinel_login.adopt(other._sentinel_login),
+            self._tls is not None and other._tls is not None and self._tls.adopt(other._tls),
+        ]
+        return any(changed)
+
+    async def renew(self) -> None:
+        """Make the connections anew that are kept, one after the other.
+
+        What is under way is still answered on the old ones.
+
+        Raises BrokerUnavailable and BrokerRefused: there was none to be had. From that one on the
+        old ones stay in use.
+        """
+        sentinels = self._sentinels.pipelines if self._sentinels is not None else {}
+        with translated():
+            for pipeline in (*sentinels.values(), *self._commands.values()):
+                await pipeline.renew()
+            if self._client is not None:
+                pool = self._client.connection_pool
+                await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
+                idle, pool._available_connections = pool._available_connections, []
+                for connection in idle:
+                    await connection.disconnect()
+
+    async def named_master(self) -> Place | None:
+        """Return host and port of the master as the sentinels name it now; None without Sentinel.
+
+        It costs two commands to each sentinel, on connections that are kept.
+
+        Raises BrokerUnavailable: none of them names one.
+        """
+        if self._sentinels is None:
+            return None
+        with translated():
+            return (await self._sentinels.masters())[0].place
 
     def client(self) -> Redis:
         """Return the client that all commands share; it raises redis-py's errors: `translated`.
@@ -144,32 +210,39 @@ class Endpoint:
     def _connection(self, name: str) -> tuple[type[AbstractConnection], dict[str, Any]]:
         """Return the class of connections to this Redis and what to make one with."""
         address = self._address
-        common: dict[str, Any] = {
-            "username": address.username,
-            "password": address.password,
-            "db": address.db,
-            "client_name": name,
+        common = self._common(name, self._login) | {"database": address.db}
+        if self._embedded is not None:
+            return UnixConnection, common | {"path": str(self._embedded.socket)}
+        if address.path:
+            return UnixConnection, common | {"path": address.path}
+
+        common |= {"socket_keepalive_options": KEEPALIVE, "tls": self._tls}
+        if self._sentinels is not None:
+            return MasterConnection, common | {"sentinels": self._sentinels}
+        host, port = address.hosts[0]
+        return TCPConnection, common | {"host": host, "port": port}
+
+    def _to_sentinel(self, place: Place) -> AbstractConnection:
+        host, port = place
+        common = self._common("aionotify-sentinel", self._sentinel_login)
+        return TCPConnection(
+            host=host,
+            port=port,
+            tls=self._tls,
+            socket_timeout=None,
+            socket_keepalive_options=KEEPALIVE,
+            **common,
+        )
+
+    def _common(self, name: str, login: Login) -> dict[str, Any]:
+        return {
+            "name": name,
+            "credential_provider": login,
             "protocol": 2,
             "socket_connect_timeout": TIMEOUT,
             "retry": Retry(NoBackoff(), 0),
             "driver_info": None,  # saves two commands at each connect
         }
-        if self._embedded is not None:
-            return UnixDomainSocketConnection, common | {"path": str(self._embedded.socket)}
-        if address.path:
-            return UnixDomainSocketConnection, common | {"path": address.path}
-
-        common["socket_keepalive_options"] = KEEPALIVE
-        if self._sentinels is not None:
-            return MasterConnection, common | {"sentinels": self._sentinels}
-
-        host, port = address.hosts[0]
-        common |= {"host": host, "port": port}
-        if address.scheme == "rediss":
-            tls: dict[str, Any] = dict(address.options)
-            tls["ssl_check_hostname"] = tls.get("ssl_check_hostname") != "false"
-            return SSLConnection, common | tls
-        return Connection, common
 
 
 # RuntimeError is what uvloop has to say to a write on a connection that was lost just now.
@@ -186,9 +259,9 @@ def translate(exc: Exception) -> BrokerError:
     if isinstance(exc.__cause__, redis_errors.RedisError):
         exc = exc.__cause__  # on a unix socket, redis-py calls a refused login a lost connection
     if isinstance(exc, _REFUSALS) and not isinstance(exc, _OUTAGES):
-        reason, _, _ = str(exc).partition(", with args")
-        return BrokerRefused(f"Redis refused: {reason}")
-    return BrokerUnavailable(f"Redis is not available: {str(exc) or type(exc).__name__}")
+        login = isinstance(exc, redis_errors.AuthenticationError)
+        return BrokerRefused(f"Redis refused{' the login' if login else ''}: {quoted(exc)}")
+    return BrokerUnavailable(f"Redis is not available: {quoted(exc)}")
 
 
 _REFUSALS = (

@@ -74,6 +74,20 @@ class Pipeline:
             session.end(RedisConnectionError("not the master any more"))
         return replies
 
+    async def renew(self) -> None:
+        """Make a new connection and use that from now on, if there is one already.
+
+        What was asked on the old one is still answered there. Raises what `connect` does: there is
+        no new one to be had, and the old one stays in use.
+        """
+        old = self._session
+        if old is not None and old.is_usable():
+            await self._opened()
+            try:
+                await old.retire()
+            finally:
+                await old.close()
+
     async def close(self) -> None:
         """Close the connection; what is still to be answered fails."""
         self._closed = True
@@ -122,7 +136,7 @@ class _Session:
         self._connection = connection
         self._max_silence = max_silence
         self._loop = asyncio.get_running_loop()
-        self._ended = False
+        self._ended = self._retired = False
         self._unsent: list[bytes] = []
         self._expected: deque[tuple[int, list[Any], asyncio.Future[list[Any]]]] = deque()
         self._silent = 0
@@ -147,6 +161,12 @@ class _Session:
             self._loop.call_soon(self._send)
         self._unsent.append(packed)
         return answer
+
+    async def retire(self) -> None:
+        """Wait until everything is answered. Nothing more is to be asked."""
+        self._retired = True
+        if self._expected:
+            await asyncio.wait([self._task])
 
     def end(self, reason: Exception) -> None:
         """Fail whatever is not answered yet. What comes after that belongs to nobody."""
@@ -201,6 +221,8 @@ class _Session:
             self._expected.popleft()
             if not answer.done():  # the caller may have left
                 answer.set_result(replies)
+            if self._retired and not self._expected:
+                self.end(RedisConnectionError("the connection was renewed"))
 
     # One timer for all, which is not set anew for each: it looks now and then who is silent. Bytes
     # count, not answers, for a long one may take its time.

@@ -6,27 +6,33 @@
     rediss://                                        the same with TLS
     unix://[[user]:password@]/path/to/socket[?db=0]
     redis+sentinel://[[user]:password@]host[:port],…/service[/db]
+    rediss+sentinel://                               the same with TLS, to sentinels and master
     embedded://                                      a private server of our own
 
-User, password and path are percent-encoded. After ``?`` come only the options in `OPTIONS`:
-redis-py would take any, and fail at the first connection, or let them change how we talk to Redis.
+User, password, path and the values of options are percent-encoded; a plus is a plus (RFC 3986).
+After ``?`` come only the options in `OPTIONS`: redis-py would take any, and fail at the first
+connection, or let them change how we talk to Redis.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
-from aionotify.errors import ConfigError
+_TLS: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
+_SENTINEL: Final = ("sentinel_username", "sentinel_password")
 
 OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "redis": (),
-    "rediss": ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"),
+    "rediss": _TLS,
     "unix": ("db",),
-    "redis+sentinel": ("sentinel_username", "sentinel_password"),
+    "redis+sentinel": _SENTINEL,
+    "rediss+sentinel": (*_SENTINEL, *_TLS),
     "embedded": (),
 }
+
+EXPECTED: Final = f"an address that begins with {', '.join(f'{name}://' for name in OPTIONS)}"
 
 _HOST: Final = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s,:\[\]]+))(?::(?P<port>[0-9]{1,5}))?"
@@ -46,6 +52,16 @@ class Address:
     password: str | None = field(default=None, repr=False)
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def tls(self) -> bool:
+        """Whether connections to it are encrypted."""
+        return self.scheme.startswith("rediss")
+
+    @property
+    def place(self) -> "Address":
+        """Where it is, without how one gets in: neither user nor password nor options."""
+        return replace(self, username=None, password=None, options={})
+
     def __str__(self) -> str:
         """Name it for people and logs: without user, password and options."""
         if self.scheme == "embedded":
@@ -61,18 +77,14 @@ class Address:
 def parse(url: str) -> Address:
     """Take `url` apart.
 
-    Raises ConfigError; it never quotes what may be a password.
+    Raises ValueError, which says what was expected; it never quotes what may be a password.
     """
-    scheme, _, rest = url.partition("://")
-    try:
-        if scheme == "redis+cluster":
-            raise ValueError("redis+cluster:// is not supported yet")
-        if scheme not in OPTIONS:
-            known = ", ".join(f"{name}://" for name in OPTIONS)
-            raise ValueError(f"expected an address that begins with one of {known}")
-        return _address(scheme, rest)
-    except ValueError as exc:
-        raise ConfigError({"redis.url": str(exc)}) from None
+    scheme, separator, rest = url.partition("://")
+    if scheme == "redis+cluster":
+        raise ValueError("redis+cluster:// is not supported yet")
+    if not separator or scheme not in OPTIONS:
+        raise ValueError(f"expected {EXPECTED}")
+    return _address(scheme, rest)
 
 
 def _address(scheme: str, rest: str) -> Address:
@@ -88,10 +100,10 @@ def _address(scheme: str, rest: str) -> Address:
                 raise ValueError("expected nothing after embedded://; redis.data_dir is a key")
             return anonymous
         case "unix":
-            if hosts or not path:
-                raise ValueError("expected the absolute path of a socket, unix:///path")
+            if hosts or not path.strip("/"):
+                raise ValueError("expected the absolute path of a socket, unix:///path/to/socket")
             address = replace(anonymous, path="/" + unquote(path), db=_db(options.get("db", "")))
-        case "redis+sentinel":
+        case "redis+sentinel" | "rediss+sentinel":
             service, _, db = path.partition("/")
             if not service:
                 raise ValueError("expected the service's name after the hosts of its sentinels")
@@ -104,13 +116,14 @@ def _address(scheme: str, rest: str) -> Address:
 
 def _options(scheme: str, query: str) -> dict[str, str]:
     known = OPTIONS[scheme]
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    parts = (part.partition("=") for part in query.split("&") if part)
+    options = {name: unquote(value) for name, _, value in parts}
     if any(name not in known for name in options):
         # Not quoted: an unencoded "?" in a password ends up here.
         raise ValueError(f"unknown option after ?; {scheme}:// has {', '.join(known) or 'none'}")
     if options.get("ssl_check_hostname", "true") not in ("true", "false"):
         raise ValueError("expected ssl_check_hostname=true or =false")
-    return options
+    return {name: value for name, value in options.items() if value}
 
 
 def _host(text: str, default_port: int) -> tuple[str, int]:

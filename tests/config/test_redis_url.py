@@ -2,7 +2,9 @@
 
 import pytest
 
-from aionotify.broker.connection.url import Address, parse
+from aionotify.broker.connection.endpoint import Endpoint
+from aionotify.config import Config, RedisConfig
+from aionotify.config.redis_url import Address, parse
 from aionotify.errors import ConfigError
 
 
@@ -45,6 +47,16 @@ from aionotify.errors import ConfigError
             ),
             "redis+sentinel://a:26379,b:2,[fd00::3]:3/main/5",
         ),
+        (
+            "rediss+sentinel://a/main?sentinel_username=u&ssl_ca_certs=/ca.pem",
+            Address(
+                "rediss+sentinel",
+                (("a", 26379),),
+                service="main",
+                options={"sentinel_username": "u", "ssl_ca_certs": "/ca.pem"},
+            ),
+            "rediss+sentinel://a:26379/main/0",
+        ),
         ("embedded://", Address("embedded"), "embedded://"),
     ],
 )
@@ -54,13 +66,34 @@ def test_every_way_to_name_a_redis(url: str, address: Address, shown: str | None
     assert str(parse(url)) == shown or shown is None
 
 
+def test_a_plus_is_a_plus_and_what_is_percent_encoded_is_decoded_once() -> None:
+    """In user, password and options alike (RFC 3986), whatever an HTML form would mean by it."""
+    for given in ("a+b/c=%", "a%2Bb%2Fc%3D%25"):
+        options = f"sentinel_username={given}&sentinel_password={given}&ssl_ca_certs=/{given}"
+        address = parse(f"rediss+sentinel://{given.replace('/', '%2F')}:x+y@a/main?{options}")
+        assert (address.username, address.password) == ("a+b/c=%", "x+y")
+        assert address.options == {
+            "sentinel_username": "a+b/c=%",
+            "sentinel_password": "a+b/c=%",
+            "ssl_ca_certs": "/a+b/c=%",
+        }
+
+
+def test_an_option_that_is_left_empty_is_none() -> None:
+    assert parse("redis+sentinel://a/main?sentinel_password=").options == {}
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("http://r", "begins with one of redis://"),
-        ("localhost:6379", "begins with one of redis://"),
+        ("http://r", "begins with redis://"),
+        ("localhost:6379", "begins with redis://"),
         ("redis+cluster://r", "not supported yet"),
         ("redis://", "expected a host"),
+        ("redis:///0", "expected a host"),
+        ("redis://:6379/0", "expected a host"),
+        ("redis://user:password@/0", "expected a host"),
+        ("rediss://?ssl_check_hostname=false", "expected a host"),
         ("redis://r:0", "expected a host"),
         ("redis://r:65536", "expected a host"),
         ("redis://r:port", "expected a host"),
@@ -72,17 +105,27 @@ def test_every_way_to_name_a_redis(url: str, address: Address, shown: str | None
         ("rediss://r?ssl_check_hostname=no", "ssl_check_hostname=true or =false"),
         ("unix://run/redis.sock", "absolute path"),
         ("unix://", "absolute path"),
+        ("unix:///", "absolute path"),
+        ("unix://redis.sock", "absolute path"),
         ("unix:///r.sock?db=x", "number of a database"),
         ("redis+sentinel://a,b", "service's name"),
         ("redis+sentinel://a,,b/main", "expected a host"),
+        ("redis+sentinel:///main", "expected a host"),
+        ("rediss+sentinel://:26379/main", "expected a host"),
+        ("rediss+sentinel://a/main?sentinel_user=x", "unknown option"),
         ("embedded:///var/lib", "nothing after embedded://"),
     ],
 )
 def test_a_wrong_address_is_refused_with_what_was_expected(url: str, expected: str) -> None:
-    """The problem is that of `redis.url`."""
-    with pytest.raises(ConfigError) as caught:
-        parse(url)
-    assert expected in caught.value.problems["redis.url"]
+    """The problem is that of `redis.url`, in what was read and in what was put together in code."""
+    for refused in (
+        lambda: Endpoint(RedisConfig(url=url)),
+        lambda: Config.from_mapping({"redis": {"url": url}}),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            refused()
+        assert list(caught.value.problems) == ["redis.url"]
+        assert expected in caught.value.problems["redis.url"]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +143,7 @@ def test_a_wrong_address_is_refused_with_what_was_expected(url: str, expected: s
 )
 def test_a_password_that_breaks_the_address_is_not_quoted(url: str) -> None:
     """Neither of its halves shows up in the error, nor in what caused the error."""
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ValueError, match=r"expected|unknown") as caught:
         parse(url)
     text = f"{caught.value} {caught.value.__cause__}"
     assert "sec" not in text
