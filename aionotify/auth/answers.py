@@ -325,7 +325,9 @@ class Answers:
         self._timer = loop.call_later(seconds, self._send)
 
     def _send(self) -> None:
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         asked = {key: self._asked.pop(key) for key in list(islice(self._asked, _IN_ONE))}
         writes, self._writes = self._writes[:_IN_ONE], self._writes[_IN_ONE:]
         refused = dict(islice(self._owed.items(), _IN_ONE))

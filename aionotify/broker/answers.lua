@@ -4,7 +4,8 @@
 --          counter; `revoked`, the number of the last revocation; and by the first digits of their
 --          names the numbers of refusals
 -- KEYS     then the records that are written to, and then those that are read, hashes: `number` and
---          `at` of the question, the `sealed` answer, and a field for each node with a stream
+--          `at` of the question, the `sealed` answer, and for each node with a stream its name, which
+--          begins with @
 -- ARGV     the secret that the names go by, another to be taken if there is none, for how many
 --          seconds numbers are to be kept, this node, how many records are written to, and for each
 --          what for, the first digits of its name, number, at, milliseconds to live, answer
@@ -37,10 +38,12 @@ local function put(record, place, number, at, ttl, sealed)
   local kept = redis.call('HMGET', record, 'number', 'at')
   local kept_number, kept_at = tonumber(kept[1] or -1), tonumber(kept[2] or -1)
   if number < kept_number or (number == kept_number and at < kept_at) then return end
-  redis.call('DEL', record)  -- and with it the marks of nodes that are long gone
   redis.call('HSET', record, 'number', string.format('%.0f', number),
     'at', string.format('%.0f', at), 'sealed', sealed)
   redis.call('PEXPIRE', record, ttl)
+  for _, field in ipairs(redis.call('HKEYS', record)) do  -- nodes may be gone for long
+    if string.sub(field, 1, 1) == '@' then redis.call('HDEL', record, field) end
+  end
 end
 
 for i = 1, writes do
