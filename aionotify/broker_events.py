@@ -1,15 +1,21 @@
-"""Where it goes what is heard from Redis: events to the hub, and what concerns tokens to who may
-listen.
+"""Where it goes what is heard from Redis: events to the hub, and revocations to all who go by them.
+
+A revocation that was published while nothing was heard here is read, as soon as something is.
 """
 
+import asyncio
 import logging
+from typing import Final
 
-from aionotify.auth.ticket_authenticator import TicketAuthenticator
-from aionotify.broker.control import ControlChannel, decode_control
-from aionotify.errors import BrokerError, InvalidEvent
+from aionotify import tasks
+from aionotify.auth.revocations import Revocations
+from aionotify.broker.control import Control, ControlChannel, Revoked
+from aionotify.errors import BrokerError
 from aionotify.events.event import EVERYONE
 from aionotify.streams.hub import Hub
 from aionotify.telemetry.sampled import Sampled
+
+_RETRY: Final = 0.5  # seconds
 
 _log = logging.getLogger(__name__)
 
@@ -17,52 +23,89 @@ _log = logging.getLogger(__name__)
 class BrokerEvents:
     """A `Sink` for the subscriber. Events go straight to the hub."""
 
-    def __init__(self, hub: Hub, authenticator: TicketAuthenticator) -> None:
+    def __init__(self, hub: Hub, revocations: Revocations, control: ControlChannel) -> None:
         self.ephemeral = hub.ephemeral
         self.durable = hub.durable
         self._hub = hub
-        self._authenticator = authenticator
+        self._revocations = revocations
+        self._control = control
+        self._installation = ""
+        self._number = 0.0  # of the last revocation that was heard on this connection
+        self._sessions = 0  # how often revocations began to be heard, or ceased to
+        self._behind = False
+        self._task: asyncio.Task[None] | None = None
         self._sampled = Sampled(_log)
 
     def confirmed(self, recipient_id: str) -> None:
-        """What concerns tokens is heard on the same connection as what concerns everyone."""
-        if recipient_id == EVERYONE and (moving := self._authenticator.moving) is not None:
-            moving.heard()
+        """Revocations are heard on the same connection as what concerns everyone."""
+        if recipient_id == EVERYONE:
+            self._sessions += 1
+            self._number = 0.0
+            self._catch_up()
         self._hub.confirmed(recipient_id)
 
     def lost(self) -> None:
-        if (moving := self._authenticator.moving) is not None:
-            moving.unheard()
+        self._sessions += 1
+        self._behind = self._revocations.complete = False
         self._hub.lost()
 
-    def revoked(self, user_id: str) -> None:
-        """Forget first: who is closed comes back at once."""
-        self._authenticator.forget(user_id)
+    def revoked(self, revocation: Control) -> None:
+        """What an installation on another database of this Redis says concerns nobody here.
+
+        Ours may have another name by now, if Redis had lost it, or have got its first one. Then
+        what was said is there to be read, unless it could not be kept.
+        """
+        assert revocation.revoke is not None
+        installation, ours = revocation.installation, self._installation
+        if installation not in ("", ours) and (ours or revocation.number.is_integer()):
+            self._catch_up()
+            return
+        self._revoke(revocation.revoke, revocation.number)
+        self._number = max(self._number, revocation.number)
+        if self._revocations.complete:
+            self._revocations.number = self._number
+
+    def _revoke(self, user_id: str, number: float) -> None:
+        """Take note first: who is closed comes back at once."""
+        self._revocations.add(user_id, number)
         self._hub.revoked(user_id)
 
-    def handed_over(self, message: bytes) -> None:
-        if (moving := self._authenticator.moving) is not None:
-            moving.hear(message)
+    async def caught_up(self, within: float) -> None:
+        """Wait until revocations are known that were made before, but no longer than that."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=within)
 
-    async def catch_up(self, control: ControlChannel) -> None:
-        """Take note of what was said before anything was heard here, while another node left."""
-        if (moving := self._authenticator.moving) is None:
-            return
-        # What is heard from now on may come before what is read, and have been said after it.
-        now = moving.now
+    async def close(self) -> None:
+        if self._task is not None:
+            await tasks.cancelled([self._task])
+
+    def _catch_up(self) -> None:
+        self._behind = True
+        if self._task is None:
+            self._task = asyncio.create_task(self._read(), name="aionotify revocations")
+
+    async def _read(self) -> None:
         try:
-            logged = await control.logged()
-        except BrokerError as error:
-            _log.warning("what was handed over is lost", extra={"fields": {"reason": str(error)}})
-            return
-        for age, data in logged:
-            try:
-                message = decode_control(data)
-                if message.revoke is not None:
-                    self._authenticator.forget(message.revoke, age)
-                if message.handed_over is not None:
-                    moving.read(message.handed_over, age, now)
-            except InvalidEvent as error:
-                self._hub.stats.events_invalid += 1
-                fields = {"from": "control log", "reason": str(error)}
-                self._sampled.warning("skipped an invalid event", fields)
+            while self._behind:
+                self._behind, session = False, self._sessions
+                try:
+                    found = await self._control.revoked()
+                except BrokerError as error:
+                    self._sampled.warning("revocations cannot be read", {"reason": str(error)})
+                    self._behind = session == self._sessions or self._behind
+                    await asyncio.sleep(_RETRY)
+                    continue
+                if session == self._sessions:
+                    self._learn(found)
+        finally:
+            self._task = None
+
+    def _learn(self, found: Revoked) -> None:
+        for user_id, number in found.users:
+            if not self._revocations.knows(number, user_id):
+                self._revoke(user_id, number)
+        self._revocations.miss(found.missing)
+        if found.installation != self._installation:
+            self._installation, self._number = found.installation, 0.0
+        self._number = max(self._number, found.last)
+        self._revocations.number, self._revocations.complete = self._number, True

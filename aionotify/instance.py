@@ -12,11 +12,14 @@ from aiohttp import web
 
 from aionotify import tasks
 from aionotify.auth import Authenticator
+from aionotify.auth.answers import Answers
 from aionotify.auth.factory import Recipe, recipe
 from aionotify.auth.publish_keys import PublishKeys
+from aionotify.auth.revocations import Revocations
 from aionotify.auth.stats import AuthStats
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Tickets
+from aionotify.broker.answer_store import RedisAnswerStore
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.control import ControlChannel
 from aionotify.broker.inbox import Inbox
@@ -65,12 +68,21 @@ class Instance:
         # Long answers on one connection, so that they hold up nobody who wants a short one.
         reads, writes = self._endpoint.commands("reads"), self._endpoint.commands("writes")
         subscriber = Subscriber(self._endpoint, keys, max_bytes=max_bytes, stats=stats)
-        control = ControlChannel(client, keys)
+        self._revocations = Revocations()
+        keep = max(
+            config.auth.revalidate, config.auth.main_host.stale_if_error, config.auth.ticket_ttl
+        )
+        control = ControlChannel(client, keys, keep)
+        self._answer_store = RedisAnswerStore(writes.execute, keys)
+        self._answers = Answers(
+            self._answer_store, self._revocations, longest=config.auth.revalidate, keep=keep
+        )
         tickets = TicketAuthenticator(
-            self._asked.make(auth_stats, control.hand_over, config.auth.revalidate)
+            self._asked.make(auth_stats, self._revocations, self._answers)
             if isinstance(self._asked, Recipe)
             else self._asked,
             Tickets(RedisTicketStore(writes.execute, keys), config.auth.ticket_ttl),
+            revocations=self._revocations,
             longest=config.auth.revalidate,
             stats=auth_stats,
         )
@@ -80,6 +92,7 @@ class Instance:
             max_streams=config.server.max_streams or _streams_that_fit(),
             max_streams_per_user=config.server.max_streams_per_user,
         )
+        self._events = BrokerEvents(hub, self._revocations, control)
         inbox = Inbox(
             reads.execute,
             keys,
@@ -128,9 +141,8 @@ class Instance:
         """Where events come from first, then who may listen, then what keeps streams in order."""
         services = self.services
         await self._endpoint.start()
-        events = BrokerEvents(services.hub, services.authenticator)
-        await services.subscriber.start(events)
-        await events.catch_up(services.control)
+        await services.subscriber.start(self._events)
+        await self._events.caught_up(_SETTLE)
         await services.authenticator.start()
         self._tasks = [
             asyncio.create_task(services.heartbeat.run(), name="aionotify heartbeat"),
@@ -150,8 +162,7 @@ class Instance:
             other = Instance(config, self._given)
             asked = other._asked
             if isinstance(asked, Recipe) and asked != self._asked:
-                tell = ours.control.hand_over
-                inner = asked.make(ours.auth_stats, tell, config.auth.revalidate)
+                inner = asked.make(ours.auth_stats, self._revocations, self._answers)
         except Exception:
             ours.reloads.done(successful=False)
             raise
@@ -167,6 +178,8 @@ class Instance:
         ours.heartbeat.adopt(new.heartbeat)
         ours.revalidation.adopt(new.revalidation)
         ours.authenticator.adopt(new.authenticator)
+        ours.control.adopt(new.control)
+        self._answers.adopt(other._answers)
         if inner is not None:
             self._asked = asked
             ours.authenticator.replace_inner(inner)
@@ -188,7 +201,7 @@ class Instance:
 
     async def drain(self, seconds: float) -> None:
         """Take no new streams, and end the open ones spread over `seconds`."""
-        await leave(self.services, seconds)
+        await leave(self.services.hub, seconds)
 
     async def clean_up(self, app: web.Application) -> None:
         """Everything that `start` started, in the opposite order."""
@@ -196,7 +209,10 @@ class Instance:
         await tasks.cancelled(self._tasks)
         await services.worker_peers.leave()
         await services.authenticator.close()
+        await self._answers.close()
+        await self._answer_store.close()
         await services.subscriber.close()
+        await self._events.close()
         await services.control.close()
         await services.start_positions.close()
         await services.inbox.close()

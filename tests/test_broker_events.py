@@ -1,183 +1,198 @@
-"""Where it goes what is heard from Redis, and what a node gets to know that starts later."""
+"""Where it goes what is heard from Redis, and what a node gets to know that did not hear it."""
 
-import math
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 
-import msgspec
 import pytest
 
-from aionotify.auth import Identity, InvalidToken
-from aionotify.auth.main_host.authenticator import MainHostAuthenticator
-from aionotify.auth.ticket_authenticator import TicketAuthenticator
-from aionotify.auth.tickets import Grant, Tickets
-from aionotify.auth.vouched import Message, Vouched, seal
-from aionotify.broker.control import Control, ControlChannel
+from aionotify.auth.revocations import Revocations
+from aionotify.broker.control import Control, ControlChannel, Revoked
 from aionotify.broker_events import BrokerEvents
-from aionotify.config import MainHostConfig
 from aionotify.errors import BrokerUnavailable
+from aionotify.events.event import EVERYONE
 from aionotify.streams.hub import Hub
-from tests.auth.helpers import bearer, make_request
+from tests.harness import eventually
 from tests.streams.test_hub import Wanted, attach
 
-SOURCE = bytes(16)
-ALICE = bearer("alice-token")
+OURS, THEIRS = "ours", "theirs"
 
 
-class Log(ControlChannel):
-    """What was said before; `meanwhile` is heard before it has been read."""
+class Kept(ControlChannel):
+    """What Redis has of revocations; `meanwhile` is heard before it has been read."""
 
-    def __init__(self, *logged: tuple[float, Control | bytes]) -> None:
-        self.messages = logged
+    def __init__(self) -> None:
+        self.kept = Revoked(OURS, 0, 0, [])
+        self.reads = 0
+        self.failures = 0
         self.meanwhile: Callable[[], None] = lambda: None
 
-    async def logged(self) -> list[tuple[float, bytes]]:
+    def revoke_unheard(self, user_id: str, missing: int = 0) -> None:
+        last = self.kept.last + 1
+        users = [each for each in self.kept.users if each[0] != user_id]
+        self.kept = Revoked(self.kept.installation, last, missing, [*users, (user_id, last)])
+
+    async def revoked(self) -> Revoked:
+        self.reads += 1
+        kept = self.kept
+        await asyncio.sleep(0)
         self.meanwhile()
-        return [
-            (age, each if isinstance(each, bytes) else msgspec.json.encode(each))
-            for age, each in self.messages
-        ]
-
-
-class NoLog(ControlChannel):
-    """Cannot be read."""
-
-    def __init__(self) -> None: ...
-
-    async def logged(self) -> list[tuple[float, bytes]]:
-        raise BrokerUnavailable("it is gone")
+        if self.failures:
+            self.failures -= 1
+            raise BrokerUnavailable("it is gone")
+        return kept
 
 
 class Node:
     """What hears, and who is told."""
 
     def __init__(self) -> None:
-        self.known = MainHostAuthenticator(MainHostConfig(url="http://127.0.0.1:9"))
-        self.shelf: dict[str, bytes] = {}
-        self.tickets = Tickets(self, 30)
-        self.entrance = TicketAuthenticator(self.known, self.tickets)
+        self.revocations = Revocations()
+        self.redis = Kept()
         self.hub = Hub(Wanted())
-        self.heard = BrokerEvents(self.hub, self.entrance)
+        self.events = BrokerEvents(self.hub, self.revocations, self.redis)
 
-    async def put(self, name: str, record: bytes, ttl: float) -> None:
-        self.shelf[name] = record
+    def hear(self, user_id: str, number: float, installation: str = OURS) -> None:
+        self.events.revoked(Control(None, user_id, number, installation))
 
-    async def take(self, name: str) -> bytes | None:
-        return self.shelf.pop(name, None)
-
-    def knows(self) -> bool:
-        """Whether somebody has vouched for Alice's token."""
-        return self.known.moving.find("alice-token") is not None
+    async def connect(self) -> None:
+        self.events.confirmed(EVERYONE)
+        await self.events.caught_up(5)
 
 
-def said(number: int) -> Control:
-    """A message of a node that leaves, and that knows Alice but for the first one."""
-    vouched = Vouched("alice", 0.0, 200.0, math.inf)
-    records = [seal(vouched, "alice-token", SOURCE, number)] if number else []
-    return Control(handed_over=Message(SOURCE, number, number - 1, 60.0, records).encoded())
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    node = Node()
+    yield node
+    await node.events.close()
 
 
-MOVED: Iterable[tuple[float, Control | bytes]] = ((2.0, said(0)), (1.0, said(1)))
-
-
-def test_who_is_revoked_is_forgotten_first_and_then_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_is_revoked_is_noted_first_and_then_closed(node: Node) -> None:
     """Who is closed comes back at once."""
-    node = Node()
+    await node.connect()
     stream = attach(node.hub, "alice")
-    order: list[object] = []
-    monkeypatch.setattr(
-        node.known, "forget", lambda user: order.append((user, list(stream.closed)))
-    )
-    node.heard.revoked("alice")
-    assert order == [("alice", [])]
+    known = []
+    stream.close = lambda reason: known.append(node.revocations.since(0, "alice"))  # type: ignore[method-assign]
+    node.hear("alice", 1.0)
+    assert known == [True]
+
+
+async def test_what_was_missed_is_acted_upon_once_redis_is_heard(node: Node) -> None:
+    """And what has been acted upon is not again, for the user may have come back."""
+    await node.connect()
+    alice, bob = attach(node.hub, "alice"), attach(node.hub, "bob")
+    node.redis.revoke_unheard("bob")
+    node.hear("bob", 1.0)
+    assert bob.closed == ["revoked"]
+    node.events.lost()
+    node.redis.revoke_unheard("alice")
+    again = attach(node.hub, "bob")
+    await node.connect()
+    assert alice.closed == ["revoked"]
+    assert again.closed == []
+    assert node.revocations.complete
+    assert node.revocations.number == 2
+
+
+async def test_what_is_heard_while_that_is_read_counts_as_well(node: Node) -> None:
+    node.redis.meanwhile = lambda: node.hear("alice", 7.0)
+    await node.connect()
+    assert node.revocations.number == 7
+    assert node.revocations.outdates(6, "alice")
+
+
+async def test_what_was_read_before_the_connection_was_lost_again_proves_nothing(
+    node: Node,
+) -> None:
+    node.redis.meanwhile = node.events.lost
+    await node.connect()
+    assert not node.revocations.complete
+
+
+async def test_it_is_read_anew_for_each_connection(node: Node) -> None:
+    def blink() -> None:
+        node.redis.meanwhile = lambda: None
+        node.events.lost()
+        node.redis.revoke_unheard("alice")
+        node.events.confirmed(EVERYONE)
+
+    node.redis.meanwhile = blink
+    await node.connect()
+    assert node.revocations.complete
+    assert node.revocations.outdates(0, "alice")
+
+
+async def test_a_redis_that_cannot_be_read_is_asked_until_it_can(
+    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("aionotify.broker_events._RETRY", 0.01)
+    node.redis.failures = 3
+    node.redis.revoke_unheard("alice")
+    stream = attach(node.hub, "alice")
+    node.events.confirmed(EVERYONE)
+    await eventually(lambda: node.revocations.complete)
     assert stream.closed == ["revoked"]
+    assert "revocations cannot be read" in caplog.messages
 
 
-async def test_a_node_reads_what_was_handed_over_before_it_started() -> None:
-    node = Node()
-    await node.heard.catch_up(Log(*MOVED))
-    assert node.knows()
+async def test_nobody_waits_for_that_for_ever(node: Node) -> None:
+    node.redis.failures = 10**9
+    node.events.confirmed(EVERYONE)
+    await node.events.caught_up(0.01)
+    assert not node.revocations.complete
 
 
-@pytest.mark.parametrize("user", ["alice", "bob"])
-async def test_revocations_are_read_too(user: str) -> None:
-    node = Node()
-    await node.heard.catch_up(Log(*MOVED, (0.5, Control(revoke=user))))
-    assert node.knows() == (user == "bob")
+async def test_when_it_cannot_be_told_who_was_revoked_anybody_may_have_been(node: Node) -> None:
+    await node.connect()
+    now = node.revocations.now
+    node.events.lost()
+    node.redis.revoke_unheard("alice", missing=1)
+    await node.connect()
+    assert node.revocations.since(now, "bob")
+    assert node.revocations.outdates(0, "bob")
+    assert not node.revocations.outdates(1, "bob")
 
 
-async def test_who_is_revoked_while_that_is_read_is_not_let_in() -> None:
-    """It is heard first, and comes after what is read."""
-    node, log = Node(), Log(*MOVED)
-    log.meanwhile = lambda: node.heard.revoked("alice")
-    await node.heard.catch_up(log)
-    assert not node.knows()
+async def test_what_is_missing_from_long_ago_outdates_nothing(node: Node) -> None:
+    node.redis.kept = Revoked(OURS, 5, 5, [])
+    await node.connect()
+    now = node.revocations.now
+    node.events.lost()
+    await node.connect()
+    assert not node.revocations.since(now, "bob")
 
 
-async def test_what_was_heard_is_of_no_use_once_others_are_not_heard_any_more() -> None:
-    node = Node()
-    await node.heard.catch_up(Log(*MOVED))
-    node.heard.lost()
-    assert not node.knows()
-    node.heard.confirmed("*")
-    assert not node.knows()
+async def test_another_installation_on_the_same_redis_closes_nothing(node: Node) -> None:
+    """Pub/sub knows no databases, which is where its numbers are."""
+    for _ in range(2):  # also before ours has a name
+        node.redis.kept = node.redis.kept._replace(installation=OURS if node.redis.reads else "")
+        await node.connect()
+        stream = attach(node.hub, "alice")
+        number = node.revocations.number
+        node.hear("alice", 10.0**15, THEIRS)
+        await node.events.caught_up(5)
+        assert stream.closed == []
+        assert node.revocations.number == number
 
 
-async def test_a_ticket_is_void_that_was_given_before_a_revocation_that_is_read() -> None:
-    """And one that was given since is not."""
-    node = Node()
-    log = Log((5.0, Control(revoke="alice")))
-    now = Grant(Identity("alice"), None).known_at
-    old = await node.tickets.issue(Grant(Identity("alice"), None, now - 10))
-    new = await node.tickets.issue(Grant(Identity("alice"), None, now - 1))
-    await node.heard.catch_up(log)
-    with pytest.raises(InvalidToken):
-        await node.entrance.authenticate(make_request(path=f"/notify?ticket={old.ticket}"))
-    await node.entrance.authenticate(make_request(path=f"/notify?ticket={new.ticket}"))
+async def test_an_installation_that_has_got_another_name_is_still_obeyed(node: Node) -> None:
+    """Redis has lost what it had, and counts from another number on."""
+    node.redis.kept = Revoked(OURS, 1000, 0, [("bob", 1000)])
+    await node.connect()
+    stream = attach(node.hub, "alice")
+    node.redis.kept = Revoked("new", 3, 0, [("alice", 3)])
+    node.hear("alice", 3.0, "new")
+    await node.events.caught_up(5)
+    assert stream.closed == ["revoked"]
+    assert node.revocations.number == 3
 
 
-async def test_nonsense_is_skipped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    node = Node()
-    first, second = MOVED
-    await node.heard.catch_up(
-        Log((9.0, b"nonsense"), first, (1.5, Control(handed_over=b"nonsense")), second)
-    )
-    assert node.knows()
-    assert node.hub.stats.events_invalid == 2
-    assert "skipped an invalid event" in caplog.messages
-
-
-async def test_without_the_log_there_is_less_to_know(caplog: pytest.LogCaptureFixture) -> None:
-    node = Node()
-    await node.heard.catch_up(NoLog())
-    assert not node.knows()
-    assert "what was handed over is lost" in caplog.messages
-
-
-async def test_who_goes_by_something_else_than_tokens_reads_nothing() -> None:
-    heard = BrokerEvents(Hub(Wanted()), TicketAuthenticator(Anybody(), Node().tickets))
-    await heard.catch_up(NoLog())
-    heard.handed_over(b"nonsense")
-    heard.confirmed("*")
-    heard.lost()
-
-
-class Anybody:
-    """Lets in whoever comes."""
-
-    async def authenticate(self, request: object) -> Identity:
-        return Identity("42")
-
-
-async def test_after_a_reload_it_is_told_to_whoever_is_asked_then() -> None:
-    node = Node()
-    node.known = MainHostAuthenticator(MainHostConfig(url="http://127.0.0.1:10"))
-    node.entrance.replace_inner(node.known)
-    node.heard.confirmed("*")
-    for _, message in MOVED:
-        assert isinstance(message, Control)
-        assert message.handed_over is not None
-        node.heard.handed_over(message.handed_over)
-    assert node.knows()
-    node.heard.lost()
-    assert not node.knows()
-    await node.entrance.close()
+@pytest.mark.parametrize("installation", ["", OURS])
+async def test_a_revocation_that_could_not_be_kept_is_obeyed(node: Node, installation: str) -> None:
+    """Also by a node that has not read yet of which installation it is."""
+    stream = attach(node.hub, "alice")
+    node.hear("alice", 5.5, installation)
+    assert stream.closed == ["revoked"]
+    await node.connect()
+    other = attach(node.hub, "bob")
+    node.hear("bob", 5.5, installation)
+    assert other.closed == ["revoked"]

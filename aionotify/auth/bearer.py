@@ -1,13 +1,12 @@
 """What all authenticators share that go by a bearer token."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from aiohttp import web
 
 from aionotify.auth.credentials import bearer_token
 from aionotify.auth.identity import Identity
-from aionotify.auth.moving import Moving
 
 
 class BearerAuthenticator(ABC):
@@ -15,12 +14,7 @@ class BearerAuthenticator(ABC):
 
     `cookie` is the name of a cookie that may carry the token, `origins` are the foreign origins
     whose pages may use that cookie.
-
-    Attributes:
-        moving: what other nodes are told of tokens, and tell; None if nothing.
     """
-
-    moving: Moving | None = None
 
     def __init__(self, *, cookie: str | None = None, origins: Collection[str] = ()) -> None:
         self._cookie = cookie
@@ -37,21 +31,11 @@ class BearerAuthenticator(ABC):
     async def close(self) -> None:
         """End what is under way."""
 
-    def forget(self, user_id: str) -> None:  # noqa: B027 - nothing to forget is the usual case
-        """Drop what is remembered of `user_id`, whose rights have changed."""
+    def opened(self, token: str) -> None:  # noqa: B027 - nobody to tell is the usual case
+        """A stream was opened with `token`."""
 
-    async def hand_over(self, tokens: Mapping[str, float], hold: float) -> int:
-        """Tell other nodes what is known of `tokens`, in how many cases there is something.
-
-        Args:
-            tokens: with the seconds until each is due to be asked about.
-            hold: for how many seconds it may be needed.
-
-        Raises:
-            BrokerError: they cannot be told.
-            TimeoutError: nothing is heard of what they were told.
-        """
-        return 0
+    def ended(self, token: str, *, moves: bool) -> None:  # noqa: B027 - the same goes for this
+        """It has ended; with `moves` because this node leaves, so its client goes to another."""
 
     def inherit(self, other: "BearerAuthenticator") -> None:  # noqa: B027 - the same goes for this
         """Know what `other`, whose place this one takes, has learned and is as true here."""

@@ -7,11 +7,12 @@ another one.
 from dataclasses import dataclass, replace
 from typing import Any
 
+from aionotify.auth.answers import Answers
 from aionotify.auth.bearer import BearerAuthenticator
-from aionotify.auth.handing_over import Tell
 from aionotify.auth.jwt.authenticator import JWTAuthenticator
 from aionotify.auth.jwt.keys import with_key
 from aionotify.auth.main_host.authenticator import MainHostAuthenticator
+from aionotify.auth.revocations import Revocations
 from aionotify.auth.stats import AuthStats
 from aionotify.config import Config, JWTConfig, MainHostConfig
 
@@ -27,15 +28,19 @@ class Recipe:
     cookie: str | None
     origins: tuple[str, ...]
 
-    def make(self, stats: AuthStats, tell: Tell, revalidate: float) -> BearerAuthenticator:
+    def make(
+        self, stats: AuthStats, revocations: Revocations, answers: Answers
+    ) -> BearerAuthenticator:
         """Return such an authenticator; raise ConfigError if there is no such key.
 
-        For `tell` and `revalidate` see `MainHostAuthenticator`.
+        For `revocations` and `answers` see `MainHostAuthenticator`.
         """
         shared: dict[str, Any] = {"cookie": self.cookie, "origins": self.origins, "stats": stats}
         if isinstance(self.section, JWTConfig):
             return JWTAuthenticator(self.section, **shared)
-        return MainHostAuthenticator(self.section, tell=tell, revalidate=revalidate, **shared)
+        return MainHostAuthenticator(
+            self.section, revocations=revocations, answers=answers, **shared
+        )
 
 
 def recipe(config: Config) -> Recipe:

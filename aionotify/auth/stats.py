@@ -30,8 +30,8 @@ class AuthStats:
     """Seconds that the requests which were made took, accepted, refused and failed together."""
     stale_accepted: int = 0
     """Let in on an earlier answer because the main host failed."""
-    handed_over_accepted: int = 0
-    """Let in on what a node that left had known."""
+    answer_store_accepted: int = 0
+    """Let in on what the main host had answered at another node, or before a restart."""
     breaker_open: int = 0
     """1 while the main host is taken to be down, otherwise 0."""
     jwt_accepted: int = 0

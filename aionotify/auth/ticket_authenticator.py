@@ -2,22 +2,21 @@
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
 from aiohttp import web
 
 from aionotify.auth.bearer import BearerAuthenticator
-from aionotify.auth.cache import BoundedCache
 from aionotify.auth.identity import Authenticator, Identity, revalidate
-from aionotify.auth.moving import Moving
+from aionotify.auth.revocations import Revocations
 from aionotify.auth.stats import AuthStats
 from aionotify.auth.tickets import Grant, Ticket, Tickets
 from aionotify.errors import AuthError, AuthUnavailable, BrokerError, InvalidToken
 
 _GRANT = web.RequestKey("aionotify_grant", Grant)
-MAX_REVOKED = 10_000  # users; that many in one `ticket_ttl` are not expected
+_TOKEN = web.RequestKey("aionotify_token", str)  # with which it has opened a stream
 _RETRY_AFTER = 2.0  # seconds; about what Redis needs to come back after a restart
 
 
@@ -27,8 +26,8 @@ class TicketAuthenticator:
     When `inner` goes by bearer tokens, a ticket stands for the token that it was given for: `inner`
     is asked about that when the ticket is used, and again while the stream is open. Otherwise it
     stands for the identity alone, about which nobody can be asked again: so that is taken for true
-    for no longer than `longest` seconds, and the stream ends then. `forget` voids the tickets that
-    a user has.
+    for no longer than `longest` seconds, and the stream ends then. Tickets that a user was given
+    before one of `revocations` are void.
     """
 
     def __init__(
@@ -36,6 +35,7 @@ class TicketAuthenticator:
         inner: Authenticator,
         tickets: Tickets,
         *,
+        revocations: Revocations | None = None,
         longest: float = 300.0,
         stats: AuthStats | None = None,
     ) -> None:
@@ -44,7 +44,7 @@ class TicketAuthenticator:
         self._replaced: set[BearerAuthenticator] = set()
         self._tickets = tickets
         self._longest = longest
-        self._revoked = BoundedCache[str, float](MAX_REVOKED)  # by user, when, in unix seconds
+        self._revocations = revocations if revocations is not None else Revocations()
 
     async def start(self) -> None:
         """Start `inner`, if it wants that."""
@@ -58,11 +58,9 @@ class TicketAuthenticator:
             await self._inner.close()
 
     def adopt(self, other: "TicketAuthenticator") -> None:
-        """Make tickets as `other` does, and rely on other nodes for as long."""
+        """Make tickets as `other` does."""
         self._tickets.adopt(other._tickets)
         self._longest = other._longest
-        if self.moving is not None and other.moving is not None:
-            self.moving.adopt(other.moving)
 
     def replace_inner(self, inner: BearerAuthenticator) -> None:
         """Ask another one from now on; `close_replaced` then, which takes its time."""
@@ -77,40 +75,32 @@ class TicketAuthenticator:
             await each.close()
             self._replaced.discard(each)
 
-    @property
-    def moving(self) -> Moving | None:
-        """See `BearerAuthenticator.moving`."""
-        return self._inner.moving if isinstance(self._inner, BearerAuthenticator) else None
+    def opened(self, request: web.Request) -> None:
+        """A stream was opened by `request`; see `BearerAuthenticator.opened`."""
+        if isinstance(self._inner, BearerAuthenticator) and (token := self._token(request)):
+            request[_TOKEN] = token
+            self._inner.opened(token)
 
-    async def hand_over(self, leaving: Iterable[tuple[web.Request, float]], hold: float) -> int:
-        """See `BearerAuthenticator.hand_over`; for requests that have opened a stream."""
-        if not isinstance(self._inner, BearerAuthenticator):
-            return 0
-        tokens = {
-            token: due for request, due in leaving if due > 0 and (token := self._token(request))
-        }
-        return await self._inner.hand_over(tokens, hold)
-
-    def forget(self, user_id: str, ago: float = 0.0) -> None:
-        """Void the tickets that a user had `ago` seconds ago; see `BearerAuthenticator.forget`."""
-        revoked = max(time.time() - ago, self._revoked.get(user_id) or 0.0)
-        self._revoked.put(user_id, revoked)
-        if isinstance(self._inner, BearerAuthenticator):
-            self._inner.forget(user_id)
+    def ended(self, request: web.Request, *, moves: bool) -> None:
+        """It has ended; see `BearerAuthenticator.ended`."""
+        token: str | None = request.get(_TOKEN)
+        if token is not None and isinstance(self._inner, BearerAuthenticator):
+            self._inner.ended(token, moves=moves)
 
     async def issue(self, request: web.Request) -> Ticket:
         """Make a ticket for whoever `request` is from; a ticket itself does not count here.
 
         Raises what `inner` raises, and AuthUnavailable when the ticket cannot be stored.
         """
-        now = time.time()  # before the question: the answer may be older than a revocation
+        number = self._revocations.number  # before the question, for that may be older, too
+        now = time.time()
         identity = await self._ask(lambda inner: inner.authenticate(request))
         inner = self._inner
         token = inner.token_of(request) if isinstance(inner, BearerAuthenticator) else None
         if token is None:
             ends = identity.expires_at if identity.expires_at is not None else math.inf
             identity = replace(identity, expires_at=min(ends, now + self._longest))
-        grant = Grant(identity, token, now)
+        grant = Grant(identity, token, number)
         try:
             ticket = await self._tickets.issue(grant)
         except BrokerError:
@@ -128,7 +118,7 @@ class TicketAuthenticator:
                 raise InvalidToken("more than one ticket")
             grant = await self._tickets.redeem(shown[0])
             identity = await self._owner(grant)
-            if grant.known_at <= (self._revoked.get(grant.identity.user_id) or 0.0):
+            if self._revocations.outdates(grant.number, grant.identity.user_id):
                 raise InvalidToken("the ticket is not valid")
         except InvalidToken:
             self.stats.ticket_refused += 1

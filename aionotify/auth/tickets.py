@@ -38,12 +38,12 @@ class TicketStore(Protocol):
 class Grant:
     """What a ticket stands for: an identity, and the token it was given for if there is one.
 
-    `known_at` is since when that is known, in unix seconds.
+    `number` is that of the last revocation that was known before that was found out.
     """
 
     identity: Identity
     token: str | None = field(repr=False)
-    known_at: float = field(default_factory=time.time)
+    number: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

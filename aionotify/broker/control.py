@@ -1,23 +1,21 @@
-"""What nodes say to all nodes, over the control channel.
+"""What nodes say to all nodes over the control channel, and what is kept for those that miss it."""
 
-While a node leaves, revocations and what it hands over are also kept in a log, for nodes that start
-after it has ended. At all other times nothing is stored, and revocations cost one command each.
-"""
-
-import math
+import hashlib
+import secrets
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
 
+from aionotify.broker.answer_store import SECRET
 from aionotify.broker.connection.endpoint import translated
 from aionotify.broker.connection.pipeline import by_client
 from aionotify.broker.connection.scripts import Script
 from aionotify.broker.keys import Keys
-from aionotify.errors import InvalidEvent
+from aionotify.errors import BrokerRefused, InvalidEvent
 
-_MAX_LOGGED: Final = 4096  # messages; a node that leaves says some hundred
+_MAX_KEPT: Final = 10_000  # users; a megabyte
 
 
 class Control(msgspec.Struct, omit_defaults=True):
@@ -26,12 +24,31 @@ class Control(msgspec.Struct, omit_defaults=True):
     Attributes:
         probe: the name of the node that wants to hear itself.
         revoke: the user whose streams are to be closed.
-        handed_over: what a node that leaves says, in words of its own.
+        number: of that revocation; not a whole one if it could not be kept.
+        installation: whose number that is. Pub/sub knows no databases, but counters are kept in
+            them.
     """
 
     probe: str | None = None
     revoke: str | None = None
-    handed_over: bytes | None = None
+    number: float = 0.0
+    installation: str = ""
+
+
+class Revoked(NamedTuple):
+    """What is kept of revocations.
+
+    Attributes:
+        installation: as in `Control`.
+        last: the number of the last one.
+        missing: up to which number there were others, which are not among those that follow.
+        users: with the number of the last revocation of each, in that order.
+    """
+
+    installation: str
+    last: int
+    missing: int
+    users: list[tuple[str, int]]
 
 
 def decode_control(data: bytes) -> Control:
@@ -43,50 +60,56 @@ def decode_control(data: bytes) -> Control:
 
 
 class ControlChannel:
-    """Says things to all nodes. All methods raise BrokerUnavailable and BrokerRefused."""
+    """Says things to all nodes. All methods raise BrokerUnavailable and BrokerRefused.
 
-    def __init__(self, client: Callable[[], Redis], keys: Keys) -> None:
+    Args:
+        keep: seconds for which anything may be relied on that was learned before a revocation.
+    """
+
+    def __init__(self, client: Callable[[], Redis], keys: Keys, keep: float) -> None:
         self._client = client
         self._keys = keys
-        self._tell = Script(by_client(client), "tell.lua")
+        self._keep = keep
+        self._script = Script(by_client(client), "revoke.lua")
+
+    def adopt(self, other: "ControlChannel") -> None:
+        """Keep revocations for as long as `other` does."""
+        self._keep = other._keep
 
     async def revoke(self, user_id: str) -> int:
         """Have all nodes close a user's streams; returns how many nodes were told.
 
-        Raises too when they were told, but a node that starts now may not get to know.
+        Raises too when they were told, but a node that does not hear it may not get to know.
         """
-        return await self._say(Control(revoke=user_id))
+        quoted, candidate = msgspec.json.encode(user_id), secrets.token_bytes(SECRET)
+        limits = int(self._keep), _MAX_KEPT
+        return int(
+            await self._script.call(
+                (self._keys.numbers, self._keys.revoked),
+                (self._keys.control, user_id, quoted, candidate, *limits),
+            )
+        )
 
-    async def hand_over(self, message: bytes, hold: float) -> int:
-        """Tell all nodes, and those that start within `hold` seconds."""
-        return await self._say(Control(handed_over=message), hold)
-
-    async def logged(self) -> list[tuple[float, bytes]]:
-        """What has been said while nodes were leaving, oldest first, and how many seconds ago.
-
-        Messages as they were sent, if nobody else has put anything there.
-        """
+    async def revoked(self) -> Revoked:
+        """What is kept of revocations."""
         with translated():
-            async with self._client().pipeline(transaction=False) as pipeline:
-                pipeline.lrange(self._keys.control_log, 0, -1)
-                pipeline.time()
-                entries, (seconds, microseconds) = await pipeline.execute()
-        now = seconds + microseconds / 1_000_000
-        return [_dated(entry, now) for entry in entries]
+            async with self._client().pipeline(transaction=True) as pipeline:
+                pipeline.hmget(self._keys.numbers, "secret", "revoked")
+                pipeline.zrange(self._keys.revoked, 0, -1, withscores=True)
+                (secret, last), kept = await pipeline.execute()
+        try:
+            users = [(user.decode(), int(number)) for user, number in kept]
+            return _revoked(secret, int(last or 0), users)
+        except (ValueError, OverflowError):
+            raise BrokerRefused("what is kept of revocations is not what a node writes") from None
 
     async def close(self) -> None:
         """Wait for what is under way."""
-        await self._tell.close()
-
-    async def _say(self, control: Control, hold: float | None = None) -> int:
-        keys = (self._keys.control_log,)
-        args = (self._keys.control, msgspec.json.encode(control), _MAX_LOGGED, hold or "")
-        return int(await self._tell.call(keys, args))
+        await self._script.close()
 
 
-def _dated(entry: bytes, now: float) -> tuple[float, bytes]:
-    at, _, message = entry.partition(b" ")
-    try:
-        return max(0.0, now - int(at) / 1_000_000), message
-    except (ValueError, OverflowError):
-        return math.inf, entry
+def _revoked(secret: bytes | None, last: int, users: list[tuple[str, int]]) -> Revoked:
+    installation = hashlib.sha1(secret or b"", usedforsecurity=False).hexdigest() if secret else ""
+    if not users or users[-1][1] < last:  # expired, with whatever they were about, or evicted
+        return Revoked(installation, last, last, users)
+    return Revoked(installation, last, users[0][1] if len(users) >= _MAX_KEPT else 0, users)

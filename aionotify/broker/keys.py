@@ -16,7 +16,9 @@ class Keys:
     def __init__(self, prefix: str, channel: str) -> None:
         self.ephemeral = channel
         self.control = f"{prefix}:control"
-        self.control_log = f"{prefix}:control:log"
+        # What scripts about tokens touch together lies in one slot of a cluster, too.
+        self.numbers = f"{prefix}:auth{{0}}:numbers"
+        self.revoked = f"{prefix}:auth{{0}}:revoked"
         self.probe = f"{prefix}:probe"
         self._prefix = prefix
 
@@ -29,6 +31,9 @@ class Keys:
 
     def idempotency(self, recipient_id: str, key: str) -> str:
         return f"{self.live(recipient_id)}:id:{key}"
+
+    def answer(self, name: str) -> str:
+        return f"{self._prefix}:auth{{0}}:answer:{name}"
 
     def ticket(self, digest: str) -> str:
         return f"{self._prefix}:ticket:{digest}"

@@ -50,8 +50,7 @@ class Sink(Protocol):
     def durable(self, recipient_id: str, entry: Entry) -> None: ...
     def confirmed(self, recipient_id: str) -> None: ...
     def lost(self) -> None: ...
-    def revoked(self, user_id: str) -> None: ...
-    def handed_over(self, message: bytes) -> None: ...
+    def revoked(self, revocation: Control) -> None: ...
 
 
 class SilentConnection(Exception):
@@ -307,9 +306,7 @@ class Subscriber:
             self._unheard = 0
             self.lag = time.monotonic() - self._probed_at
         if control.revoke is not None:
-            self._sink.revoked(control.revoke)
-        if control.handed_over is not None:
-            self._sink.handed_over(control.handed_over)
+            self._sink.revoked(control)
 
 
 def _batches(channels: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

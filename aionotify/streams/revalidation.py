@@ -12,9 +12,9 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from aionotify import tasks
 from aionotify.auth import AuthError, CredentialsMissing, Identity, InvalidToken
@@ -35,14 +35,6 @@ class RevalidatedStream(Protocol):
 
     def close(self, reason: CloseReason) -> None:
         """End it."""
-
-
-class Leaving(NamedTuple, Generic[R]):
-    """A stream that is still open, its request, and in how many seconds it is to be asked about."""
-
-    stream: RevalidatedStream
-    request: R
-    due: float
 
 
 @dataclass(slots=True)
@@ -97,16 +89,6 @@ class Revalidation(Generic[R]):
         self._entries[number] = entry = _Entry(stream, identity, request)
         self._schedule(number, entry, self._clock() if at_once else identity.ask_at)
         return number
-
-    def numbers(self) -> list[int]:
-        """What `add` has returned for the streams that it has not been discarded for."""
-        return list(self._entries)
-
-    def leaving(self, numbers: Iterable[int]) -> list[Leaving[R]]:
-        """What there is to tell of streams that are to be ended, but for those that have."""
-        now = self._timer()
-        entries = [entry for number in numbers if (entry := self._entries.get(number))]
-        return [Leaving(each.stream, each.request, each.ask_at - now) for each in entries]
 
     def discard(self, number: int) -> None:
         """Ask about it no longer. The stream and its request are let go of at once."""

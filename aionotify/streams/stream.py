@@ -113,6 +113,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         self.events = 0
         self._settings = settings
         self._hub = hub
+        self._revocations = recipient.revocations
         self._at = Cursor(0, 0)
         self._queue: list[bytes] = []
         self._queued = 0
@@ -170,6 +171,8 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
             await self._writer.write(b"retry: %d\n%b" % (self._settings.retry, opening))
             if self._hub.closed:
                 self.close(CloseReason.DRAIN)  # which began while this stream was being opened
+            if self.recipient.revocations != self._revocations:
+                self.close(CloseReason.REVOKED)  # an application's handlers may prepare it for long
             self._task = asyncio.current_task()
             while self.ended is None:
                 await self._catch_up(inbox)

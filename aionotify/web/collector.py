@@ -130,7 +130,7 @@ class NodeCollector(Collector):
                 ("main_host", "refused"): stats.main_host_refused,
                 ("main_host", "failed"): stats.main_host_failed,
                 ("main_host", "not_asked"): stats.main_host_spared,
-                ("handed_over", "accepted"): stats.handed_over_accepted,
+                ("answer_store", "accepted"): stats.answer_store_accepted,
                 ("stale", "accepted"): stats.stale_accepted,
                 ("jwt", "accepted"): stats.jwt_accepted,
                 ("jwt", "refused"): stats.jwt_refused,

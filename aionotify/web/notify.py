@@ -12,7 +12,7 @@ from aionotify.errors import BrokerError, InvalidToken
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.position import NOWHERE, moment
-from aionotify.streams.reasons import StartKind
+from aionotify.streams.reasons import CloseReason, StartKind
 from aionotify.streams.recipient import Recipient
 from aionotify.streams.stream import HEADERS, NotificationStream
 from aionotify.web.cors import cors_headers
@@ -44,10 +44,12 @@ async def notify(request: web.Request) -> web.StreamResponse:
         request.protocol.close()
         at_once = services.revalidation.rounds != rounds
         number = services.revalidation.add(stream, identity, request, at_once=at_once)
+        services.authenticator.opened(request)
         try:
             await _run(stream, id, services, start, how)
         finally:
             services.revalidation.discard(number)
+            services.authenticator.ended(request, moves=stream.ended is CloseReason.DRAIN)
     finally:
         services.hub.leave(recipient)
     return stream

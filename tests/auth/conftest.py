@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aionotify.auth.main_host.authenticator import MainHostAuthenticator
+from aionotify.auth.revocations import Revocations
 from aionotify.config import MainHostConfig
 from tests.auth.helpers import Clock
 from tests.auth.stub_main_host import StubMainHost
@@ -16,6 +17,12 @@ from tests.auth.stub_main_host import StubMainHost
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def revocations() -> Revocations:
+    """What all authenticators here know of revocations."""
+    return Revocations()
 
 
 @pytest.fixture
@@ -29,14 +36,14 @@ async def host() -> AsyncIterator[StubMainHost]:
 
 @pytest.fixture
 async def asking(
-    host: StubMainHost, clock: Clock
+    host: StubMainHost, clock: Clock, revocations: Revocations
 ) -> AsyncIterator[Callable[..., MainHostAuthenticator]]:
     """Makes authenticators that ask `host` and go by `clock`; takes settings."""
     made: list[MainHostAuthenticator] = []
 
     def make(**settings: Any) -> MainHostAuthenticator:
         config = replace(MainHostConfig(url=host.url, timeout=2.0), **settings)
-        made.append(MainHostAuthenticator(config, clock=clock))
+        made.append(MainHostAuthenticator(config, revocations=revocations, clock=clock))
         return made[-1]
 
     yield make

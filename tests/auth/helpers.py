@@ -8,6 +8,8 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
+from aionotify.auth.revocations import Revocations
+
 
 class Clock:
     """A clock that stands still until it is moved."""
@@ -28,6 +30,12 @@ def make_request(*headers: tuple[str, str], path: str = "/notify") -> web.Reques
 
 def bearer(token: str) -> web.Request:
     return make_request(("Authorization", f"Bearer {token}"))
+
+
+def revoke(revocations: Revocations, user_id: str) -> None:
+    """Have somebody's streams closed, as all nodes hear it."""
+    revocations.number += 1
+    revocations.add(user_id, revocations.number)
 
 
 async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:

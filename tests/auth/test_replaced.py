@@ -9,11 +9,10 @@ from aiohttp import web
 
 from aionotify.auth import AuthUnavailable, Identity, InvalidToken
 from aionotify.auth.main_host.authenticator import MainHostAuthenticator
-from aionotify.auth.moving import Moving
+from aionotify.auth.revocations import Revocations
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Grant, Tickets
-from aionotify.config import MainHostConfig
-from tests.auth.helpers import bearer, make_request, until
+from tests.auth.helpers import bearer, make_request, revoke, until
 from tests.auth.stub_main_host import StubMainHost
 
 Asking = Callable[..., MainHostAuthenticator]
@@ -35,9 +34,11 @@ def tickets() -> Tickets:
 
 
 @pytest.fixture
-def entrance(asking: Asking, tickets: Tickets, host: StubMainHost) -> TicketAuthenticator:
+def entrance(
+    asking: Asking, tickets: Tickets, host: StubMainHost, revocations: Revocations
+) -> TicketAuthenticator:
     host.users = {"alice-token": "alice"}
-    return TicketAuthenticator(asking(), tickets)
+    return TicketAuthenticator(asking(), tickets, revocations=revocations)
 
 
 async def ticket(entrance: TicketAuthenticator) -> web.Request:
@@ -56,7 +57,7 @@ WAYS: dict[str, Callable[[TicketAuthenticator, web.Request], Any]] = {
 async def asked(entrance: TicketAuthenticator, host: StubMainHost, way: str) -> asyncio.Task[Any]:
     """A question that the main host has not answered yet."""
     shown = await ticket(entrance)
-    entrance.forget("somebody else")
+    revoke(entrance._revocations, "somebody else")
     host.open.clear()
     before = len(host.asked)
     entrance._inner._known.drop(next(iter(entrance._inner._known._entries)))  # type: ignore[attr-defined]
@@ -116,7 +117,7 @@ async def test_of_the_same_main_host_all_is_remembered(
         with pytest.raises(InvalidToken):
             await entrance.authenticate(bearer("unknown"))
     assert len(host.asked) == 2
-    entrance.forget("alice")
+    revoke(entrance._revocations, "alice")
     await entrance.authenticate(bearer("alice-token"))
     assert len(host.asked) == 3
 
@@ -158,48 +159,11 @@ async def test_a_ticket_of_before_is_judged_by_the_one_who_is_asked_now(
         await entrance.authenticate(make_request(path=f"/notify?ticket={issued.ticket}"))
 
 
-async def test_who_has_ended_says_so_for_good(asking: Asking, tickets: Tickets) -> None:
+async def test_who_has_ended_says_so_for_good(
+    asking: Asking, tickets: Tickets, revocations: Revocations
+) -> None:
     """There is no other one to ask: the application is ending."""
-    entrance = TicketAuthenticator(asking(), tickets)
+    entrance = TicketAuthenticator(asking(), tickets, revocations=revocations)
     await entrance.close()
     with pytest.raises(AuthUnavailable):
         await entrance.authenticate(bearer("alice-token"))
-
-
-async def test_what_other_nodes_have_said_of_tokens_is_known_for_the_same_main_host_only(
-    entrance: TicketAuthenticator, asking: Asking
-) -> None:
-    moving = entrance.moving
-    entrance.replace_inner(asking(timeout=1.0))
-    assert entrance.moving is moving
-    entrance.replace_inner(asking(path="/elsewhere/"))
-    assert entrance.moving is not moving
-    await entrance.close_replaced()
-
-
-async def test_who_came_by_a_cookie_that_counts_no_more_is_no_obstacle_to_leaving(
-    host: StubMainHost, tickets: Tickets
-) -> None:
-    """Its stream is asked about soon, but the node may leave before that."""
-    told: list[bytes] = []
-    moving: list[Moving] = []
-    host.users = {"alice-token": "alice", "bob-token": "bob"}
-
-    async def tell(message: bytes, hold: float) -> None:
-        told.append(message)
-        moving[0].hear(message)
-
-    def made(cookie: str) -> MainHostAuthenticator:
-        return MainHostAuthenticator(MainHostConfig(url=host.url), cookie=cookie, tell=tell)
-
-    first, second = made("old"), made("new")
-    moving.append(first.moving)
-    entrance = TicketAuthenticator(first, tickets)
-    by_cookie = make_request(("Cookie", "old=alice-token"))
-    await entrance.authenticate(by_cookie)
-    await entrance.authenticate(bearer("bob-token"))
-    entrance.replace_inner(second)
-    leaving = [(request, 100.0) for request in (by_cookie, bearer("bob-token"))]
-    assert await entrance.hand_over(leaving, 60.0) == 1
-    assert told
-    await entrance.close()

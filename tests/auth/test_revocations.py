@@ -33,3 +33,25 @@ def test_who_had_to_go_for_others_stays_forgotten() -> None:
     assert forgotten.since(before, "bob")
     assert not forgotten.since(forgotten.now, "alice")
     assert forgotten.since(between, "a")
+
+
+def test_numbers_tell_what_was_learned_at_another_node() -> None:
+    """One that is heard twice, or late, or without a number, takes nothing back."""
+    revocations = Revocations(10)
+    for number in (7.0, 5.0, 0.0):
+        revocations.add("alice", number)
+    assert revocations.outdates(6, "alice")
+    assert not revocations.outdates(7, "alice")
+    assert not revocations.outdates(0, "bob")
+    assert revocations.knows(7, "alice")
+    assert not revocations.knows(8, "alice")
+
+
+def test_the_number_of_who_had_to_go_counts_for_everybody() -> None:
+    revocations = Revocations(1)
+    revocations.add("alice", 7)
+    revocations.add("bob", 9)
+    assert revocations.outdates(6, "alice")
+    assert revocations.outdates(6, "carol")
+    assert not revocations.outdates(7, "carol")
+    assert revocations.outdates(8, "bob")

@@ -16,7 +16,6 @@ from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Grant, Tickets
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.connection.pipeline import by_client
-from aionotify.broker.control import ControlChannel
 from aionotify.broker.keys import Keys
 from aionotify.broker.ticket_store import RedisTicketStore
 from aionotify.config import JWTConfig, MainHostConfig, PublishKey, RedisConfig
@@ -163,34 +162,6 @@ async def test_no_ticket_is_written_down(
     for ticket in (issued.ticket, issued.ticket, issued.ticket[:-1], f"{issued.ticket}&ticket=x"):
         await attempt(entrance, make_request(path=f"/notify?ticket={ticket}"), said)
     await inner.close()
-
-
-async def test_no_token_that_is_handed_over_is_written_down(
-    host: StubMainHost, redis: Redis, said: list[str]
-) -> None:
-    host.users = {GOOD: "alice", COOKIE: "bob"}
-    keys = Keys("aionotify", "push_notifications")
-    control = ControlChannel(lambda: redis, keys)
-
-    async def tell(message: bytes, hold: float) -> None:
-        await control.hand_over(message, hold)
-        said.append(repr(message))
-        for node in nodes:
-            node.moving.hear(message)
-
-    nodes = [
-        MainHostAuthenticator(MainHostConfig(url=host.url), cookie="session", tell=tell)
-        for _ in range(2)
-    ]
-    for token in (GOOD, COOKIE):
-        await nodes[0].identify(token)
-    assert await nodes[0].hand_over({GOOD: 100.0, COOKIE: 100.0, BAD: 100.0}, 60.0) == 2
-    for node in nodes:
-        for token in (GOOD, COOKIE, BAD):
-            await attempt(node, bearer(token), said)
-        said += [repr(node.moving.__dict__), repr(node.moving.find(GOOD))]
-        await node.close()
-    said += [repr(each) for each in await control.logged()]
 
 
 def test_values_that_hold_a_secret_do_not_show_it(said: list[str]) -> None:

@@ -19,6 +19,7 @@ from aionotify.auth import (
     revalidate,
 )
 from aionotify.auth.main_host.authenticator import SHARED, MainHostAuthenticator
+from aionotify.auth.revocations import Revocations
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Grant, Tickets
 from aionotify.broker.connection.endpoint import Endpoint
@@ -26,7 +27,7 @@ from aionotify.broker.connection.pipeline import by_client
 from aionotify.broker.keys import Keys
 from aionotify.broker.ticket_store import RedisTicketStore
 from aionotify.config import RedisConfig
-from tests.auth.helpers import Clock, bearer, make_request
+from tests.auth.helpers import Clock, bearer, make_request, revoke
 from tests.auth.stub_main_host import StubMainHost
 from tests.harness import RedisServer
 
@@ -54,9 +55,11 @@ def tickets(redis: Any) -> Tickets:
 
 
 @pytest.fixture
-def entrance(asking: Asking, tickets: Tickets, host: StubMainHost) -> TicketAuthenticator:
+def entrance(
+    asking: Asking, tickets: Tickets, host: StubMainHost, revocations: Revocations
+) -> TicketAuthenticator:
     host.users = {"alice-token": "alice", "bob-token": "bob"}
-    return TicketAuthenticator(asking(), tickets)
+    return TicketAuthenticator(asking(), tickets, revocations=revocations)
 
 
 async def test_a_ticket_lets_in_whoever_it_was_given_to(entrance: TicketAuthenticator) -> None:
@@ -80,9 +83,9 @@ async def test_a_ticket_is_good_once(entrance: TicketAuthenticator) -> None:
 
 
 async def test_of_many_who_show_the_same_ticket_at_once_one_gets_in(
-    entrance: TicketAuthenticator, asking: Asking, tickets: Tickets
+    entrance: TicketAuthenticator, asking: Asking, tickets: Tickets, revocations: Revocations
 ) -> None:
-    other_node = TicketAuthenticator(asking(), tickets)
+    other_node = TicketAuthenticator(asking(), tickets, revocations=revocations)
     issued = await entrance.issue(bearer("alice-token"))
     outcomes = await asyncio.gather(
         *(node.authenticate(showing(issued.ticket)) for node in (entrance, other_node) * 20),
@@ -93,9 +96,9 @@ async def test_of_many_who_show_the_same_ticket_at_once_one_gets_in(
 
 
 async def test_any_node_accepts_a_ticket(
-    entrance: TicketAuthenticator, asking: Asking, tickets: Tickets
+    entrance: TicketAuthenticator, asking: Asking, tickets: Tickets, revocations: Revocations
 ) -> None:
-    other_node = TicketAuthenticator(asking(), tickets)
+    other_node = TicketAuthenticator(asking(), tickets, revocations=revocations)
     issued = await entrance.issue(bearer("alice-token"))
     assert await other_node.authenticate(showing(issued.ticket)) == Identity("alice")
 
@@ -209,7 +212,7 @@ async def test_a_token_revoked_since_the_ticket_was_made_lets_nobody_in(
 ) -> None:
     issued = await entrance.issue(bearer("alice-token"))
     host.users = {}
-    entrance.forget("alice")
+    revoke(entrance._revocations, "alice")
     with pytest.raises(InvalidToken):
         await entrance.authenticate(showing(issued.ticket))
 
@@ -238,10 +241,14 @@ async def test_a_stream_opened_by_token_is_revalidated_as_ever(
 
 
 async def test_a_ticket_is_good_on_a_node_that_cannot_ask_the_main_host(
-    entrance: TicketAuthenticator, asking: Asking, tickets: Tickets, host: StubMainHost
+    entrance: TicketAuthenticator,
+    asking: Asking,
+    tickets: Tickets,
+    host: StubMainHost,
+    revocations: Revocations,
 ) -> None:
     """It was asked seconds ago, on the node that made the ticket."""
-    other_node = TicketAuthenticator(asking(), tickets)
+    other_node = TicketAuthenticator(asking(), tickets, revocations=revocations)
     issued = await entrance.issue(bearer("alice-token"))
     await host.stop()
     assert await other_node.authenticate(showing(issued.ticket)) == Identity("alice")
@@ -292,7 +299,7 @@ async def test_tickets_work_for_authenticators_without_tokens(tickets: Tickets) 
     assert identity.user_id == "carol"
     assert identity.expires_at is not None
     assert await revalidate(entrance, request) == identity
-    entrance.forget("carol")
+    revoke(entrance._revocations, "carol")
 
 
 async def test_an_authenticator_is_started_and_closed_if_it_wants_that(tickets: Tickets) -> None:
@@ -326,8 +333,8 @@ async def test_forgetting_a_user_voids_the_tickets_there_are_and_no_later_ones(
 ) -> None:
     entrance = TicketAuthenticator(Trusting(), tickets)
     before = await entrance.issue(make_request())
-    entrance.forget("bob")
-    entrance.forget("alice")
+    revoke(entrance._revocations, "bob")
+    revoke(entrance._revocations, "alice")
     after = await entrance.issue(make_request())
     with pytest.raises(InvalidToken):
         await entrance.authenticate(showing(before.ticket))
@@ -363,6 +370,6 @@ async def test_a_main_host_that_is_down_does_not_bring_back_who_was_forgotten(
 ) -> None:
     issued = await entrance.issue(bearer("alice-token"))
     await host.stop()
-    entrance.forget("alice")
+    revoke(entrance._revocations, "alice")
     with pytest.raises(InvalidToken):
         await entrance.authenticate(showing(issued.ticket))

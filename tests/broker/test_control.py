@@ -1,26 +1,28 @@
-"""What nodes say to all nodes, and what of it those get to know that start later."""
+"""What nodes say to all nodes, and what of it those get to know that did not hear it."""
 
 import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 import redis
 
 from aionotify.broker.connection.endpoint import Endpoint
-from aionotify.broker.control import Control, ControlChannel, decode_control
+from aionotify.broker.control import ControlChannel, decode_control
 from aionotify.broker.keys import Keys
 from aionotify.config import RedisConfig
 from aionotify.errors import BrokerRefused, BrokerUnavailable, InvalidEvent
 from tests.harness import RedisServer
 
-LOG = "p:control:log"
+NUMBERS, REVOKED = "p:auth{0}:numbers", "p:auth{0}:revoked"
+KEEP = 60
 
 
 @contextlib.asynccontextmanager
-async def channel_of(server: RedisServer) -> AsyncIterator[ControlChannel]:
+async def channel_of(server: RedisServer, keep: float = KEEP) -> AsyncIterator[ControlChannel]:
     endpoint = Endpoint(RedisConfig(url=server.url))
-    channel = ControlChannel(endpoint.client, Keys("p", ""))
+    channel = ControlChannel(endpoint.client, Keys("p", ""), keep)
     yield channel
     await channel.close()
     await endpoint.close()
@@ -35,117 +37,158 @@ def node(server: RedisServer) -> Iterator[redis.client.PubSub]:
         yield pubsub
 
 
-def hear(node: redis.client.PubSub) -> bytes:
+def hear(node: redis.client.PubSub) -> dict[str, Any]:
     message = node.get_message(timeout=5)
     assert message is not None
-    data = message["data"]
-    assert isinstance(data, bytes)
-    return data
+    heard: dict[str, Any] = json.loads(message["data"])
+    return heard
 
 
-async def test_an_order_reaches_all_nodes(redis_server: RedisServer) -> None:
-    """And how many there are is known, and nothing is left behind."""
+async def test_a_revocation_reaches_all_nodes(redis_server: RedisServer) -> None:
+    """And how many there are is known."""
     async with channel_of(redis_server) as channel:
         assert await channel.revoke("42") == 0
         with node(redis_server) as one, node(redis_server) as other:
-            assert await channel.revoke("42") == 2
-            assert [json.loads(hear(each)) for each in (one, other)] == [{"revoke": "42"}] * 2
-    assert redis_server.cli("EXISTS", LOG) == 0
+            assert await channel.revoke('4"2\\é') == 2
+            first, second = hear(one), hear(other)
+    assert first == second
+    assert first["revoke"] == '4"2\\é'
 
 
-async def test_what_is_handed_over_reaches_all_nodes_as_it_was(redis_server: RedisServer) -> None:
-    message = bytes(range(256))
+async def test_each_has_the_next_number_and_is_kept_under_it(redis_server: RedisServer) -> None:
+    """Of one user the last counts."""
     async with channel_of(redis_server) as channel:
         with node(redis_server) as one:
-            assert await channel.hand_over(message, 60.0) == 1
-            assert decode_control(hear(one)) == Control(handed_over=message)
+            for user in ("1", "2", "1"):
+                await channel.revoke(user)
+            numbers = [hear(one)["number"] for _ in range(3)]
+        kept = await channel.revoked()
+    assert numbers == [numbers[0], numbers[0] + 1, numbers[0] + 2]
+    assert kept.users == [("2", numbers[1]), ("1", numbers[2])]
+    assert kept.last == numbers[2]
+    assert kept.missing == 0
 
 
-async def test_it_is_kept_for_nodes_that_start_with_what_came_between(
-    redis_server: RedisServer,
-) -> None:
-    async with channel_of(redis_server) as channel:
-        await channel.revoke("1")  # of no use to anybody later, so it is not kept
-        await channel.hand_over(b"first", 60.0)
-        await channel.revoke("2")
-        await channel.hand_over(b"second", 60.0)
-        logged = await channel.logged()
-    assert [decode_control(message) for _, message in logged] == [
-        Control(handed_over=b"first"),
-        Control(revoke="2"),
-        Control(handed_over=b"second"),
-    ]
-    ages = [age for age, _ in logged]
-    assert all(0 <= age < 10 for age in ages)
-    assert ages == sorted(ages, reverse=True)
-
-
-async def test_it_is_kept_for_as_long_as_the_last_to_be_kept_wants_it(
-    redis_server: RedisServer,
-) -> None:
-    async with channel_of(redis_server) as channel:
-        await channel.hand_over(b"first", 60.5)
-        assert redis_server.cli("TTL", LOG) in (60, 61)
-        await channel.hand_over(b"second", 300.0)
-        await channel.hand_over(b"third", 10.0)
+async def test_it_is_kept_for_as_long_as_the_last_wants_it(redis_server: RedisServer) -> None:
+    async with channel_of(redis_server, 300) as channel:
         await channel.revoke("1")
-        assert 290 < redis_server.cli("TTL", LOG) <= 300
+    async with channel_of(redis_server, 60) as channel:
+        await channel.revoke("2")
+        for key in (NUMBERS, REVOKED):
+            assert 290 < redis_server.cli("TTL", key) <= 300
 
 
-async def test_only_so_much_is_kept(
+async def test_only_so_many_are_kept_and_it_is_known_up_to_which_some_are_missing(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also of revocations, however many there are while a node leaves."""
-    monkeypatch.setattr("aionotify.broker.control._MAX_LOGGED", 5)
+    monkeypatch.setattr("aionotify.broker.control._MAX_KEPT", 3)
     async with channel_of(redis_server) as channel:
-        for number in range(10):
-            await channel.hand_over(b"%d" % number, 60.0)
-        for number in range(3):
-            await channel.revoke(str(number))
-        kept = [decode_control(message) for _, message in await channel.logged()]
-    assert [each.handed_over or each.revoke for each in kept] == [b"8", b"9", "0", "1", "2"]
+        for user in ("1", "2"):
+            await channel.revoke(user)
+        assert (await channel.revoked()).missing == 0
+        for user in ("3", "4", "5"):
+            await channel.revoke(user)
+        kept = await channel.revoked()
+    assert [user for user, _ in kept.users] == ["3", "4", "5"]
+    assert kept.missing == kept.last - 2
 
 
-async def test_whatever_somebody_has_put_there_is_read_as_it_is(redis_server: RedisServer) -> None:
+async def test_what_redis_has_thrown_away_is_known_to_be_missing(redis_server: RedisServer) -> None:
+    """It evicts keys one by one, if it is allowed to."""
     async with channel_of(redis_server) as channel:
-        await channel.hand_over(b"message", 60.0)
-        for entry in (b"", b"nonsense", b"\xff \xff", b"x {}", b"1" * 5000 + b" {}", b"1e999 {}"):
-            redis_server.cli("RPUSH", LOG, entry)
-        _, *nonsense = await channel.logged()
-    assert len(nonsense) == 6
-    for age, _ in nonsense:
-        assert age >= 0
+        await channel.revoke("1")
+        redis_server.cli("DEL", REVOKED)
+        kept = await channel.revoked()
+        assert kept.users == []
+        assert kept.missing == kept.last > 0
 
 
-async def test_a_redis_that_stores_nothing_still_tells_all_nodes(own_redis: RedisServer) -> None:
-    """And says if one that starts now might not get to know."""
+async def test_numbers_go_on_growing_after_redis_has_lost_them(redis_server: RedisServer) -> None:
+    """And under another name, so that nobody takes them for the same."""
+    async with channel_of(redis_server) as channel:
+        with node(redis_server) as one:
+            await channel.revoke("1")
+            before = hear(one)
+            redis_server.cli("FLUSHALL")
+            await channel.revoke("1")
+            after = hear(one)
+            kept = await channel.revoked()
+    assert after["number"] > before["number"]
+    assert after["installation"] != before["installation"]
+    assert kept.installation == after["installation"]
+
+
+async def test_a_redis_that_has_kept_nothing_says_so(redis_server: RedisServer) -> None:
+    async with channel_of(redis_server) as channel:
+        assert await channel.revoked() == ("", 0, 0, [])
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        ("SET", REVOKED, "x"),
+        ("SET", NUMBERS, "x"),
+        ("HSET", NUMBERS, "secret", "x", "revoked", "x"),
+        ("ZADD", REVOKED, "1", b"\xff"),
+        ("ZADD", REVOKED, "inf", "1"),
+    ],
+)
+async def test_whatever_somebody_has_put_there_is_refused(
+    redis_server: RedisServer, garbage: tuple[str, ...]
+) -> None:
+    redis_server.cli(*garbage)
+    async with channel_of(redis_server) as channel:
+        with pytest.raises(BrokerRefused):
+            await channel.revoked()
+    redis_server.cli("FLUSHALL")
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_redis_that_stores_nothing_still_tells_all_nodes(
+    own_redis: RedisServer, before: bool
+) -> None:
+    """And says that who misses it will not get to know. Its number is between two others."""
     async with channel_of(own_redis) as channel:
         with node(own_redis) as one:
-            own_redis.cli("CONFIG", "SET", "maxmemory", 1)
-            assert await channel.revoke("1") == 1
-            with pytest.raises(BrokerRefused):
-                await channel.hand_over(b"message", 60.0)
-            own_redis.cli("CONFIG", "SET", "maxmemory", 0)
-            await channel.hand_over(b"message", 60.0)
+            first = 0.0
+            if before:
+                await channel.revoke("1")
+                first = hear(one)["number"]
             own_redis.cli("CONFIG", "SET", "maxmemory", 1)
             with pytest.raises(BrokerRefused):
                 await channel.revoke("2")
-            heard = [decode_control(hear(one)) for _ in range(4)]
-    assert [each.handed_over or each.revoke for each in heard] == ["1", b"message", b"message", "2"]
+            own_redis.cli("CONFIG", "SET", "maxmemory", 0)
+            heard = hear(one)
+            assert (heard["revoke"], heard["number"]) == ("2", first + 0.5)
+            await channel.revoke("3")
+            assert hear(one)["number"] > first + 0.5
+
+
+async def test_whatever_is_in_the_place_of_the_counter_all_nodes_are_told(
+    redis_server: RedisServer,
+) -> None:
+    async with channel_of(redis_server) as channel:
+        with node(redis_server) as one:
+            for garbage in (("SET", NUMBERS, "x"), ("HSET", NUMBERS, "secret", "x", "number", "x")):
+                redis_server.cli("FLUSHALL")
+                redis_server.cli(*garbage)
+                with pytest.raises(BrokerRefused):
+                    await channel.revoke("1")
+                assert hear(one)["revoke"] == "1"
+    redis_server.cli("FLUSHALL")
 
 
 async def test_without_redis_nothing_works(own_redis: RedisServer) -> None:
     """An order that reached nobody is an error, not an answer."""
     own_redis.stop()
     async with channel_of(own_redis) as channel:
-        for call in (channel.revoke("a"), channel.hand_over(b"a", 60.0), channel.logged()):
+        for call in (channel.revoke("a"), channel.revoked()):
             with pytest.raises(BrokerUnavailable):
                 await call
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b"", b"nonsense", b"[]", b'{"revoke": 42}', b'{"handed_over": "%"}', b"\xff", b"[" * 9999],
+    "data", [b"", b"nonsense", b"[]", b'{"revoke": 42}', b'{"number": "1"}', b"\xff", b"[" * 9999]
 )
 def test_what_is_no_message_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidEvent):

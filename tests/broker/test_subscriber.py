@@ -10,6 +10,7 @@ from redis import Redis
 from redis.asyncio.connection import AbstractConnection
 
 from aionotify.broker.connection.endpoint import Endpoint
+from aionotify.broker.control import Control
 from aionotify.broker.keys import Keys
 from aionotify.broker.subscriber import (
     MAX_UNHEARD_PROBES,
@@ -45,11 +46,8 @@ class Ear:
     def lost(self) -> None:
         self.heard.append(("lost",))
 
-    def revoked(self, user_id: str) -> None:
-        self.heard.append(("revoked", user_id))
-
-    def handed_over(self, message: bytes) -> None:
-        self.heard.append(("handed over", message))
+    def revoked(self, revocation: Control) -> None:
+        self.heard.append(("revoked", revocation))
 
 
 @asynccontextmanager
@@ -71,6 +69,9 @@ def entry(position: int, previous: int, recipient: str) -> str:
     return f"{position} {previous} " + json.dumps({"recipient_id": recipient})
 
 
+ORDER = '{"revoke": "42", "number": 7, "installation": "x"}'
+
+
 async def test_once_started_it_hears_events_for_anybody_and_for_everyone(
     redis_server: RedisServer,
 ) -> None:
@@ -79,14 +80,12 @@ async def test_once_started_it_hears_events_for_anybody_and_for_everyone(
         assert ear.heard == [("confirmed", "*")]
         redis_server.cli("PUBLISH", "push_notifications", '{"recipient_id": [1, 2]}')
         redis_server.cli("PUBLISH", "aionotify:{*}", entry(4, 2, "*"))
-        redis_server.cli("PUBLISH", "aionotify:control", '{"revoke": "42"}')
-        redis_server.cli("PUBLISH", "aionotify:control", '{"handed_over": "AP8="}')
-        await eventually(lambda: len(ear.heard) == 5)
+        redis_server.cli("PUBLISH", "aionotify:control", ORDER)
+        await eventually(lambda: len(ear.heard) == 4)
         assert ear.heard[1:] == [
             ("ephemeral", "1", "2"),
             ("durable", "*", 4, 2),
-            ("revoked", "42"),
-            ("handed over", b"\x00\xff"),
+            ("revoked", Control(revoke="42", number=7, installation="x")),
         ]
     assert subscriber.problem == "closed"
 

@@ -10,30 +10,27 @@ import math
 import random
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 
 from aionotify import tasks
+from aionotify.auth.answers import Answers, Key, Moment
 from aionotify.auth.bearer import BearerAuthenticator
 from aionotify.auth.cache import BoundedCache
-from aionotify.auth.handing_over import Tell
 from aionotify.auth.identity import Identity
 from aionotify.auth.main_host.breaker import Breaker
 from aionotify.auth.main_host.client import Accepted, Denied, MainHostClient
-from aionotify.auth.moving import Moving
 from aionotify.auth.outage_log import OutageLog
 from aionotify.auth.revocations import Revocations
 from aionotify.auth.single_flight import FlightCancelled, SingleFlight
 from aionotify.auth.stats import AuthStats
-from aionotify.auth.vouched import Vouched
 from aionotify.config import MainHostConfig
 from aionotify.errors import AuthFailed, AuthUnavailable, InvalidToken
 
 MAX_KNOWN = 100_000  # tokens; more than a process can hold streams for, about 50 MB when full
 MAX_REFUSED = 10_000  # tokens; apart from the known, so that a flood of bad ones pushes out none
-MAX_FORGOTTEN = 10_000  # users; after so many others, what is known from before is asked again
 MAX_WAITING = 10_000  # questions; a reconnect storm is fewer, a flood of made-up tokens is not
 PATIENCE = 10  # timeouts that a question may wait for its turn, before it is put
 SHARED = 5.0  # seconds in which one fresh answer serves all streams of a token
@@ -65,14 +62,12 @@ class MainHostAuthenticator(BearerAuthenticator):
     - At most `max_concurrency` questions are put at a time. After several failures in a row it is
       left alone for a while.
     - While it fails, a token that it accepted within the last `stale_if_error` seconds still works.
-    - What a node that left has said of a token counts until that node would have asked again.
+    - Its answers are kept for all nodes, see `Answers`, and theirs count here.
 
     Tokens are remembered as hashes under a key that is made at random for each process. The
-    connections are opened when they are needed; `close` closes them. `tell` reaches all nodes,
-    `revalidate` and `clock` are in seconds.
+    connections are opened when they are needed; `close` closes them. What was
+    learned before one of `revocations` does not count. `clock` is in seconds.
     """
-
-    moving: Moving
 
     def __init__(
         self,
@@ -81,8 +76,8 @@ class MainHostAuthenticator(BearerAuthenticator):
         cookie: str | None = None,
         origins: Collection[str] = (),
         stats: AuthStats | None = None,
-        tell: Tell | None = None,
-        revalidate: float = 300.0,
+        revocations: Revocations | None = None,
+        answers: Answers | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(cookie=cookie, origins=origins)
@@ -92,8 +87,8 @@ class MainHostAuthenticator(BearerAuthenticator):
         self._hash_key = secrets.token_bytes(32)
         self._known = BoundedCache[bytes, _Known](MAX_KNOWN)
         self._refused = BoundedCache[bytes, float](MAX_REFUSED)
-        self._forgotten = Revocations(MAX_FORGOTTEN)
-        self.moving = Moving(tell, self._forgotten, revalidate, clock)
+        self._revocations = revocations if revocations is not None else Revocations()
+        self._answers = answers
         self._client = MainHostClient(config)
         self._flights = SingleFlight[Accepted | Denied]("aionotify-main-host")
         self._slots = asyncio.Semaphore(config.max_concurrency)
@@ -109,14 +104,8 @@ class MainHostAuthenticator(BearerAuthenticator):
     def inherit(self, other: BearerAuthenticator) -> None:
         """Know what the same main host told `other`: it may be failing just now."""
         if isinstance(other, MainHostAuthenticator) and other._client.url == self._client.url:
-            self._hash_key, self._forgotten = other._hash_key, other._forgotten
+            self._hash_key, self._revocations = other._hash_key, other._revocations
             self._known, self._refused = other._known, other._refused
-            other.moving.adopt(self.moving)
-            self.moving = other.moving
-
-    def forget(self, user_id: str) -> None:
-        """Ask again about every token of `user_id`, instead of answering from memory."""
-        self._forgotten.add(user_id)
 
     async def identify(self, token: str, *, fresh: bool = False) -> Identity:
         """Return the owner of `token`.
@@ -131,13 +120,12 @@ class MainHostAuthenticator(BearerAuthenticator):
         known, now = self._recall(key), self._clock()
         if known is not None and known.is_within(min(ttl, SHARED) if fresh else ttl, now):
             self.stats.cache_accepted += 1
-            return known.identity
+            return self._due(known)
         if now < (self._refused.get(key) or 0.0):
             self.stats.cache_refused += 1
             raise InvalidToken("the token is not valid")
-        if not fresh and (moved := self._take_over(key, token)) is not None:
-            self.stats.handed_over_accepted += 1
-            return moved
+        if not fresh and (found := await self._find(key, token)) is not None:
+            return found
         while True:
             try:
                 answer = await self._flights.run(key, partial(self._ask, key, token))
@@ -157,40 +145,50 @@ class MainHostAuthenticator(BearerAuthenticator):
                 return known.identity
         raise answer.error(answer.message, retry_after=answer.retry_after or _jittered(1.0))
 
-    async def hand_over(self, tokens: Mapping[str, float], hold: float) -> int:
-        """See `BearerAuthenticator.hand_over`."""
-        began = self._clock()
+    def opened(self, token: str) -> None:
+        """See `BearerAuthenticator.opened`."""
+        if self._answers is not None:
+            self._answers.opened(Key(self._client.url, token))
 
-        def vouch(token: str) -> Vouched | None:
-            return self._vouch(token, tokens[token] + began - self._clock())
+    def ended(self, token: str, *, moves: bool) -> None:
+        """See `BearerAuthenticator.ended`."""
+        if self._answers is not None:
+            self._answers.ended(Key(self._client.url, token), moves=moves)
 
-        return await self.moving.say(tokens, vouch, hold)
-
-    def _vouch(self, token: str, due: float) -> Vouched | None:
-        known, now = self._recall(self._key(token)), self._clock()
-        if known is None or known.asked < self.moving.unsure:
+    async def _find(self, key: bytes, token: str) -> Identity | None:
+        """Return whose `token` is by an answer that was kept for all nodes."""
+        if self._answers is None:
             return None
-        return Vouched(known.identity.user_id, now - known.answered, due, known.until - now)
-
-    def _take_over(self, key: bytes, token: str) -> Identity | None:
-        """Return whose `token` was at a node that left, for as long as nobody was to ask there."""
-        moved = self.moving.find(token)
-        if moved is None:
+        learned = self._revocations.now
+        found = await self._answers.find(Key(self._client.url, token), self._config.cache_ttl)
+        if found is None or self._revocations.since(learned, found.user_id):
             return None
-        known, now, wall = self._recall(key), self._clock(), time.time()
-        if known is None or known.answered < moved.answered:
-            expires_at = wall + moved.until - now if moved.until < math.inf else None
+        now, known = self._clock(), self._recall(key)
+        if now < (self._refused.get(key) or 0.0):
+            return None
+        if known is None or known.answered < now - found.age:
+            expires_at = time.time() + found.lifetime if found.lifetime < math.inf else None
             try:
-                identity = Identity(moved.user_id, expires_at=expires_at)
-            except AuthFailed:  # who can be no user here was none there
+                identity = Identity(found.user_id, expires_at=expires_at)
+            except AuthFailed:  # who can be no user here was none anywhere
                 return None
-            known = _Known(identity, moved.learned, moved.answered, moved.until)
+            known = _Known(identity, learned, now - found.age, now + found.lifetime)
             self._known.put(key, known)
-        if known.identity.user_id != moved.user_id or now >= min(moved.latest, known.until):
+        if known.identity.user_id != found.user_id:
             return None
-        # Those who were due while they had no node must not be asked about all at once.
-        due = moved.due if moved.due > now else random.uniform(now, moved.latest)
-        return replace(known.identity, ask_at=wall + min(due, moved.latest) - now)
+        self.stats.answer_store_accepted += 1
+        return self._due(known)
+
+    def _due(self, known: _Known) -> Identity:
+        """Say when the stream that is opened has to be asked about: when its answer is too old."""
+        if self._answers is None:
+            return known.identity
+        now, longest = self._clock(), self._answers.longest
+        due, latest = known.answered + longest * random.uniform(0.8, 1.0), known.answered + longest
+        if due <= now:
+            # Those who were due while they had no node must not be asked about all at once.
+            due = random.uniform(now, max(now, latest))
+        return replace(known.identity, ask_at=time.time() + due - now)
 
     async def _ask(self, key: bytes, token: str) -> Accepted | Denied:
         if self._breaker.blocks() or len(self._flights) > MAX_WAITING:
@@ -203,11 +201,14 @@ class MainHostAuthenticator(BearerAuthenticator):
         try:
             if not self._breaker.admit():  # it may have opened while we waited
                 return self._spare()
-            asked = self._forgotten.now
+            asked = self._revocations.now
+            moment = None if self._answers is None else self._answers.moment()
             answer = await self._exchange(token)
         finally:
             self._slots.release()
-        self._remember(key, token, answer, asked)
+        self._remember(key, answer, asked)
+        if self._answers is not None:
+            self._tell(self._answers, Key(self._client.url, token), answer, moment)
         return answer
 
     def _spare(self) -> Denied:
@@ -231,11 +232,11 @@ class MainHostAuthenticator(BearerAuthenticator):
 
     def _recall(self, key: bytes) -> _Known | None:
         known = self._known.get(key)
-        if known is None or self._forgotten.since(known.asked, known.identity.user_id):
+        if known is None or self._revocations.since(known.asked, known.identity.user_id):
             return None
         return known
 
-    def _remember(self, key: bytes, token: str, answer: Accepted | Denied, asked: int) -> None:
+    def _remember(self, key: bytes, answer: Accepted | Denied, asked: int) -> None:
         now = self._clock()
         if isinstance(answer, Accepted):
             self.stats.main_host_accepted += 1
@@ -244,12 +245,20 @@ class MainHostAuthenticator(BearerAuthenticator):
             self.stats.main_host_refused += 1
             self._known.drop(key)
             self._refused.put(key, now + self._config.refusal_ttl)
-            self.moving.void(token)
         else:
             self.stats.main_host_failed += 1
             self._outage.failed(answer.message)
             return
         self._outage.answered()
+
+    def _tell(
+        self, answers: Answers, key: Key, answer: Accepted | Denied, asked: Moment | None
+    ) -> None:
+        """Have other nodes know what there is to know for certain."""
+        if isinstance(answer, Accepted):
+            answers.accepted(key, answer.identity.user_id, answer.lifetime, asked)
+        elif answer.error is InvalidToken:
+            answers.refused(key)
 
 
 def _jittered(seconds: float) -> float:

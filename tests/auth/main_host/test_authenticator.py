@@ -19,6 +19,7 @@ from aionotify.auth import (
 )
 from aionotify.auth.main_host.authenticator import SHARED, MainHostAuthenticator
 from aionotify.auth.main_host.breaker import THRESHOLD
+from aionotify.auth.revocations import Revocations
 from aionotify.config import MainHostConfig
 from tests.auth.helpers import Clock, bearer, make_request, until
 from tests.auth.stub_main_host import PATH, StubMainHost
@@ -537,14 +538,14 @@ async def test_revalidation_tells_an_outage_from_a_refusal(
 
 
 async def test_a_user_who_is_forgotten_is_asked_about_again(
-    asking: Asking, host: StubMainHost
+    asking: Asking, host: StubMainHost, revocations: Revocations
 ) -> None:
     """Closing somebody's streams would be in vain if the memory let them in again at once."""
     authenticator = asking(cache_ttl=3600)
     for token in ("alice-token", "other-alice-token", "bob-token"):
         await authenticator.authenticate(bearer(token))
     host.users = {}
-    authenticator.forget("alice")
+    revocations.add("alice")
     for token in ("alice-token", "other-alice-token"):
         with pytest.raises(InvalidToken):
             await authenticator.authenticate(bearer(token))
@@ -552,7 +553,7 @@ async def test_a_user_who_is_forgotten_is_asked_about_again(
 
 
 async def test_an_answer_that_is_older_than_the_forgetting_does_not_count(
-    asking: Asking, host: StubMainHost
+    asking: Asking, host: StubMainHost, revocations: Revocations
 ) -> None:
     """It was on its way while the user's rights changed: the main host is asked anew."""
     authenticator, late = asking(), asyncio.Event()
@@ -569,7 +570,7 @@ async def test_an_answer_that_is_older_than_the_forgetting_does_not_count(
     ]
     await until(lambda: len(host.asked) == 2)
     host.users = {"bob-token": 42}
-    authenticator.forget("alice")
+    revocations.add("alice")
     late.set()
     refused, also_refused, bob = await asyncio.gather(*waiting, return_exceptions=True)
     assert isinstance(refused, InvalidToken)
@@ -579,17 +580,17 @@ async def test_an_answer_that_is_older_than_the_forgetting_does_not_count(
 
 
 async def test_a_user_who_was_forgotten_is_remembered_again(
-    asking: Asking, host: StubMainHost
+    asking: Asking, host: StubMainHost, revocations: Revocations
 ) -> None:
     authenticator = asking()
-    authenticator.forget("alice")
+    revocations.add("alice")
     for _ in range(3):
         assert await authenticator.authenticate(bearer("alice-token")) == Identity("alice")
     assert len(host.asked) == 1
 
 
 async def test_forgetting_one_costs_nothing_however_many_are_known(
-    asking: Asking,
+    asking: Asking, revocations: Revocations
 ) -> None:
     """Somebody may do it whenever anybody signs out."""
     authenticator = asking(cache_ttl=600)
@@ -599,7 +600,7 @@ async def test_forgetting_one_costs_nothing_however_many_are_known(
         authenticator._known.put(number.to_bytes(16, "big"), known)
     started = time.perf_counter()
     for number in range(1000):
-        authenticator.forget(str(number))
+        revocations.add(str(number))
     assert time.perf_counter() - started < 0.5
 
 

@@ -1,0 +1,378 @@
+"""What the main host answered at one node is good at all of them.
+
+An answer lies in Redis under a keyed hash of its token, and is sealed with a key that only the
+token gives. It says whose the token is, when that was asked, by Redis' clock, and the number that
+Redis' counter had then. Revocations and refusals take numbers of that counter, so it is told by
+counting, and never by a clock, whether an answer is older than one of them.
+
+Knows neither Redis nor the main host, only what it calls them for: see `AnswerStore`.
+"""
+
+import asyncio
+import math
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from typing import Any, Final, Literal, NamedTuple, Protocol
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from aionotify import tasks
+from aionotify.auth.revocations import Revocations
+from aionotify.errors import BrokerError
+
+PATIENCE: Final = 0.1  # seconds for a look-up; after that the main host is asked
+MAX_OWED: Final = 10_000  # refusals that Redis would not take
+_TOGETHER: Final = 0.002  # seconds: what is looked up meanwhile goes off in one command
+_AT_LEISURE: Final = 0.05  # seconds: an answer, and that a stream was opened by it, are one command
+_AGAIN: Final = 1.0  # seconds
+_IN_ONE: Final = 64  # records in one command; Redis does nothing else meanwhile
+_NONCE: Final = 12  # bytes
+_SEALED: Final = 2048  # bytes; a user id of 256 characters takes half of that
+
+Kind = Literal["refused", "answered", "opened", "ended"]
+
+
+class Write(NamedTuple):
+    """What is to become of one record.
+
+    Attributes:
+        name: which record.
+        kind: the token was refused; here is an answer; the node's first stream with the token has
+            been opened; its last one has ended, and does not move to another node.
+        number: of an answer, what the counter stood at before the question.
+        at: of an answer, when the question was put, in microseconds by Redis' clock.
+        ttl: of an answer, for how many milliseconds it is of use.
+        sealed: the answer.
+    """
+
+    name: str
+    kind: Kind
+    number: int = 0
+    at: int = 0
+    ttl: int = 0
+    sealed: bytes = b""
+
+
+class Record(NamedTuple):
+    """An answer as it lies there, and whether some node has a stream open with the token."""
+
+    sealed: bytes
+    is_open: bool
+
+
+class Reply(NamedTuple):
+    """What the store says each time.
+
+    Attributes:
+        secret: of the installation. If it is another than the one by which records were named,
+            nothing was done.
+        number: what the counter stands at.
+        revoked: the number of the last revocation.
+        now: seconds by Redis' clock.
+        records: those that were asked for, None for what is not there.
+    """
+
+    secret: bytes
+    number: int
+    revoked: int
+    now: float
+    records: Sequence[tuple[bytes, bool] | None]
+
+
+class AnswerStore(Protocol):
+    """Where answers lie."""
+
+    async def exchange(
+        self,
+        secret: bytes,
+        writes: Sequence[tuple[str, str, int, int, int, bytes]],
+        names: Sequence[str],
+        keep: float,
+    ) -> tuple[bytes, int, int, float, Sequence[tuple[bytes, bool] | None]]:
+        """Carry out each `Write`, then read the named records, in one step; return a `Reply`.
+
+        `keep` is for how many seconds numbers are to be remembered. Raises `BrokerError`.
+        """
+        ...
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """What is sealed. Of what later versions append, nothing is read.
+
+    Times are in seconds by Redis' clock: when it was asked, and when the token ends, infinite when
+    that is not known. `number` is what the counter stood at before the question.
+    """
+
+    user_id: str
+    number: int
+    at: float
+    ends: float
+
+
+class Found(NamedTuple):
+    """An answer that counts. `age` and `lifetime`, how long the token is good for, in seconds."""
+
+    user_id: str
+    age: float
+    lifetime: float
+
+
+class Moment(NamedTuple):
+    """When a question is put: by which numbers, at which, and at what time by Redis' clock."""
+
+    secret: bytes
+    number: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A token, and the address of the main host that is asked about it."""
+
+    host: str
+    token: str
+
+    def name(self, secret: bytes) -> str:
+        """Under which name its record lies."""
+        return self._hash(secret, b"answer's name", 16).hex()
+
+    def seal(self, answer: Answer, secret: bytes) -> bytes:
+        """Make a record's content, which is good under the record's name alone."""
+        nonce = secrets.token_bytes(_NONCE)
+        return nonce + self._cipher(secret).encrypt(
+            nonce, msgspec.msgpack.encode(answer), self.name(secret).encode()
+        )
+
+    def unseal(self, sealed: bytes, secret: bytes) -> Answer | None:
+        """Return what was sealed, or None when it was not so, or makes no sense."""
+        if not _NONCE < len(sealed) <= _SEALED:
+            return None
+        nonce, rest, name = sealed[:_NONCE], sealed[_NONCE:], self.name(secret).encode()
+        try:
+            opened = self._cipher(secret).decrypt(nonce, rest, name)
+            return msgspec.msgpack.decode(opened, type=Answer)
+        except (InvalidTag, msgspec.DecodeError):
+            return None
+
+    def _cipher(self, secret: bytes) -> AESGCM:
+        return AESGCM(self._hash(secret, b"answer's seal", 32))
+
+    # Both are of no use at another installation, or where another main host is asked.
+    def _hash(self, secret: bytes, purpose: bytes, size: int) -> bytes:
+        key = blake2b(self.host.encode(), key=blake2b(secret, digest_size=32).digest()).digest()
+        token = self.token.encode()
+        return blake2b(token, key=key, person=purpose, digest_size=size).digest()
+
+
+_Waiter = asyncio.Future[tuple[Reply, Record] | None]
+_Asked = dict[Key, list[_Waiter]]
+
+
+class Answers:
+    """Answers of the main host, as all nodes know them.
+
+    Whatever goes wrong, it is as if nothing were kept: then the main host is asked.
+
+    Args:
+        longest: seconds after which an answer is of no use, `auth.revalidate`.
+        keep: seconds for which anything may be relied on that has a number.
+        clock: seconds that only go forward.
+
+    Attributes:
+        longest: see there.
+    """
+
+    def __init__(
+        self,
+        store: AnswerStore,
+        revocations: Revocations,
+        *,
+        longest: float,
+        keep: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.longest = longest
+        self._keep = keep
+        self._store = store
+        self._revocations = revocations
+        self._clock = clock
+        self._known: tuple[Reply, float] | None = None  # the last one, and when it came
+        self._asked: _Asked = {}
+        self._writes: list[tuple[bytes, Write]] = []  # by which secret the record is named
+        self._owed: dict[Key, object] = {}  # refusals that are not written yet
+        self._open: Counter[Key] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def adopt(self, other: "Answers") -> None:
+        """Rely on answers for as long as `other` does."""
+        self.longest, self._keep = other.longest, other._keep
+
+    async def close(self) -> None:
+        """Write what there is to write."""
+        while self._timer is not None and self._revocations.complete:
+            self._send()
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # --- what is known --------------------------------------------------------------------------
+
+    async def find(self, key: Key, young: float) -> Found | None:
+        """Return the answer about a token that is younger than `young` seconds.
+
+        While a stream is open with it, or has not come back yet from a node that left, it may be as
+        old as is of use at all.
+        """
+        if not self._revocations.complete:
+            return None
+        future = asyncio.get_running_loop().create_future()
+        self._asked.setdefault(key, []).append(future)
+        self._soon(_TOGETHER)
+        try:
+            async with tasks.timeout(PATIENCE):
+                found = await future
+        except TimeoutError:
+            return None
+        # Somebody may have been revoked of whom nothing was heard here yet.
+        if found is None or key in self._owed or not self._has_heard(found[0]):
+            return None
+        return self._judged(key, found[0], found[1], young)
+
+    def moment(self) -> Moment | None:
+        """What `accepted` wants, from before the question was put."""
+        if self._known is None or not self._revocations.complete:
+            return None
+        reply, then = self._known
+        return Moment(reply.secret, reply.number, reply.now + self._clock() - then)
+
+    def _has_heard(self, reply: Reply) -> bool:
+        return self._revocations.complete and reply.revoked <= self._revocations.number
+
+    def _judged(self, key: Key, reply: Reply, record: Record, young: float) -> Found | None:
+        answer = key.unseal(record.sealed, reply.secret)
+        if answer is None or self._revocations.outdates(answer.number, answer.user_id):
+            return None
+        age, lifetime = reply.now - answer.at, answer.ends - reply.now
+        # What is from the future was written by another clock, and has no age that is known.
+        limit = self.longest if record.is_open else min(young, self.longest)
+        if not (0 <= age < limit and lifetime > 0):
+            return None
+        return Found(answer.user_id, age, lifetime)
+
+    # --- what others get to know ----------------------------------------------------------------
+
+    def accepted(self, key: Key, user_id: str, lifetime: float, asked: Moment | None) -> None:
+        """Keep an answer. `lifetime` is in seconds, infinite when it is not known."""
+        now = self.moment()
+        if asked is None or now is None or asked.secret != now.secret:
+            return
+        ttl = min(self.longest - (now.at - asked.at), lifetime)
+        if ttl <= 0:
+            return
+        answer = Answer(user_id, asked.number, asked.at, now.at + lifetime)
+        sealed, at = key.seal(answer, now.secret), int(asked.at * 1_000_000)
+        self._write(key, "answered", asked.number, at, math.ceil(ttl * 1000), sealed)
+        if key in self._open:
+            self._write(key, "opened")
+
+    def refused(self, key: Key) -> None:
+        """Have no answer count that was asked for before now."""
+        self._owed[key] = object()
+        if len(self._owed) > MAX_OWED:
+            del self._owed[next(iter(self._owed))]
+        self._soon(_TOGETHER)
+
+    def opened(self, key: Key) -> None:
+        """A stream was opened with a token."""
+        self._open[key] += 1
+        if self._open[key] == 1:
+            self._write(key, "opened")
+
+    def ended(self, key: Key, *, moves: bool) -> None:
+        """One has ended; with `moves` because this node leaves, so its client goes to another."""
+        self._open[key] -= 1
+        if self._open[key] <= 0:
+            del self._open[key]
+            if not moves:
+                self._write(key, "ended")
+
+    def _write(self, key: Key, kind: Kind, *details: Any) -> None:
+        if (now := self.moment()) is not None:
+            self._writes.append((now.secret, Write(key.name(now.secret), kind, *details)))
+            self._soon(_AT_LEISURE)
+
+    # --- together -------------------------------------------------------------------------------
+
+    def _soon(self, seconds: float) -> None:
+        if self._closed:
+            return
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + seconds:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(seconds, self._send)
+
+    def _send(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        asked = {key: self._asked.pop(key) for key in list(islice(self._asked, _IN_ONE))}
+        writes, self._writes = self._writes[:_IN_ONE], self._writes[_IN_ONE:]
+        refused = dict(islice(self._owed.items(), _IN_ONE))
+        if self._asked or self._writes:
+            self._soon(0)
+        work = self._carry_out(asked, writes, refused)
+        task = asyncio.create_task(work, name="aionotify answers")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry_out(
+        self, asked: _Asked, writes: Sequence[tuple[bytes, Write]], refused: dict[Key, object]
+    ) -> None:
+        try:
+            reply = await self._exchange(asked, writes, refused)
+            for waiting, record in zip(asked.values(), reply.records, strict=True):
+                _settle(waiting, None if record is None else (reply, Record(*record)))
+            for key, refusal in refused.items():
+                if self._owed.get(key) is refusal:
+                    del self._owed[key]
+        except (BrokerError, ValueError):  # or whatever somebody has put in its place
+            pass
+        finally:
+            for waiting in asked.values():
+                _settle(waiting, None)
+        if self._owed:
+            self._soon(_AGAIN)
+
+    async def _exchange(
+        self, asked: Iterable[Key], writes: Sequence[tuple[bytes, Write]], refused: Iterable[Key]
+    ) -> Reply:
+        for _ in range(2):
+            secret = b"" if self._known is None else self._known[0].secret
+            # Refusals first, so that no answer of this node is put after its own refusal.
+            wanted = [Write(key.name(secret), "refused") for key in refused]
+            wanted += [write for named_by, write in writes if named_by == secret]
+            names = [key.name(secret) for key in asked]
+            reply = Reply(*await self._store.exchange(secret, wanted, names, self._keep))
+            self._known = reply, self._clock()
+            if reply.secret == secret:
+                return reply
+        raise ValueError("each time another secret")
+
+
+def _settle(waiting: Iterable[_Waiter], found: tuple[Reply, Record] | None) -> None:
+    for each in waiting:
+        if not each.done():
+            each.set_result(found)
