@@ -1,7 +1,6 @@
 """Reading inboxes: the bounded recent history of each recipient."""
 
 import asyncio
-import itertools
 import logging
 import re
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from typing import Any, Final
 
 from redis.exceptions import ClusterCrossSlotError, RedisError
 
+from aionotify.batcher import Batcher
 from aionotify.broker.connection.endpoint import translate
 from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.scripts import Script
@@ -30,7 +30,6 @@ _POSITION: Final = re.compile(rb"0*([0-9]{1,16}) ")
 _GROWTH: Final = 3  # an event is stored with escapes in it: six bytes for U+0085, which has two
 
 _Question = tuple[str, int | None]  # None: only how far the inbox reaches
-_Asked = list[tuple[_Question, list[asyncio.Future[Page]]]]
 
 
 def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
@@ -77,8 +76,10 @@ class Inbox:
         self._stats = stats
         self._script = Script(execute, "read.lua")
         self._in_one = _IN_ONE
-        self._asked: dict[_Question, list[asyncio.Future[Page]]] = {}
-        self._task: asyncio.Task[None] | None = None
+        # Sending is what costs most, when thousands of streams open within a second.
+        self._batcher: Batcher[_Question, Page] = Batcher(
+            self._ask, name="aionotify inbox reads", at_most=_MAX_IN_FLIGHT, window=_BATCH_WINDOW
+        )
         self._log = Sampled(logging.getLogger(__name__))
 
     def adopt(self, other: "Inbox") -> None:
@@ -105,46 +106,20 @@ class Inbox:
 
         The future raises BrokerUnavailable or BrokerRefused when it cannot be read now.
         """
-        # A future for each who asks: whoever stops waiting does so for himself alone.
-        page: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
-        self._asked.setdefault((recipient_id, after), []).append(page)
-        if self._task is None:
-            self._task = asyncio.create_task(self._work(), name="aionotify inbox reads")
-        return page
+        return self._batcher.submit((recipient_id, after))
 
     async def close(self) -> None:
         """Wait for what is under way."""
-        if self._task is not None:
-            await self._task
+        await self._batcher.close()
         await self._script.close()
 
-    async def _work(self) -> None:
-        # The task ends when nothing is asked, so an idle node has none.
-        asked: _Asked = []
-        try:
-            while self._asked:
-                questions = list(itertools.islice(self._asked, _MAX_IN_FLIGHT))
-                asked = [(each, self._asked.pop(each)) for each in questions]
-                await self._ask(asked)
-                if len(self._asked) < _MAX_IN_FLIGHT:
-                    # Sending is what costs most, when thousands of streams open within a second.
-                    await asyncio.sleep(_BATCH_WINDOW)
-        except BaseException:
-            # Nobody is to wait for what will not come.
-            for _, waiting in (*asked, *self._asked.items()):
-                for page in waiting:
-                    page.cancel()
-            self._asked.clear()
-            raise
-        finally:
-            self._task = None
-
-    async def _ask(self, asked: _Asked) -> None:
-        replies = await self._replies([question for question, _ in asked])
-        for ((recipient_id, _), waiting), reply in zip(asked, replies, strict=True):
-            _settle(waiting, self._page(reply, recipient_id))
+    async def _ask(self, questions: list[_Question]) -> list[Page | Exception]:
+        replies = await self._replies(questions)
+        for reply in replies:
             if isinstance(reply, BrokerUnavailable):
-                self._give_up(reply)
+                # Who has asked meanwhile would be kept as long again, one after the other.
+                self._batcher.give_up(reply)
+        return [self._page(reply, id) for reply, (id, _) in zip(replies, questions, strict=True)]
 
     async def _replies(self, questions: Sequence[_Question]) -> list[Any]:
         """What the script says to each, or the error in its place."""
@@ -170,12 +145,6 @@ class Inbox:
                 replies += [error] * len(some)
         return replies
 
-    def _give_up(self, error: BrokerUnavailable) -> None:
-        """Who has asked meanwhile would be kept as long again, one after the other."""
-        asked, self._asked = self._asked, {}
-        for waiting in asked.values():
-            _settle(waiting, error)
-
     def _page(self, reply: Any, recipient_id: str) -> Page | Exception:
         if isinstance(reply, Exception):
             return translate(reply) if isinstance(reply, RedisError) else reply
@@ -195,17 +164,6 @@ class Inbox:
         if not complete:
             upto = latest(map(_position, raw))
         return Page(entries, upto, int(newest), GapReason(gap.decode()) if gap else None)
-
-
-def _settle(waiting: list[asyncio.Future[Page]], answer: Page | Exception) -> None:
-    for each in waiting:
-        if each.done():
-            continue
-        if isinstance(answer, Exception):
-            each.set_exception(answer)
-            each.exception()  # looked at, even when whoever asked has left
-        else:
-            each.set_result(answer)
 
 
 def _position(entry: bytes) -> int:

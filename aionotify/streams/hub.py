@@ -14,7 +14,6 @@ streams concerned go back to reading their inbox.
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 from aionotify.errors import NodeFull, TooManyStreams
@@ -57,7 +56,6 @@ class Hub:
     Attributes:
         everyone: the recipient that all streams are for.
         closed: whether the node takes no streams any more.
-        on_subscribed: called with each recipient that has newcomers, when it begins to be heard.
     """
 
     def __init__(
@@ -71,7 +69,6 @@ class Hub:
         self.stats = stats or Stats()
         self.everyone = Recipient(EVERYONE)
         self.closed = False
-        self.on_subscribed: Callable[[Recipient], None] = lambda recipient: None
         self._interest = interest
         self._max_streams = max_streams
         self._max_streams_per_user = max_streams_per_user
@@ -171,8 +168,6 @@ class Hub:
         if recipient is not None:
             self._resync(recipient, ResyncReason.RESUBSCRIBED)
             recipient.confirm()
-            if recipient.newcomers:
-                self.on_subscribed(recipient)
 
     def lost(self) -> None:
         """No live event is heard any more, of anybody."""

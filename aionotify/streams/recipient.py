@@ -44,7 +44,6 @@ class Recipient:
         last_heard: the last position that was heard since then.
         revocations: how often the streams were closed because the user may no longer listen.
         mark: the end of a cursor at `newest`.
-        newcomers: who waits to know `newest` before a stream begins.
     """
 
     __slots__ = (
@@ -55,7 +54,6 @@ class Recipient:
         "id",
         "last_heard",
         "mark",
-        "newcomers",
         "newest",
         "revocations",
         "streams",
@@ -70,7 +68,6 @@ class Recipient:
         self.confirmations = 0
         self.last_heard = 0
         self.revocations = 0
-        self.newcomers: list[asyncio.Future[None]] = []
         self._waiters: set[asyncio.Future[None]] = set()
         self._tag = cursor.tag(id)
         self.set_newest(None)
@@ -90,12 +87,14 @@ class Recipient:
     async def wait_subscribed(self) -> None:
         """Wait until the live events are being heard."""
         while not self.subscribed:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiters.discard(waiter)
+            await self.subscription()
+
+    def subscription(self) -> asyncio.Future[None]:
+        """A future of its own for each who waits; done when the live events begin to be heard."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        waiter.add_done_callback(self._waiters.discard)
+        return waiter
 
     def confirm(self) -> None:
         self.subscribed = True

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from aionotify.batcher import Batcher
 from aionotify.events.cursor import Cursor
 from aionotify.events.page import Page
 from aionotify.events.position import moment, serves_as_now
@@ -43,13 +44,13 @@ class StartPositions:
     def __init__(
         self, hub: Hub, inboxes: Inboxes, deadlines: Deadlines, together: float = _BATCH_WINDOW
     ) -> None:
-        hub.on_subscribed = self._ask_soon
         self._hub = hub
         self._inboxes = inboxes
         self._deadlines = deadlines
-        self._together = together
-        self._due: list[Recipient] = []  # whose inboxes are to be asked next
-        self._task: asyncio.Task[None] | None = None
+        # Sending is what costs most, when thousands of streams open within a second.
+        self._batcher: Batcher[Recipient, Page] = Batcher(
+            self._ask, name="aionotify start positions", window=together
+        )
 
     async def find(self, recipient: Recipient) -> Cursor:
         """Return where a stream of `recipient` begins that opens now.
@@ -66,16 +67,12 @@ class StartPositions:
             each for each in (hub.everyone, recipient) if not serves_as_now(each.newest, oldest)
         ]
         if unknown:
-            loop = asyncio.get_running_loop()
-            began = loop.time()
+            began = asyncio.get_running_loop().time()
             while unknown:
                 for each in unknown:
-                    # A future for each who asks: whoever stops waiting does so for himself alone.
-                    answer = loop.create_future()
-                    each.newcomers.append(answer)
-                    if each.subscribed and len(each.newcomers) == 1:
-                        self._ask_soon(each)  # or the hub says so, when it is heard
-                    await self._deadlines.bound(answer, began)
+                    while not each.subscribed:
+                        await self._deadlines.bound(each.subscription(), began)
+                    await self._deadlines.bound(self._batcher.submit(each), began)
                 unknown = [each for each in (hub.everyone, recipient) if each.newest is None]
         at = hub.position(recipient)
         assert at is not None
@@ -83,44 +80,12 @@ class StartPositions:
 
     async def close(self) -> None:
         """Wait for what is under way."""
-        if self._task is not None:
-            await self._task
+        await self._batcher.close()
 
-    def _ask_soon(self, recipient: Recipient) -> None:
-        self._due.append(recipient)
-        if self._task is None:
-            self._task = asyncio.create_task(self._work(), name="aionotify start positions")
-
-    async def _work(self) -> None:
-        # The task ends when nothing is asked, so an idle node has none.
-        try:
-            while self._due:
-                due, self._due = self._due, []
-                await self._ask(due)
-                # Sending is what costs most, when thousands of streams open within a second.
-                await asyncio.sleep(self._together)
-        finally:
-            self._task = None
-
-    async def _ask(self, recipients: list[Recipient]) -> None:
+    async def _ask(self, recipients: list[Recipient]) -> list[Page | Exception]:
         questions = [each.question(None) for each in recipients]
-        try:
-            answers = await self._inboxes.newest([each.id for each in recipients])
-        except BaseException:
-            for recipient in recipients:  # nobody is to wait for what will not come
-                for waiter in recipient.newcomers:
-                    waiter.cancel()
-                recipient.newcomers.clear()
-            raise
+        answers = await self._inboxes.newest([each.id for each in recipients])
         for recipient, question, answer in zip(recipients, questions, answers, strict=True):
-            newcomers, recipient.newcomers = recipient.newcomers, []
             if isinstance(answer, Page):
                 self._hub.apply_page(recipient, question, answer)
-            for waiter in newcomers:
-                if waiter.done():
-                    continue
-                if isinstance(answer, Page):
-                    waiter.set_result(None)
-                else:
-                    waiter.set_exception(answer)
-                    waiter.exception()  # looked at, even when whoever asked has left
+        return answers

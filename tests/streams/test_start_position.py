@@ -202,8 +202,8 @@ async def test_nobody_is_left_waiting_when_the_work_is_cancelled() -> None:
     recipient = world.enter("u")
     finding = world.find(recipient)
     await eventually(lambda: world.inboxes.asked)
-    assert world.start_positions._task is not None
-    world.start_positions._task.cancel()
+    [work] = [t for t in asyncio.all_tasks() if t.get_name() == "aionotify start positions"]
+    work.cancel()
     await asyncio.wait([finding])
     assert finding.cancelled()
     world.inboxes.going.set()
