@@ -1,4 +1,4 @@
-"""Nothing lets a token in that was asked for before it was revoked or refused, whatever comes when."""
+"""Revocations, refusals and answers, in whatever order: none comes back that was taken away."""
 
 import asyncio
 import math
