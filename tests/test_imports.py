@@ -4,12 +4,16 @@ import-linter would hold most of this, and bring click and grimp along. What wou
 is which imports are in functions.
 """
 
+import subprocess
 from collections import defaultdict
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 import pytest
 
-from tests.imports import Import, imports, room
+from tests.imports import NOT_YET, Import, imports, room
+
+ROOT = Path(__file__).parents[1]
 
 # Each room, and all that it may import; those that may be imported by most come last.
 MAY_IMPORT = {
@@ -86,3 +90,8 @@ def test_imports_lead_in_no_circle(found: set[Import]) -> None:
         except CycleError as error:
             circles[".".join(package)] = " imports ".join(reversed(error.args[1]))
     assert not circles
+
+
+def test_graph_in_the_architecture_is_the_one_there_is() -> None:
+    run = subprocess.run(["scripts/graph", "--check"], cwd=ROOT, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr.decode()

@@ -44,10 +44,11 @@ async def test_a_call_that_fails_fails_for_all_who_wait_and_is_made_anew_afterwa
 
 async def test_closing_cancels_what_runs_and_lets_nothing_start() -> None:
     flights = SingleFlight[None]("aionotify-test")
-    cancelled = False
+    cancelled, started = False, asyncio.Event()
 
     async def call() -> None:
         nonlocal cancelled
+        started.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -55,7 +56,7 @@ async def test_closing_cancels_what_runs_and_lets_nothing_start() -> None:
             raise
 
     waiting = asyncio.create_task(flights.run("key", call))
-    await until(lambda: len(flights))
+    await started.wait()
     await flights.close()
     assert cancelled
     with pytest.raises(FlightCancelled):
