@@ -36,7 +36,7 @@ from aionotify.config import SETTINGS, AuthConfig, Config, RedisConfig, overlook
 from aionotify.errors import AionotifyError, AuthError, BrokerUnavailable, ConfigError, InvalidToken
 
 _OLDEST = (6, 2)  # Redis; Valkey counts on from 7.2
-_PATIENCE = 3.0  # seconds for our own message to come back
+_TIMEOUT = 3.0  # seconds for our own message to come back
 _RESERVE = 100  # open files that are not streams: Redis, the main host, logs
 _SLOTS = 16  # keys; that all are in one of two shards is one chance in 65,536
 _PROXY = 55.0  # seconds; after 60 without a byte nginx and most load balancers cut
@@ -252,15 +252,15 @@ async def _round_trip(client: Redis, config: RedisConfig) -> Finding:
         await pubsub.subscribe(channel, config.channel)
         started = time.perf_counter()
         await client.publish(channel, b"")
-        while (waited := time.perf_counter() - started) < _PATIENCE:
-            message = await pubsub.get_message(timeout=_PATIENCE - waited)
+        while (waited := time.perf_counter() - started) < _TIMEOUT:
+            message = await pubsub.get_message(timeout=_TIMEOUT - waited)
             if message and message["channel"] == channel.encode():
                 took = 1000 * (time.perf_counter() - started)
                 return Finding("redis pub/sub", "ok", f"a message comes back in {took:.1f} ms")
     return Finding(
         "redis pub/sub",
         "failed",
-        f"no message came back within {_PATIENCE:g} s",
+        f"no message came back within {_TIMEOUT:g} s",
         "connect to Redis directly; a proxy in between may not support pub/sub",
     )
 

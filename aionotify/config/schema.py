@@ -5,8 +5,9 @@ marshmallow schemas, the flags and environment variables, and the tests that com
 documentation. Knows no particular setting.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any, TypeVar, cast
@@ -25,7 +26,7 @@ class Setting:
 
     path: str
     """Its dotted name, ``auth.main_host.timeout``."""
-    kind: Field
+    field: Field
     default: Any
     does: str
     fixed: bool
@@ -48,13 +49,13 @@ class Setting:
         return str(self.default)
 
 
-def setting(kind: Field, default: T, does: str, *, fixed: bool = False) -> T:
+def setting(field: Field, default: T, does: str, *, fixed: bool = False) -> T:
     """Make the dataclass field of a setting; `does` says in one line what it does.
 
     One that is `fixed` takes a restart to change.
     """
-    metadata = {"kind": kind, "does": does, "fixed": fixed}
-    return field(default=default, repr=not kind.secret, metadata=metadata)
+    metadata = {"field": field, "does": does, "fixed": fixed}
+    return dataclasses.field(default=default, repr=not field.secret, metadata=metadata)
 
 
 def settings_of(section: type, prefix: str = "") -> Iterator[Setting]:
@@ -65,7 +66,7 @@ def settings_of(section: type, prefix: str = "") -> Iterator[Setting]:
             yield from settings_of(member.type, f"{path}.")
         else:
             about = member.metadata
-            yield Setting(path, about["kind"], member.default, about["does"], about["fixed"])
+            yield Setting(path, about["field"], member.default, about["does"], about["fixed"])
 
 
 def with_fixed_of(section: T, new: T) -> T:
@@ -112,7 +113,7 @@ def schema_of(section: type) -> SectionSchema:
         if isinstance(member.type, type) and is_dataclass(member.type):
             members[member.name] = _Section(schema_of(member.type))
         else:
-            members[member.name] = member.metadata["kind"]
+            members[member.name] = member.metadata["field"]
     schema = type(f"{section.__name__}Schema", (SectionSchema,), members)
     return cast("SectionSchema", schema())
 

@@ -44,7 +44,7 @@ class PublishKey:
     prefix: str = ""
 
 
-class _PublishKeyKind(Field):
+class _PublishKeyField(Field):
     quoted = False
     secret = True
     # It travels as a bearer token, so it consists of what RFC 6750 section 2.1 allows.
@@ -118,7 +118,7 @@ class AdminConfig:
         fixed=True,
     )
     publish_keys: tuple[PublishKey, ...] = setting(
-        ListOf(_PublishKeyKind()), (), "Keys that allow publishing; with none, nobody may publish"
+        ListOf(_PublishKeyField()), (), "Keys that allow publishing; with none, nobody may publish"
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:

@@ -116,7 +116,7 @@ class Sources:
 
     def _put(self, path: str, text: str, origin: str) -> None:
         try:
-            value = self._settings[path].kind.from_text(text)
+            value = self._settings[path].field.from_text(text)
         except ConfigError as error:
             self.problems[path] = f"{'; '.join(error.problems.values())} ({origin})"
             return

@@ -24,7 +24,7 @@ from aionotify.demo.world import USERS, Ports, World
 from aionotify.errors import AionotifyError
 
 _TYPE: Final = "demo.check"
-_PATIENCE: Final = 10.0  # seconds for each thing that has to happen
+_TIMEOUT: Final = 10.0  # seconds for each thing that has to happen
 _LAST: Final = {("last", "ephemeral"), ("last", "durable")}
 
 
@@ -33,31 +33,31 @@ async def run(
     ports: Ports,
     users: Mapping[str, str] = USERS,
     ways: Sequence[Way] = WAYS,
-    patience: float = _PATIENCE,
+    within: float = _TIMEOUT,
 ) -> int:
     """Check everything, print what was seen, and return 0 or, if anything is wrong, 1.
 
     Args:
         users: the user whom the main host takes the bearer of each token for.
         ways: to publish in.
-        patience: seconds for each thing that has to happen.
+        within: seconds for each thing that has to happen.
     """
     async with running(config, ports, users) as world:
-        report = await check(world, ways, patience)
+        report = await check(world, ways, within)
     screen.show_report(report)
     return int(bool(report.problems))
 
 
-async def check(world: World, ways: Sequence[Way], patience: float = _PATIENCE) -> Report:
+async def check(world: World, ways: Sequence[Way], within: float = _TIMEOUT) -> Report:
     """Return what came of events published in all `ways`, and after a cut."""
     failures: list[str] = []
 
     async def attempt(what: str, doing: Awaitable[None]) -> bool:
         try:
-            async with tasks.timeout(patience):
+            async with tasks.timeout(within):
                 await doing
         except TimeoutError:
-            failures.append(f"{what}: not done within {patience:g} s")
+            failures.append(f"{what}: not done within {within:g} s")
         except (AionotifyError, aiohttp.ClientError, OSError) as error:
             failures.append(f"{what}: {error}")
         else:

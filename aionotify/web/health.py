@@ -32,7 +32,7 @@ def problems(services: Services) -> Mapping[str, str | None]:
     """What is wrong by name of the check, None where nothing is."""
     return {
         "redis": services.subscriber.problem,
-        "store": services.write_check.condition.problem,
-        "open_files": services.open_files.condition.problem,
+        "store": services.write_check.health.problem,
+        "open_files": services.open_files.health.problem,
         "draining": "this node is draining" if services.hub.closed else None,
     }
