@@ -7,7 +7,7 @@ The tree::
     ├── InvalidEvent           the producer's fault: `fields` names each member and what is wrong
     ├── BrokerError            Redis failed, or refused
     │   ├── BrokerUnavailable  Redis does not answer, or the connection is lost
-    │   └── BrokerRefused      Redis answers, but does not store (read-only, out of memory, no rights)
+    │   └── BrokerRefused      Redis refuses to store (read-only, out of memory, no rights)
     └── RequestError           becomes a JSON answer: `status`, `code`, `retry_after`
         ├── AuthError          the request is not authenticated
         │   ├── CredentialsMissing  403  the request has no token

@@ -35,7 +35,7 @@ def test_the_version_is_the_packages(aionotify: Run) -> None:
             ["publish", "--event", "a"],
             "without RECIPIENT the whole event comes from standard input",
         ),
-        (["listen", "--url", "localhost"], "the url of a stream begins with http:// or https://"),
+        (["listen", "--url", "localhost"], "expected the url of a stream, http:// or https://"),
         (["listen", "--server.host", "unix:/a"], "give the --url of the proxy before it"),
     ],
 )
