@@ -81,7 +81,7 @@ class Client:
         self.last_event_id = last_event_id
         self._url = URL(url)
         if self._url.scheme not in ("http", "https") or not self._url.host:
-            raise ValueError("expected the url of a stream, http:// or https:// and a host")
+            raise ValueError("the url of a stream begins with http:// or https:// and a host")
         self._token = token
         self._max_bytes = max_bytes
         self._events: deque[ServerSentEvent] = deque()
