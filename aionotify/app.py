@@ -1,7 +1,7 @@
-"""What applications call, ours and others'.
+"""The functions that applications call.
 
-`create_app(config)` makes an application of its own; `setup(app, config)` adds an instance to one
-that exists.
+`create_app(config)` makes a standalone application; `setup(app, config)` adds an instance to an
+existing one.
 """
 
 import asyncio
@@ -22,16 +22,16 @@ from aionotify.web.routes import admin_routes
 from aionotify.web.services import SERVICES
 
 INSTANCES: Final = web.AppKey("aionotify.instances", dict[str, Instance])
-"""All that were set up in an application, by their prefix."""
+"""All instances in an application, by prefix."""
 PUBLISHER: Final = web.AppKey("aionotify.publisher", Publisher)
-"""The publisher of the only one that was."""
+"""The publisher of the only instance."""
 
 
 def create_app(config: Config, authenticator: Authenticator | None = None) -> web.Application:
-    """An application that is nothing but aionotify.
+    """Return an application that is only aionotify.
 
     Args:
-        authenticator: takes the place of the configured one.
+        authenticator: replaces the configured one.
 
     Raises:
         ConfigError: what `config` names cannot be used.
@@ -44,7 +44,7 @@ def create_app(config: Config, authenticator: Authenticator | None = None) -> we
 
 
 def create_admin_app(app: web.Application) -> web.Application:
-    """The application for the second address, of the instance in `app`."""
+    """Return the application for the admin address of the instance in `app`."""
     services = app[SERVICES]
     admin = web.Application(middlewares=[answering(services)])
     admin[SERVICES] = services
@@ -59,19 +59,19 @@ def setup(
     prefix: str = "",
     authenticator: Authenticator | None = None,
 ) -> None:
-    """Add aionotify to an application that exists.
+    """Add aionotify to an existing application.
 
-    It gets our routes and nothing else of it changes: not its middlewares, logging or signals.
-    ``app[aionotify.PUBLISHER]`` publishes as configured, from its start to its cleanup.
+    The application gets aionotify's routes. Its middlewares, logging and signals do not change.
+    ``app[aionotify.PUBLISHER]`` publishes as configured, from startup to cleanup.
 
     Args:
-        prefix: put before our routes, ``/push`` for ``/push/notify``; with it, several instances
-            fit into one application.
-        authenticator: says who a request is from, in place of the configured one.
+        prefix: put before the routes, ``/push`` for ``/push/notify``; with it, one application can
+            have several instances.
+        authenticator: identifies the user of a request, instead of the configured one.
 
     Raises:
         ConfigError: what `config` names cannot be used.
-        RuntimeError: there is an instance in `app` already, and no other `prefix` for this one.
+        RuntimeError: `app` already has an instance with this `prefix`.
     """
     if prefix in app.get(INSTANCES, {}):
         raise RuntimeError(
@@ -90,12 +90,12 @@ def _register(app: web.Application, instance: Instance, prefix: str) -> None:
     app[INSTANCES] = {**others, prefix: instance}
     if not others:
         app[PUBLISHER] = instance.services.publisher
-    else:  # the users of one are not those of the other, and nobody has said whose are meant
+    else:  # they may have different users, so which one to publish to is ambiguous
         app.pop(PUBLISHER, None)
 
 
 async def join(app: web.Application, place: WorkerPlace) -> None:
-    """Let `app` tell its siblings, and ask them, what there is to tell of each worker.
+    """Let `app` exchange metrics with its peers, the other workers.
 
     Raises:
         OSError: they cannot be bound.
@@ -105,41 +105,41 @@ async def join(app: web.Application, place: WorkerPlace) -> None:
 
 
 def count_malformed(app: web.Application) -> None:
-    """Take note of a request that was none; no handler of `app` has seen it."""
+    """Count a malformed request, which no handler of `app` has seen."""
     if (services := app.get(SERVICES)) is not None:
         services.stats.refused["malformed"] += 1
 
 
 def config_of(app: web.Application) -> Config:
-    """The configuration in force."""
+    """Return the configuration in force."""
     return app[SERVICES].terms.config
 
 
 def check(config: Config) -> None:
-    """Raise the ConfigError that a start, or a reload, with `config` would."""
+    """Raise the ConfigError that a start or a reload with `config` would raise."""
     Instance(config)
 
 
 def not_reloaded(app: web.Application) -> None:
-    """Take note that a configuration was refused before `reload` could be called with it."""
+    """Count a configuration that was refused before `reload` was called with it."""
     app[SERVICES].reloads.done(successful=False)
 
 
 def status(app: web.Application) -> str:
-    """How `app` is, in one line for a person: its open streams, and what is wrong if anything."""
+    """Return the status of `app` in one line: its open streams, and any problems."""
     services = app[SERVICES]
     wrong = [f"{check}: {found}" for check, found in problems(services).items() if found]
     return f"Open streams: {len(services.hub)}; {'; '.join(wrong) or 'subscribed to Redis'}"
 
 
 async def drain(app: web.Application, seconds: float) -> None:
-    """Prepare `app` for its end: not ready any more, and every stream ended within `seconds`.
+    """Drain `app`: it is no longer ready, and every stream ends within `seconds`.
 
     Args:
         app: what `create_app` returned, or `setup` was given, with or without a prefix.
 
     Raises:
-        RuntimeError: neither was the case.
+        RuntimeError: `app` has no instance.
         TimeoutError: some streams did not end.
     """
     if INSTANCES not in app:
@@ -148,23 +148,23 @@ async def drain(app: web.Application, seconds: float) -> None:
 
 
 async def reload(app: web.Application, config: Config, *, prefix: str = "") -> tuple[str, ...]:
-    """Put another configuration in force. No stream ends of it, and no event is lost.
+    """Put another configuration in force. No stream ends, and no event is lost.
 
-    New requests find it in force at once. Streams that are open go on as they were opened; if
-    another one says now whose a token is, it is asked about theirs within ``server.drain`` seconds.
-    An authenticator that `setup` or `create_app` was given stays.
+    New requests use it at once. Open streams keep the settings that they were opened with. If the
+    authentication changes, their tokens are revalidated within ``server.drain`` seconds. An
+    authenticator that `setup` or `create_app` was given stays.
 
     Args:
         app: what `create_app` returned, or `setup` was given.
         prefix: the one that `setup` was given.
 
     Returns:
-        The names of settings that are not in force, since they take a restart. Which ones do is
-        in docs/configuration.rst.
+        The names of settings that are not in force because they need a restart;
+        docs/configuration.rst lists them.
 
     Raises:
-        ConfigError: what `config` names cannot be used. All is as it was before.
-        RuntimeError: there is no such instance in `app`.
+        ConfigError: what `config` names cannot be used. Nothing has changed.
+        RuntimeError: `app` has no such instance.
     """
     instance = app.get(INSTANCES, {}).get(prefix)
     if instance is None:

@@ -5,22 +5,22 @@ The tree::
     AionotifyError
     ├── ConfigError            a setting is wrong: `problems` names each key and what was expected
     ├── InvalidEvent           the producer's fault: `fields` names each member and what is wrong
-    ├── BrokerError            Redis' side
-    │   ├── BrokerUnavailable  it does not answer, or the connection is lost
-    │   └── BrokerRefused      it answers, but will not store (read-only, out of memory, no rights)
+    ├── BrokerError            Redis failed, or refused
+    │   ├── BrokerUnavailable  Redis does not answer, or the connection is lost
+    │   └── BrokerRefused      Redis refuses to store (read-only, out of memory, no rights)
     └── RequestError           becomes a JSON answer: `status`, `code`, `retry_after`
-        ├── AuthError          why a request is not let in
-        │   ├── CredentialsMissing  403  no token anywhere
+        ├── AuthError          the request is not authenticated
+        │   ├── CredentialsMissing  403  the request has no token
         │   ├── InvalidScheme       403  an Authorization header that is not `Bearer <token>`
-        │   ├── InvalidToken        401  whoever knows says no: the only definite refusal
-        │   ├── AuthFailed          502  the main host answered nonsense or 5xx
+        │   ├── InvalidToken        401  the token is refused: the only definite answer
+        │   ├── AuthFailed          502  the main host's answer is not valid, or 5xx
         │   └── AuthUnavailable     504  the main host did not answer in time
-        ├── Forbidden               403  a good publish key, but not for this
+        ├── Forbidden               403  the publish key is valid, but not for this
         └── LimitExceeded
-            ├── TooManyStreams      429  this user (or address) has enough open streams
-            └── NodeFull            503  this process has, or is leaving
+            ├── TooManyStreams      429  this user (or address) has too many streams
+            └── NodeFull            503  this process has, or is draining
 
-Nothing here imports anything of aionotify, so that every room can raise and catch.
+This module imports nothing of aionotify, so that every room can raise and catch its errors.
 """
 
 from collections.abc import Mapping
@@ -57,11 +57,11 @@ class InvalidEvent(AionotifyError):
 
 
 class BrokerError(AionotifyError):
-    """Something on Redis' side kept us from doing what was asked."""
+    """Redis failed, or refused a command."""
 
 
 class BrokerUnavailable(BrokerError):
-    """Redis does not answer; what was asked may or may not have been carried out."""
+    """Redis does not answer; it may or may not have carried out the command."""
 
 
 class BrokerRefused(BrokerError):
@@ -73,7 +73,7 @@ class RequestError(AionotifyError):
 
     status: ClassVar[int] = 400
     code: ClassVar[str] = "bad_request"
-    again_after: ClassVar[float | None] = None  # seconds, unless it is said when it is raised
+    again_after: ClassVar[float | None] = None  # seconds, unless given when raised
     challenge: ClassVar[bool] = False  # answer with WWW-Authenticate (RFC 9110 section 11.6.1)
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -83,41 +83,41 @@ class RequestError(AionotifyError):
 
 
 class AuthError(RequestError):
-    """The request is not let in."""
+    """The request is not authenticated."""
 
 
 class CredentialsMissing(AuthError):
-    """No token in any of the places where one may be."""
+    """The request has no token."""
 
     status, code, challenge = 403, "credentials_missing", True
 
 
 class InvalidScheme(AuthError):
-    """An Authorization header, but not ``Bearer <token>`` (RFC 6750 section 2.1)."""
+    """The Authorization header is not ``Bearer <token>`` (RFC 6750 section 2.1)."""
 
     status, code, challenge = 403, "invalid_scheme", True
 
 
 class InvalidToken(AuthError):
-    """A definite refusal by whoever knows the token."""
+    """The token is refused: a definite answer."""
 
     status, code, challenge = 401, "invalid_token", True
 
 
 class AuthFailed(AuthError):
-    """The main host answered, but not with something that names a user or refuses one."""
+    """The main host's answer neither names a user nor refuses the token."""
 
     status, code, again_after = 502, "auth_failed", 1.0
 
 
 class AuthUnavailable(AuthError):
-    """The main host could not be asked; says nothing about the token."""
+    """The main host could not be asked; this says nothing about the token."""
 
     status, code, again_after = 504, "auth_unavailable", 1.0
 
 
 class Forbidden(RequestError):
-    """Whoever asks is known, but may not do this."""
+    """The sender is authenticated, but may not do this."""
 
     status, code = 403, "forbidden"
 
@@ -127,12 +127,12 @@ class LimitExceeded(RequestError):
 
 
 class TooManyStreams(LimitExceeded):
-    """This user has as many open streams as one may have."""
+    """This user has reached the limit of open streams."""
 
     status, code = 429, "too_many_streams"
 
 
 class NodeFull(LimitExceeded):
-    """This process takes no more streams, or is about to leave."""
+    """This process takes no more streams, or is draining."""
 
     status, code = 503, "node_full"

@@ -1,9 +1,8 @@
-"""Whether what Redis has acknowledged is in its append-only file.
+"""Whether Redis' append-only file has all that Redis has acknowledged.
 
-With ``appendfsync everysec`` Redis answers before it can know. What finds its disk full is
-acknowledged and kept in memory, to be written once there is room, and only what comes after it is
-refused. While an fsync takes its time, up to two seconds of writes are kept in memory as well. A
-server that ends then forgets what it has said yes to.
+With ``appendfsync everysec`` Redis acknowledges before it writes. When its disk fills up, it keeps
+acknowledged writes in memory until there is room, and refuses only later ones. During a slow fsync
+it also keeps up to two seconds of writes in memory. If the server ends then, these writes are lost.
 """
 
 import asyncio
@@ -16,18 +15,18 @@ from aionotify.broker.connection.endpoint import translated
 from aionotify.errors import BrokerUnavailable
 
 _RETRY_INTERVAL: Final = 0.01  # seconds
-_TIMEOUT: Final = 4.0  # seconds; after two Redis writes, whether the fsync has ended or not
+_TIMEOUT: Final = 4.0  # seconds; after two, Redis writes even during an fsync
 
 
 async def written(client: Callable[[], Redis]) -> None:
-    """Return when the file has all that Redis had acknowledged before.
+    """Return when the file has all that Redis acknowledged before the call.
 
-    It then survives whatever happens to Redis, if not yet a power cut.
+    The data then survives any end of Redis, but not yet a power cut.
 
     Raises:
-        BrokerUnavailable: it could not be written, in time or at all, or Redis does not answer.
-            It may be written yet.
-        BrokerRefused: the user may not ask (INFO).
+        BrokerUnavailable: Redis did not write it, or not in time, or does not answer. It may still
+            write it.
+        BrokerRefused: the Redis user may not use INFO.
     """
     clock = asyncio.get_running_loop().time
     until = clock() + _TIMEOUT
@@ -39,9 +38,9 @@ async def written(client: Callable[[], Redis]) -> None:
             raise BrokerUnavailable("Redis could not write to its disk; it may be full")
         if conclusive or not told["aof_buffer_length"]:
             return
-        if clock() > until:  # there may be something new in memory whenever one looks
+        if clock() > until:  # new writes may be in memory at each look
             raise BrokerUnavailable("Redis takes too long to write to its disk")
-        # What waits in memory need not be ours. Redis writes all of it before it looks for the
-        # next question, unless an fsync is under way.
+        # The writes in memory may be newer than ours. Redis writes all of them before it reads the
+        # next command, unless an fsync is running.
         if not (conclusive := not told["aof_pending_bio_fsync"]):
             await asyncio.sleep(_RETRY_INTERVAL)

@@ -27,12 +27,12 @@ class WriteCheck:
     """Tries a write of no consequence, again and again.
 
     Attributes:
-        condition: whether it succeeds; unchanged while Redis does not answer, for then that is
+        health: whether it succeeds; unchanged while Redis does not answer, for then that is
             what is wrong, and the subscriber says so.
     """
 
     def __init__(self, client: Callable[[], Redis], keys: Keys) -> None:
-        self.condition = HealthCheck(
+        self.health = HealthCheck(
             logging.getLogger(__name__),
             wrong="Redis stores no events",
             right="Redis stores events again",
@@ -52,8 +52,8 @@ class WriteCheck:
             with translated(), contextlib.suppress(NoPermissionError):
                 await self._client().set(self._key, b"", ex=_TTL)
         except BrokerRefused as error:
-            self.condition.found(str(error))
+            self.health.found(str(error))
         except BrokerUnavailable:
             pass
         else:
-            self.condition.found(None)
+            self.health.found(None)

@@ -1,7 +1,7 @@
-"""The command line: which command, with which configuration, and how it ends.
+"""The command line: which command, with which configuration, and the exit code.
 
-A command's room is imported when it runs, so that ``--help`` is quick and nothing needs the
-extras of another command. Expected errors are one block on standard error, without a traceback.
+A command's module is imported when it runs, so that ``--help`` is quick and no command needs the
+extras of another one. Expected errors are one block on standard error, without a traceback.
 """
 
 import argparse
@@ -25,9 +25,9 @@ OK, FAILED, USAGE = 0, 1, 2  # exit codes; argparse, too, ends with 2
 _WORKER = "AIONOTIFY_WORKER"  # set by aionotify.process.supervisor for a process that it starts
 
 _EPILOG = """\
-The configuration file is FILE, or else the one that $AIONOTIFY_CONFIG names, or else
-./config.yaml if there is one. A variable AIONOTIFY_SECTION__KEY counts more than the file, and a
-flag --section.key more than both. Every setting is explained in docs/configuration.rst.
+The configuration file is FILE, or else $AIONOTIFY_CONFIG, or else ./config.yaml if it exists.
+A variable AIONOTIFY_SECTION__KEY wins over the file, a flag --section.key over both.
+docs/configuration.rst explains every setting.
 """
 
 Command = Callable[[argparse.Namespace, Config], int]
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return worker.main()
         args = _parse(sys.argv[1:] if argv is None else argv)
         if args.run is _serve:
-            hold_hangup()  # or one that comes when the file has been read would end us
+            hold_hangup()  # or a SIGHUP after the file has been read would end the process
         config = _config(args)
         logs.configure(config.log.level, config.log.format)
         run: Command = args.run
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return FAILED
     except BrokenPipeError:
-        # Whoever read our output has enough; the interpreter must not try to flush it again.
+        # The reader of our output has gone; the interpreter must not flush it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
@@ -63,14 +63,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = _parser(argv[0] if argv else None)
     args, rest = parser.parse_known_args(argv)
     if rest:
-        # Its value is not repeated: it may be the key of a setting that is misspelt.
+        # The value is not shown: it may be the key of a misspelt setting.
         flag = rest[0].partition("=")[0]
         parser.error(f"unknown argument {flag}{_meant(flag) if flag.startswith('--') else ''}")
     return args
 
 
 def _meant(flag: str) -> str:
-    """Return the end of a sentence that says what an unknown flag may be meant to be."""
+    """Return the end of a sentence that suggests a flag for an unknown one."""
     path = flag.removeprefix("--").replace("-", "_")
     name = path.rpartition(".")[2]
     close = get_close_matches(path, [*SETTINGS, "config"], 1)
@@ -106,11 +106,11 @@ def _serve(args: argparse.Namespace, config: Config) -> int:
 
 _COMMANDS = {
     "serve": "run the server",
-    "demo": "try it: a server, two users, and a page to see it all",
-    "publish": "publish an event, or many from standard input",
-    "listen": "print the notifications of the user whose token it is given",
-    "check": "test the configuration, Redis and the main host, and say what to do",
-    "systemd": "print or write the units with which systemd runs this installation",
+    "demo": "run a demo: a server, two users, and a page to send and watch notifications",
+    "publish": "publish one event, or many from standard input",
+    "listen": "print the notifications of a user",
+    "check": "test the configuration, Redis and the main host, and say how to fix problems",
+    "systemd": "print or write the systemd units of this installation",
 }
 _MODULES = {
     "demo": "aionotify.demo",
@@ -123,7 +123,7 @@ _MODULES = {
 
 
 def _parser(command: str | None) -> argparse.ArgumentParser:
-    """Return the parser; only `command` gets its arguments, as they cost an import."""
+    """Return the parser; only `command` gets its arguments, because they cost an import."""
     parser = argparse.ArgumentParser(
         prog="aionotify",
         description="Push notifications to signed-in users over Server-Sent Events.",

@@ -1,6 +1,6 @@
-"""``aionotify check``: is what the configuration names there, and what is to be done if not.
+"""``aionotify check``: test what the configuration names, and say how to fix problems.
 
-Looks, and changes nothing but for one message on a channel of its own.
+It changes nothing, but publishes one message on its own channel.
 """
 
 import argparse
@@ -35,16 +35,16 @@ from aionotify.broker.connection.sentinel import NoMasterNamed, Objection
 from aionotify.config import SETTINGS, AuthConfig, Config, RedisConfig, overlooked
 from aionotify.errors import AionotifyError, AuthError, BrokerUnavailable, ConfigError, InvalidToken
 
-_OLDEST = (6, 2)  # Redis; Valkey counts on from 7.2
-_PATIENCE = 3.0  # seconds for our own message to come back
+_OLDEST = (6, 2)  # Redis; Valkey's versions begin with 7.2
+_TIMEOUT = 3.0  # seconds for the probe message to come back
 _RESERVE = 100  # open files that are not streams: Redis, the main host, logs
 _SLOTS = 16  # keys; that all are in one of two shards is one chance in 65,536
-_PROXY = 55.0  # seconds; after 60 without a byte nginx and most load balancers cut
+_PROXY = 55.0  # seconds; nginx and most load balancers close a connection after 60 without data
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check has found; `advice` says what to do when it is not ``ok``."""
+    """The result of one check; `advice` says how to fix it if it is not ``ok``."""
 
     check: str
     status: Literal["ok", "warning", "failed"]
@@ -54,12 +54,12 @@ class Finding:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the choice of output."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
     """Check everything, print the findings, and return 1 if any check failed."""
-    logging.getLogger("aionotify").setLevel(logging.CRITICAL)  # the findings say it all
+    logging.getLogger("aionotify").setLevel(logging.CRITICAL)  # the findings say all of it
     findings = asyncio.run(check(config))
     if args.json:
         print(msgspec.json.encode(findings).decode())
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 
 async def check(config: Config) -> list[Finding]:
-    """Return what every check has found, in a fixed order."""
+    """Return the findings of every check, in a fixed order."""
     redis, auth = await asyncio.gather(
         _collected(_redis(config.redis)), _collected(_auth(config.auth))
     )
@@ -209,7 +209,7 @@ async def _keys(client: Redis, prefix: str) -> Finding:
 
 
 async def _server(client: Redis) -> AsyncIterator[Finding]:
-    """Judge what INFO says of the server, if one may ask."""
+    """Check the server by the reply of INFO, if it is allowed."""
     try:
         info: dict[str, Any] = await client.info()
     except ResponseError as error:
@@ -246,21 +246,21 @@ async def _server(client: Redis) -> AsyncIterator[Finding]:
 
 
 async def _round_trip(client: Redis, config: RedisConfig) -> Finding:
-    """Send a message to ourselves, as every delivery does."""
+    """Publish a message and receive it, as every delivery does."""
     channel = f"{config.prefix}:check:{secrets.token_hex(8)}"
     async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
         await pubsub.subscribe(channel, config.channel)
         started = time.perf_counter()
         await client.publish(channel, b"")
-        while (waited := time.perf_counter() - started) < _PATIENCE:
-            message = await pubsub.get_message(timeout=_PATIENCE - waited)
+        while (waited := time.perf_counter() - started) < _TIMEOUT:
+            message = await pubsub.get_message(timeout=_TIMEOUT - waited)
             if message and message["channel"] == channel.encode():
                 took = 1000 * (time.perf_counter() - started)
                 return Finding("redis pub/sub", "ok", f"a message comes back in {took:.1f} ms")
     return Finding(
         "redis pub/sub",
         "failed",
-        f"no message came back within {_PATIENCE:g} s",
+        f"no message came back within {_TIMEOUT:g} s",
         "connect to Redis directly; a proxy in between may not support pub/sub",
     )
 
@@ -270,7 +270,7 @@ async def _auth(config: AuthConfig) -> AsyncIterator[Finding]:
 
 
 async def _jwt(config: AuthConfig) -> Finding:
-    """Show a made-up token; refusing it takes the keys."""
+    """Check a made-up token; to refuse it, the authenticator needs the keys."""
     try:
         authenticator = JWTAuthenticator(config.jwt)
     except ConfigError as error:
@@ -294,7 +294,7 @@ def _base64(part: dict[str, str]) -> str:
 
 
 async def _main_host(config: AuthConfig) -> Finding:
-    """Ask whose a made-up token is; nobody's is the right answer."""
+    """Ask about a made-up token; the main host must refuse it."""
     url = config.main_host.url.rstrip("/") + config.main_host.path
     client, started = MainHostClient(config.main_host), time.perf_counter()
     try:

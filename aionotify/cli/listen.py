@@ -1,4 +1,4 @@
-"""``aionotify listen``: the notifications of one user, as they come."""
+"""``aionotify listen``: print the notifications of one user as they arrive."""
 
 import argparse
 import asyncio
@@ -19,32 +19,31 @@ _ANY = {"0.0.0.0", "::"}  # noqa: S104 - nothing is bound to it here
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add where to listen, as whom, and for how long."""
+    """Add the URL, the token, and when to stop."""
     parser.add_argument(
-        "--url", help="address of the stream, https://.../notify; else that of server.host and port"
+        "--url",
+        help="address of the stream, https://.../notify (default from server.host and port)",
     )
     parser.add_argument(
-        "--token", help=f"the user's token; better in ${_TOKEN}, where no list of processes has it"
+        "--token", help=f"the user's token; prefer ${_TOKEN}, which other users cannot see"
     )
-    parser.add_argument(
-        "--last-event-id", metavar="ID", default="", help="go on after this event, not from now on"
-    )
-    parser.add_argument("--count", metavar="N", type=int, help="end after N notifications")
+    parser.add_argument("--last-event-id", metavar="ID", default="", help="resume after this event")
+    parser.add_argument("--count", metavar="N", type=int, help="stop after N notifications")
     parser.set_defaults(refuse=parser.error)
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    """Print each event as a JSON object a line, until Ctrl-C or `--count` notifications."""
+    """Print each event as one JSON object per line, until Ctrl-C or `--count` notifications."""
     refuse: Callable[[str], NoReturn] = args.refuse
     url = args.url or _url(config.server)
     if url is None:
-        refuse("the server listens on a Unix socket; give the --url of the proxy before it")
+        refuse("the server listens on a Unix socket; set --url to the address of the proxy")
     token = args.token or os.environ.get(_TOKEN)
     try:
         client = Client(url, token=token, last_event_id=args.last_event_id)
     except ValueError as error:
         refuse(str(error))
-    with contextlib.suppress(KeyboardInterrupt):  # how one ends it
+    with contextlib.suppress(KeyboardInterrupt):  # the usual way to stop it
         asyncio.run(_listen(client, args.count))
     return 0
 
@@ -53,7 +52,7 @@ async def _listen(client: Client, count: int | None) -> None:
     async with client:
         async for event in client:
             print(_line(event), flush=True)
-            # By events of this name the server speaks of the stream, not to the user.
+            # Control events are not notifications.
             if count is not None and not event.type.startswith("aionotify."):
                 count -= 1
                 if count <= 0:
@@ -61,7 +60,7 @@ async def _listen(client: Client, count: int | None) -> None:
 
 
 def _line(event: ServerSentEvent) -> str:
-    """Return `event` as JSON. On a terminal nothing in it moves the cursor."""
+    """Return `event` as JSON; on a terminal, without control characters."""
     try:
         data: object = msgspec.Raw(event.data.encode())
         msgspec.json.decode(event.data)
@@ -70,7 +69,7 @@ def _line(event: ServerSentEvent) -> str:
     line = msgspec.json.encode({"type": event.type, "id": event.id, "data": data}).decode()
     if line.isprintable() or not sys.stdout.isatty():
         return line
-    # What is not printable is within a string, where JSON has an escape for it.
+    # An unprintable character is in a string, where JSON has an escape for it.
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
 
 

@@ -1,4 +1,4 @@
-"""``aionotify publish``: one event from the command line, or many from standard input."""
+"""``aionotify publish``: publish one event, or many from standard input."""
 
 import argparse
 import asyncio
@@ -14,31 +14,33 @@ from aionotify.config import Config
 from aionotify.errors import AionotifyError, ConfigError
 from aionotify.events.event import decode, split_batch
 
-_BATCH = 500  # events that are under way at the same time
+_BATCH = 500  # events in flight at the same time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what makes up an event."""
+    """Add the members of an event."""
     parser.add_argument(
         "recipient",
         metavar="RECIPIENT",
         nargs="?",
-        help="a user id, or * for everyone; without it events are read from standard input,"
-        " one object, an array, or an object a line",
+        help="a user id, or * for everyone; without it, events are read from standard input:"
+        " one object, an array, or one object per line",
     )
-    parser.add_argument("data", metavar="DATA", nargs="?", type=_json, help="its data, in JSON")
-    parser.add_argument("--event", metavar="TYPE", help="its type")
-    parser.add_argument("--id", metavar="KEY", help="idempotency key: it is delivered only once")
     parser.add_argument(
-        "--ephemeral", action="store_true", help="only for those connected now, and not kept"
+        "data", metavar="DATA", nargs="?", type=_json, help="the event's data, in JSON"
+    )
+    parser.add_argument("--event", metavar="TYPE", help="the event's type")
+    parser.add_argument("--id", metavar="KEY", help="idempotency key: deliver the event only once")
+    parser.add_argument(
+        "--ephemeral", action="store_true", help="publish without storing, to clients connected now"
     )
     parser.set_defaults(refuse=parser.error)
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    """Publish, and print what became of each event as one JSON object a line; 1 if any failed."""
+    """Publish, print each result as one JSON object per line, and return 1 if any failed."""
     if config.redis.url.startswith("embedded:"):
-        problem = "embedded:// belongs to the process of the server; expected another address"
+        problem = "expected another address: embedded:// belongs to the server's process"
         raise ConfigError({"redis.url": problem})
     return asyncio.run(_publish(_events(args), config, ephemeral=args.ephemeral))
 
@@ -49,7 +51,7 @@ def _events(args: argparse.Namespace) -> list[bytes]:
     if args.recipient is not None:
         return [msgspec.json.encode({"recipient_id": args.recipient} | given)]
     if given:
-        args.refuse("without RECIPIENT the whole event comes from standard input")
+        args.refuse("without RECIPIENT, give the whole event on standard input")
     return split_batch(sys.stdin.buffer.read(), limit=sys.maxsize)
 
 
@@ -103,4 +105,4 @@ def _json(text: str) -> msgspec.Raw:
     try:
         return msgspec.json.decode(text, type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError):
-        raise argparse.ArgumentTypeError("is not JSON; a text needs quotes of its own") from None
+        raise argparse.ArgumentTypeError("is not JSON; a text needs its own quotes") from None

@@ -1,6 +1,6 @@
-"""``aionotify systemd``: the units with which systemd runs this installation.
+"""``aionotify systemd``: the systemd units of this installation.
 
-Knows paths and settings; what each line of a unit is for is in docs/deployment.rst.
+This module knows paths and settings; docs/deployment.rst explains the units.
 """
 
 import argparse
@@ -19,19 +19,21 @@ from aionotify.config import Config
 
 _UNITS: Final = {"service": "aionotify.service", "socket": "aionotify.socket"}
 _PLACE: Final = "/etc/systemd/system"
-_CLOSING: Final = 30  # seconds beyond server.drain for what is closed after the streams
+_CLOSING: Final = 30  # seconds beyond server.drain to close everything after the streams
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the choice of one unit, and of where they are written."""
-    parser.add_argument("unit", nargs="?", choices=list(_UNITS), help="only this one")
+    """Add the choice of one unit, and of the output directory."""
     parser.add_argument(
-        "--output", metavar="DIR", help=f"write them there, each into its file: {_PLACE}"
+        "unit", nargs="?", choices=list(_UNITS), help="print or write only this unit"
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", help=f"write the units to this directory, usually {_PLACE}"
     )
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    """Print or write the units, and tell on standard error what keeps them from working."""
+    """Print or write the units; warn on standard error of files the service cannot read."""
     command = _command()
     file = args.config and os.path.abspath(args.config)
     chosen = [args.unit] if args.unit else list(_UNITS)
@@ -63,8 +65,8 @@ def rendered(unit: str, config: Config, command: list[str], file: str | None = N
 
     Args:
         unit: ``service`` or ``socket``.
-        command: what starts aionotify, the absolute path of a program first.
-        file: absolute path of the configuration file, if there is one.
+        command: starts aionotify; its first word is the absolute path of a program.
+        file: absolute path of the configuration file, if any.
     """
     text = resources.files(__package__).joinpath(_UNITS[unit]).read_text(encoding="utf-8")
     words = [*command, "serve", *(["--config", file] if file else [])]
@@ -77,8 +79,8 @@ def rendered(unit: str, config: Config, command: list[str], file: str | None = N
 
 
 def _written(path: Path, text: str) -> Path:
-    """Write `path` as a whole, or not at all, for all to read, whatever the umask."""
-    # In place of what is there, not through it: a masked unit is a link to /dev/null.
+    """Write `path` completely or not at all, readable for all, whatever the umask."""
+    # Replace the file instead of writing to it: a masked unit is a link to /dev/null.
     new = path.with_name(f".{path.name}.new")
     new.write_text(text, encoding="utf-8")
     new.chmod(0o644)
@@ -101,7 +103,7 @@ def _quoted(word: str) -> str:
 
 
 def _addresses(config: Config) -> Iterator[str]:
-    """What to listen on; systemd takes addresses and no names."""
+    """Yield the addresses to listen on; systemd accepts addresses but no names."""
     host, port = config.server.host, config.server.port
     if host.startswith("unix:"):
         yield os.path.abspath(host.removeprefix("unix:")).replace("%", "%%")
@@ -112,7 +114,7 @@ def _addresses(config: Config) -> Iterator[str]:
 
 
 def _out_of_reach(path: Path) -> Iterator[str]:
-    """Say what keeps the service, a user without a group, from `path`."""
+    """Yield why the service, a user without groups, cannot read `path`."""
     if any(path.is_relative_to(home) for home in ("/home", "/root", "/run/user")):
         yield "it is in a home directory; install it in /opt"
     elif path.is_relative_to("/tmp"):  # noqa: S108 - that is the point

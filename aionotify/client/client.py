@@ -1,7 +1,7 @@
-"""A client for services and the command line: the events of one user, for as long as one likes.
+"""A client for services and the command line: the events of one user, over many connections.
 
-Reconnects the way a browser's EventSource does (HTML Standard section 9.2.3) and, unlike that,
-tells a refusal from an outage: only what may change by itself is tried again.
+It reconnects like a browser's EventSource (HTML Standard section 9.2.3). Unlike EventSource, it
+tells a refusal from an outage, and retries only after an outage.
 """
 
 import asyncio
@@ -25,21 +25,21 @@ __all__ = ("Client", "EventTooLong", "ServerSentEvent", "StreamRefused")
 
 _log = logging.getLogger(__name__)
 
-_RETRY: Final = 3.0  # seconds, until the server says better: EventSource has "a few seconds"
-_SHORTEST_WAIT: Final = 0.1  # seconds, or `retry: 0` would make a busy loop
+_RETRY: Final = 3.0  # seconds, until the server sends `retry:`; EventSource has "a few seconds"
+_SHORTEST_WAIT: Final = 0.1  # seconds, because `retry: 0` would make a busy loop
 _LONGEST_BACKOFF: Final = 60.0  # seconds
-_LONGEST_WAIT: Final = 3600.0  # seconds, whatever the server asks for
+_LONGEST_WAIT: Final = 3600.0  # seconds, even if the server asks for more
 _CONNECT: Final = 10.0  # seconds
-_SILENCE: Final = 100.0  # seconds; the rarest heartbeat that can be configured is one in 90
-_WORTH_ANOTHER_TRY: Final = frozenset({408, 425, 429})  # beside all of 5xx
-_ERROR_BYTES: Final = 4096  # of an answer that refuses, to quote its reason from
+_SILENCE: Final = 100.0  # seconds; the longest heartbeat interval is 90
+_WORTH_ANOTHER_TRY: Final = frozenset({408, 425, 429})  # and all 5xx
+_ERROR_BYTES: Final = 4096  # of a refusal, to read its reason from
 
 
 class StreamRefused(AionotifyError):
-    """The server will not open the stream, and would not if it was asked again.
+    """The server refuses the stream, and would refuse it again.
 
     Attributes:
-        status: of the answer; 401 or 403 when it is about the token.
+        status: of the answer; 401 or 403 if the token is refused.
         code: ``error.code`` in the answer, or an empty text.
     """
 
@@ -50,24 +50,24 @@ class StreamRefused(AionotifyError):
 
 
 class Client:
-    """The events of one user, over as many connections as it takes.
+    """The events of one user, over as many connections as necessary.
 
-    Use it as ``async with Client(url, token=…) as client`` and then ``async for event in client``,
-    which ends only with an error, or with the block. Every event of the stream is there, also
-    those named ``aionotify.…``, by which the server speaks of the stream itself.
+    Use it as ``async with Client(url, token=…) as client`` and then ``async for event in client``.
+    The loop ends only with an error or with the block. It yields every event of the stream,
+    including the control events ``aionotify.…``.
 
     Args:
         url: address of the stream, ``https://…/notify``. Redirects are not followed: they could
-            lead a token elsewhere.
+            send the token elsewhere.
         token: sent as bearer token.
-        last_event_id: where to go on; by default with what happens from now on.
+        last_event_id: resume after this event; by default, begin with new events.
         max_bytes: the longest event.
 
     Raises:
-        ValueError: `url` is no such address.
+        ValueError: `url` is not such an address.
 
     Attributes:
-        last_event_id: of the last event that was taken: keep it to go on from there, once.
+        last_event_id: of the last event that was returned; store it to resume later.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Client:
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(None, sock_connect=_CONNECT, sock_read=_SILENCE)
-        # An answer that is compressed would come in blocks, and not when it happens.
+        # A compressed answer would arrive in blocks, too late.
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
@@ -115,10 +115,10 @@ class Client:
         return self
 
     async def __anext__(self) -> ServerSentEvent:
-        """Return the next event, when there is one.
+        """Wait for the next event and return it.
 
         Raises:
-            StreamRefused: the server says no, and means it.
+            StreamRefused: the server refuses the stream.
             EventTooLong: see `max_bytes`.
         """
         while not self._events:
@@ -132,7 +132,7 @@ class Client:
         return event
 
     async def _receive(self) -> None:
-        """Take in what comes next, on a new connection if there is none."""
+        """Read the next chunk, on a new connection if necessary."""
         try:
             if self._response is None:
                 self._response = await self._connect()
@@ -148,11 +148,11 @@ class Client:
     async def _connect(self) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("the client is not entered: use it as `async with Client(...)`")
-        # If this is cancelled, the wait begins again with the next call.
+        # If cancelled, the wait begins again with the next call.
         await asyncio.sleep(self._wait)
         self._parser = Parser(self._parser.last_event_id, self._max_bytes)
         headers = {}
-        # A server that sends an id with control characters cannot get it back in a header.
+        # An id with control characters cannot be sent in a header.
         if (id := self._parser.last_event_id) and id.isprintable():
             headers["Last-Event-ID"] = id
         response = await self._session.get(self._url, headers=headers, allow_redirects=False)
@@ -171,7 +171,7 @@ class Client:
             self._response = None
 
     def _plan(self, lost: "_Lost") -> None:
-        """Wait as long as the server wants, longer with each failure, and not with all others."""
+        """Choose the wait: as the server wants, longer with each failure, with jitter."""
         backoff = self._retry * 2 ** min(self._failures, 16)
         least = max(self._retry, lost.retry_after, min(backoff, _LONGEST_BACKOFF))
         self._wait = min(least * random.uniform(1, 1.5), _LONGEST_WAIT)
@@ -181,7 +181,7 @@ class Client:
 
 
 class _Lost(Exception):
-    """The connection is gone, or did not come about; `retry_after` is in seconds."""
+    """The connection is lost, or could not be made; `retry_after` is in seconds."""
 
     def __init__(self, reason: str, retry_after: float = 0) -> None:
         self.reason = reason
@@ -198,7 +198,7 @@ class _Answer(msgspec.Struct):
 
 
 async def _failure(response: aiohttp.ClientResponse) -> "StreamRefused | _Lost":
-    """Return what it means that `response` is not an event stream."""
+    """Return the error for a `response` that is not an event stream."""
     status = response.status
     if status >= 500 or status in _WORTH_ANOTHER_TRY:
         return _Lost(f"answered {status}", _retry_after(response.headers.get(hdrs.RETRY_AFTER, "")))
@@ -211,7 +211,7 @@ async def _failure(response: aiohttp.ClientResponse) -> "StreamRefused | _Lost":
         error = msgspec.json.decode(body, type=_Answer).error
     except (msgspec.DecodeError, RecursionError):
         return StreamRefused(status, response.reason or "no reason given")
-    # It may be printed to a terminal, where escape sequences are commands.
+    # A terminal would execute escape sequences in it.
     return StreamRefused(status, error.message if error.message.isprintable() else "", error.code)
 
 
@@ -225,7 +225,7 @@ def _reason(error: Exception) -> str:
 
 
 def _retry_after(text: str) -> float:
-    """Seconds that a Retry-After asks for (RFC 9110 section 10.2.3); 0 when it says nothing."""
+    """Return the seconds of a Retry-After (RFC 9110 section 10.2.3); 0 if it is not valid."""
     if text.isascii() and text.isdigit():
         return float(text[:10])
     try:

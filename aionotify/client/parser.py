@@ -1,7 +1,7 @@
-"""Event streams, read: bytes in, events out (HTML Standard section 9.2.6).
+"""A parser of event streams: bytes in, events out (HTML Standard section 9.2.6).
 
-The reverse of `aionotify.events.frame`, for our own client. Does no I/O, and trusts nobody: what it
-keeps of an event that is not complete is bounded.
+The reverse of `aionotify.events.frame`, for our own client. It does no I/O and does not trust the
+server: it keeps a limited part of an incomplete event.
 """
 
 import codecs
@@ -16,7 +16,7 @@ _DIGITS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)  # more than eleven days is
 
 
 class EventTooLong(AionotifyError):
-    """An event of the stream is longer than whoever reads it allows."""
+    """An event of the stream is longer than the client allows."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -28,9 +28,9 @@ class ServerSentEvent:
     """One event.
 
     Attributes:
-        type: ``message`` when the server gave none.
+        type: ``message`` if the server sent none.
         data: its lines, joined by LF.
-        id: the last event id, which is this event's or, when it has none, an earlier one's.
+        id: the last event id: this event's or, if it has none, that of an earlier event.
     """
 
     type: str
@@ -39,15 +39,15 @@ class ServerSentEvent:
 
 
 class Parser:
-    """Takes the bytes of one connection, in pieces of any size.
+    """Parses the bytes of one connection, in chunks of any size.
 
     Args:
-        last_event_id: what an earlier connection left it at.
-        max_bytes: the most that is kept of an event that is not complete.
+        last_event_id: the one of the previous connection.
+        max_bytes: the longest event.
 
     Attributes:
-        last_event_id: to be sent with the next connection's request.
-        retry: milliseconds to wait before that, or None when the server has not said.
+        last_event_id: to send with the next connection's request.
+        retry: milliseconds to wait before that, or None if the server has not sent any.
     """
 
     def __init__(self, last_event_id: str, max_bytes: int) -> None:
@@ -66,7 +66,7 @@ class Parser:
         """Return the events that `chunk` completes.
 
         Raises:
-            EventTooLong: what was to be an event is longer than `max_bytes`.
+            EventTooLong: an event is longer than `max_bytes`.
         """
         if not chunk:
             return []

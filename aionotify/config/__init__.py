@@ -1,7 +1,7 @@
-"""The configuration, and how it is put together.
+"""The configuration: the settings, and how they are loaded.
 
-A `Config` that `load_config` or `Config.from_mapping` returns has been checked; one that is put
-together in code is taken at its word. Knows nothing of who uses it.
+A `Config` from `load_config` or `Config.from_mapping` has been checked; one that code builds
+directly has not. This module does not know who uses it.
 """
 
 import os
@@ -83,15 +83,15 @@ class Config:
         return _check(mapping)
 
     def changed(self, new: "Config") -> Iterator[Setting]:
-        """Yield the settings that are others in `new`."""
+        """Yield the settings that differ in `new`."""
         return (item for item in SETTINGS.values() if item.of(self) != item.of(new))
 
     def reloaded(self, new: "Config") -> "Config":
-        """Return what is in force when `new` is read while this is: what is fixed stays."""
+        """Return what is in force after a reload with `new`: fixed settings stay."""
         return with_fixed_of(self, new)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Yield what is wrong between these settings, by name."""
+        """Yield contradictions between these settings, by name."""
         if self.server.workers > 1 and self.redis.url.startswith("embedded:"):
             yield "server.workers", "expected 1 with embedded://, which belongs to one process"
 
@@ -110,8 +110,8 @@ def load_config(
 ) -> Config:
     """Return the configuration out of a file, systemd credentials, `environ` and `overrides`.
 
-    Each counts more than those before it. `path` is a YAML file, None for no file. `overrides`
-    are texts by dotted name, as flags give them.
+    Later sources win over earlier ones. `path` is a YAML file, None for no file. `overrides` are
+    texts by dotted name, as flags give them.
 
     Raises ConfigError with all problems at once.
     """

@@ -1,6 +1,6 @@
-"""The kinds of values that settings have: how each is checked, read from text, and named.
+"""Fields: the types of settings' values. Each checks a value, reads it from text, and names itself.
 
-Knows values, not where they come from and no particular setting.
+This module knows neither the sources of values nor any particular setting.
 """
 
 import ipaddress
@@ -22,8 +22,8 @@ _SHOWN.maxstring = _SHOWN.maxother = 80  # characters of a wrong value in an err
 class Field(marshmallow.fields.Field[Any]):
     """The values a setting may have.
 
-    `expected` completes the sentence "expected …". A wrong value is `quoted` beside it unless it
-    may contain a key or a password; a right one is `secret` if it is kept out of ``repr()``.
+    `expected` completes the sentence "expected …". If `quoted`, an error shows the wrong value; it
+    does not if the value may contain a key or a password. If `secret`, ``repr()`` hides the value.
     """
 
     quoted = True
@@ -38,15 +38,15 @@ class Field(marshmallow.fields.Field[Any]):
         return ValidationError(f"expected {self.expected}, got {key}")
 
     def _checked(self, value: Any) -> Any:
-        """Return `value` as it will be used; raise ValueError or TypeError if it cannot be."""
+        """Return `value` as it is used; raise ValueError or TypeError if it is not valid."""
         raise NotImplementedError
 
     def from_text(self, text: str) -> object:
-        """Return what `text` of a variable, a flag or a file means; it is not checked yet."""
+        """Return the unchecked value of `text` from a variable, a flag or a file."""
         return None if self.allow_none and text.strip() in ("", "null") else text
 
     def kept(self, was: Any, new: Any) -> Any:
-        """Return what is in force when `new` is read while a setting that is fixed is `was`."""
+        """Return the value in force after a reload from `was` to `new` of a fixed setting."""
         return was
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
@@ -102,7 +102,7 @@ class Line(Field):
         return self._parsed(value)
 
     def _parsed(self, text: str) -> str:
-        """Return `text` as it will be used; raise ValueError if it cannot be."""
+        """Return `text` as it is used; raise ValueError if it is not valid."""
         raise NotImplementedError
 
 
@@ -134,7 +134,7 @@ class SecretText(Field):
 
 
 class Path(Text):
-    """The path of a file or a directory; not quoted, a key may end up here by mistake."""
+    """The path of a file or a directory; not quoted, because it may be a key by mistake."""
 
     quoted = False
 
@@ -156,7 +156,7 @@ class Choice(Line):
 
 
 class HttpURL(Line):
-    """The address of an HTTP server; not quoted, a wrong one may carry a password."""
+    """The address of an HTTP server; not quoted, because it may contain a password."""
 
     quoted = False
 
@@ -180,7 +180,7 @@ class HttpURL(Line):
 
 
 class RedisURL(Line):
-    """The address of a Redis, see `redis_url`; it may carry a password."""
+    """The address of a Redis, see `redis_url`; it may contain a password."""
 
     quoted = False
     secret = True
@@ -209,7 +209,7 @@ class Origin(Line):
     def _parsed(self, text: str) -> str:
         text = text.lower()
         parts = urlsplit(text)
-        # A browser leaves the default port out, so with it nothing would ever match.
+        # A browser omits the default port, so an origin that has it would never match.
         default_port = {"http": 80, "https": 443}.get(parts.scheme)
         if (
             not re.fullmatch(r"[a-z][a-z0-9+.-]*://[a-z0-9._\-\[\]:]+", text)
@@ -231,7 +231,7 @@ class Network(Line):
 
 
 class ListOf(Field):
-    """A list of things of one kind, at most 1,000."""
+    """A list of at most 1,000 values of one field."""
 
     def __init__(self, item: Field) -> None:
         self.item = item
@@ -271,7 +271,7 @@ def without_newline(value: Any) -> Any:
 
 
 def type_name(value: object) -> str:
-    """Name the type of `value` in YAML's words."""
+    """Return YAML's name for the type of `value`."""
     if value is None:
         return "null"
     names = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list"}

@@ -1,4 +1,4 @@
-"""What `redis.url` names, taken apart. Pure: text in, values out; it opens no connection.
+"""Parses `redis.url`. Text in, values out; it opens no connection.
 
 ::
 
@@ -41,7 +41,7 @@ _HOST: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One Redis. `hosts` are those of its sentinels when it is a `service` that they watch."""
+    """One Redis. With a `service`, `hosts` are the sentinels that watch it."""
 
     scheme: str
     hosts: tuple[tuple[str, int], ...] = ()
@@ -63,7 +63,7 @@ class Address:
         return replace(self, username=None, password=None, options={})
 
     def __str__(self) -> str:
-        """Name it for people and logs: without user, password and options."""
+        """Return the address for people and logs: without user, password and options."""
         if self.scheme == "embedded":
             return "embedded://"
         if self.scheme == "unix":
@@ -75,7 +75,7 @@ class Address:
 
 
 def parse(url: str) -> Address:
-    """Take `url` apart.
+    """Parse `url`.
 
     Raises ValueError, which says what was expected; it never quotes what may be a password.
     """

@@ -1,12 +1,13 @@
-"""From a table of settings to what checks them.
+"""The table of settings, and the schema that checks them.
 
-A section is a frozen dataclass whose fields are made by `setting`. From that one table come the
+A section is a frozen dataclass whose members are made by `setting`. From that one table come the
 marshmallow schemas, the flags and environment variables, and the tests that compare it with the
-documentation. Knows no particular setting.
+documentation. This module knows no particular setting.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any, TypeVar, cast
@@ -21,15 +22,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row of the table: a setting and all that is known of it."""
+    """One row of the table: a setting."""
 
     path: str
     """Its dotted name, ``auth.main_host.timeout``."""
-    kind: Field
+    field: Field
     default: Any
     does: str
     fixed: bool
-    """Whether it is what it was at the start, however often the configuration is read again."""
+    """Whether a change needs a restart."""
 
     def of(self, config: object) -> Any:
         """Return its value in `config`."""
@@ -37,7 +38,7 @@ class Setting:
 
     @property
     def default_text(self) -> str:
-        """The default as config.yaml has it."""
+        """The default as in config.yaml."""
         match self.default:
             case None:
                 return "null"
@@ -48,13 +49,13 @@ class Setting:
         return str(self.default)
 
 
-def setting(kind: Field, default: T, does: str, *, fixed: bool = False) -> T:
-    """Make the dataclass field of a setting; `does` says in one line what it does.
+def setting(field: Field, default: T, does: str, *, fixed: bool = False) -> T:
+    """Make the dataclass member of a setting; `does` says in one line what it does.
 
-    One that is `fixed` takes a restart to change.
+    A change of a `fixed` setting needs a restart.
     """
-    metadata = {"kind": kind, "does": does, "fixed": fixed}
-    return field(default=default, repr=not kind.secret, metadata=metadata)
+    metadata = {"field": field, "does": does, "fixed": fixed}
+    return dataclasses.field(default=default, repr=not field.secret, metadata=metadata)
 
 
 def settings_of(section: type, prefix: str = "") -> Iterator[Setting]:
@@ -65,11 +66,11 @@ def settings_of(section: type, prefix: str = "") -> Iterator[Setting]:
             yield from settings_of(member.type, f"{path}.")
         else:
             about = member.metadata
-            yield Setting(path, about["kind"], member.default, about["does"], about["fixed"])
+            yield Setting(path, about["field"], member.default, about["does"], about["fixed"])
 
 
 def with_fixed_of(section: T, new: T) -> T:
-    """Return `new` with all settings that are fixed as they are in `section`, see `Field.kept`."""
+    """Return `new` with the fixed settings of `section`, see `Field.kept`."""
     kept: dict[str, object] = {}
     for member in fields(cast("Any", section)):
         was, now = getattr(section, member.name), getattr(new, member.name)
@@ -106,13 +107,13 @@ class _Section(Nested):
 
 
 def schema_of(section: type) -> SectionSchema:
-    """Return the schema that checks `section`; make it once, it is slow to make."""
+    """Return the schema that checks `section`; make it once, because that is slow."""
     members: dict[str, object] = {"section": section}
     for member in fields(section):
         if isinstance(member.type, type) and is_dataclass(member.type):
             members[member.name] = _Section(schema_of(member.type))
         else:
-            members[member.name] = member.metadata["kind"]
+            members[member.name] = member.metadata["field"]
     schema = type(f"{section.__name__}Schema", (SectionSchema,), members)
     return cast("SectionSchema", schema())
 
@@ -120,7 +121,7 @@ def schema_of(section: type) -> SectionSchema:
 def flatten(errors: Any, paths: Sequence[str], path: str = "") -> Iterator[tuple[str, str]]:
     """Yield each problem in marshmallow's `errors` as a dotted path and a text.
 
-    `paths` are all that exist, to suggest one for an unknown key.
+    `paths` are all settings, to suggest one for an unknown key.
     """
     if isinstance(errors, Mapping):
         for name, below in errors.items():
@@ -133,7 +134,7 @@ def flatten(errors: Any, paths: Sequence[str], path: str = "") -> Iterator[tuple
 
 
 def suggestion(path: str, paths: Sequence[str]) -> str:
-    """Return the end of a sentence that names what the unknown `path` may be meant to be."""
+    """Return the end of a sentence that suggests a setting for the unknown `path`."""
     section, _, name = path.rpartition(".")
     start = f"{section}." if section else ""
     here = {p.removeprefix(start).partition(".")[0]: None for p in paths if p.startswith(start)}

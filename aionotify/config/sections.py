@@ -1,6 +1,6 @@
 """Every setting: its default, its limits, what it does.
 
-Durations are in seconds. Knows nothing of where settings come from or who uses them.
+Durations are in seconds. This module knows neither the sources of settings nor who uses them.
 """
 
 import re
@@ -38,16 +38,16 @@ _ALGORITHMS = (
 
 @dataclass(frozen=True, slots=True)
 class PublishKey:
-    """A key that lets its bearer publish to recipients that begin with `prefix`."""
+    """A publish key, for recipients that begin with `prefix`."""
 
     key: str = field(repr=False)
     prefix: str = ""
 
 
-class _PublishKeyKind(Field):
+class _PublishKeyField(Field):
     quoted = False
     secret = True
-    # It travels as a bearer token, so it consists of what RFC 6750 section 2.1 allows.
+    # It is sent as a bearer token: the characters of RFC 6750 section 2.1.
     pattern = re.compile(r"[A-Za-z0-9\-._~+/]{16,256}=*")
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class _PublishKeyKind(Field):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
-    """The public address and what may come in through it."""
+    """The public address and its limits."""
 
     host: str = setting(
         _HOST, "127.0.0.1", "Address to listen on; unix:/path for a Unix socket", fixed=True
@@ -106,7 +106,7 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminConfig:
-    """Publishing over HTTP, and an address of its own for it."""
+    """Publishing over HTTP, and a separate address for it."""
 
     host: str = setting(
         _HOST, "127.0.0.1", "Address of /publish, /presence, /streams and /metrics", fixed=True
@@ -118,18 +118,18 @@ class AdminConfig:
         fixed=True,
     )
     publish_keys: tuple[PublishKey, ...] = setting(
-        ListOf(_PublishKeyKind()), (), "Keys that allow publishing; with none, nobody may publish"
+        ListOf(_PublishKeyField()), (), "Keys that allow publishing; with none, nobody may publish"
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Yield what is wrong between these settings, by name."""
+        """Yield contradictions between these settings, by name."""
         if len({item.key for item in self.publish_keys}) < len(self.publish_keys):
             yield "publish_keys", "the same key appears twice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MainHostConfig:
-    """The application that says whose a token is."""
+    """The application that identifies the user of a token."""
 
     url: str = setting(HttpURL(), "http://127.0.0.1:8000", "Address of the main host")
     path: str = setting(
@@ -150,7 +150,7 @@ class MainHostConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JWTConfig:
-    """Tokens that prove themselves."""
+    """Signed tokens."""
 
     key: str | None = setting(
         SecretText("a key in PEM or JWK form, or a shared secret", nullable=True),
@@ -176,7 +176,7 @@ class JWTConfig:
     leeway: float = setting(Number(0, 300), 10.0, "Seconds by which clocks may differ")
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Yield what is wrong between these settings, by name."""
+        """Yield contradictions between these settings, by name."""
         shared = [name for name in self.algorithms if name.startswith("HS")]
         if not shared:
             return
@@ -192,7 +192,7 @@ class JWTConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthConfig:
-    """How a request says who it is from."""
+    """How to identify the user of a request."""
 
     method: str = setting(
         Choice("main_host", "jwt"), "main_host", "How to identify the user of a token"
@@ -212,7 +212,7 @@ class AuthConfig:
     jwt: JWTConfig = field(default_factory=JWTConfig)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Yield what is wrong between these settings, by name."""
+        """Yield contradictions between these settings, by name."""
         if self.method != "jwt":
             return
         given = [n for n in ("key", "key_file", "jwks_url") if getattr(self.jwt, n) is not None]
@@ -225,7 +225,7 @@ class AuthConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisConfig:
-    """Where events come from and are kept."""
+    """Where events come from and where they are stored."""
 
     url: str = setting(
         RedisURL(),
@@ -253,9 +253,9 @@ class RedisConfig:
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Yield what is wrong between these settings, by name."""
+        """Yield contradictions between these settings, by name."""
         if self.channel.startswith(f"{self.prefix}:"):
-            # Whatever is published there would be taken for a message between nodes.
+            # Nodes would take an event that is published there for one of their own messages.
             yield (
                 "channel",
                 f"expected one that does not begin with {self.prefix}: as our own channels do",
@@ -264,14 +264,14 @@ class RedisConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsConfig:
-    """What an event may be."""
+    """Limits of an event."""
 
     max_bytes: int = setting(Integer(256, 16 * _MIB, "bytes"), 65536, "Largest size of an event")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboxConfig:
-    """The recent history of a recipient."""
+    """The recent durable events of a recipient."""
 
     max_events: int = setting(Integer(1, 100_000), 100, "Events kept per recipient")
     retention: int = setting(
@@ -286,7 +286,7 @@ class InboxConfig:
 class StreamConfig:
     """An open stream."""
 
-    # Whatever stands between us and the client cuts an idle connection after 30 to 100 seconds.
+    # Proxies close an idle connection after 30 to 100 seconds.
     heartbeat: float = setting(Number(0.1, 90), 15.0, "Seconds between heartbeats")
     send_timeout: float = setting(
         Number(0.1, 600), 30.0, "Seconds after which a client that takes nothing is disconnected"
@@ -301,14 +301,14 @@ class StreamConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorsConfig:
-    """Pages of other origins."""
+    """Access from pages of other origins."""
 
     origins: tuple[str, ...] = setting(ListOf(Origin()), (), "Origins whose pages may open streams")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
-    """What is logged, on standard error."""
+    """Logging, on standard error."""
 
     level: str = setting(
         Choice("debug", "info", "warning", "error"), "info", "Lowest level that is logged"

@@ -1,7 +1,7 @@
 """Where settings come from: a file, systemd credentials, the environment, flags.
 
-Collects them, the later ones over the earlier, into one mapping still to be checked, and
-remembers where each came from so that a problem can name it. Knows no particular setting.
+Collects them into one unchecked mapping, where later sources replace earlier ones, and records the
+source of each so that an error can name it. This module knows no particular setting.
 """
 
 import os
@@ -20,10 +20,10 @@ MAX_SECRET = 1 << 16  # bytes of a file that holds one setting
 
 
 class Sources:
-    """Settings as they are found.
+    """The settings that were found.
 
-    `values` is nested as in config.yaml. `problems` are those of finding, by dotted name or the
-    name of a variable.
+    `values` is nested as in config.yaml. `problems` are errors of reading, by dotted name or name
+    of the variable.
     """
 
     def __init__(self, settings: Mapping[str, Setting]) -> None:
@@ -33,9 +33,9 @@ class Sources:
         self.problems: dict[str, str] = {}
 
     def read_file(self, path: str | os.PathLike[str]) -> None:
-        """Take the settings of the YAML file at `path`.
+        """Read the settings of the YAML file at `path`.
 
-        Raises ConfigError if it cannot be read as YAML: there is nothing to go on with.
+        Raises ConfigError if it is not readable YAML.
         """
         source = os.fspath(path)
         try:
@@ -48,10 +48,10 @@ class Sources:
         self.values = values or {}
 
     def read_credentials(self, environ: Mapping[str, str]) -> None:
-        """Take the files of systemd's $CREDENTIALS_DIRECTORY that are named like a setting.
+        """Read the files in systemd's $CREDENTIALS_DIRECTORY that have the name of a setting.
 
-        Others are somebody else's (systemd.exec(5), "CREDENTIALS"), unless they are in one of our
-        sections: those are misspelt.
+        Other files belong to other programs (systemd.exec(5), "CREDENTIALS"). A file with the name
+        of one of our sections is a misspelt setting.
         """
         directory = environ.get("CREDENTIALS_DIRECTORY")
         if not directory:
@@ -70,7 +70,7 @@ class Sources:
                 self.problems[f"credential {name}"] = f"unknown{hint}"
 
     def read_environ(self, environ: Mapping[str, str]) -> None:
-        """Take the variables ``AIONOTIFY_SECTION__KEY``, and the files ``…__KEY_FILE`` name."""
+        """Read the variables ``AIONOTIFY_SECTION__KEY``, and the files ``…__KEY_FILE`` name."""
         for name in sorted(environ):
             if not name.startswith(PREFIX) or "__" not in name:
                 continue
@@ -88,7 +88,7 @@ class Sources:
                 self.problems[name] = f"unknown{hint}"
 
     def read_overrides(self, overrides: Mapping[str, str]) -> None:
-        """Take `overrides`: texts by dotted name, as flags give them."""
+        """Read `overrides`: texts by dotted name, as flags give them."""
         for path, text in overrides.items():
             if path in self._settings:
                 self._put(path, text, f"--{path}")
@@ -96,7 +96,7 @@ class Sources:
                 self.problems[path] = "unknown" + suggestion(path, list(self._settings))
 
     def origin(self, path: str) -> str | None:
-        """Return where the setting at `path` came from, or the list that has it; None: the file."""
+        """Return the source of the setting at `path`, or of its list; None for the file."""
         return self._origins.get(path) or self._origins.get(path.rpartition(".")[0])
 
     def _put_file(self, path: str, file: Path, origin: str) -> None:
@@ -116,7 +116,7 @@ class Sources:
 
     def _put(self, path: str, text: str, origin: str) -> None:
         try:
-            value = self._settings[path].kind.from_text(text)
+            value = self._settings[path].field.from_text(text)
         except ConfigError as error:
             self.problems[path] = f"{'; '.join(error.problems.values())} ({origin})"
             return

@@ -1,6 +1,6 @@
-"""``aionotify demo``: everything that belongs to it, on this machine, for a look.
+"""``aionotify demo``: all parts on this machine, to try aionotify.
 
-With ``--check`` nobody has to look: it publishes in every way there is, and says who got what.
+With ``--check`` it runs unattended: it publishes in every way, and reports which user got what.
 """
 
 import argparse
@@ -13,31 +13,31 @@ from aionotify.telemetry import logs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the ports, and whether a person is there."""
+    """Add the ports, and ``--check``."""
     parser.add_argument(
         "--check",
         action="store_true",
-        help="publish in every way there is, check who got it, and exit with 0 or 1",
+        help="publish in every way, check which users get it, and exit with 0 or 1",
     )
     for flag, does, default in (
         ("--port", "of the server and its page", "8001"),
         ("--main-host-port", "of the stub main host", "8000"),
-        ("--redis-port", "of the bundled Redis", "6380, or another if that is taken"),
+        ("--redis-port", "of the embedded Redis", "6380, or another one if it is taken"),
     ):
         parser.add_argument(
             flag,
             type=_port,
             metavar="PORT",
-            help=f"port {does} (default {default}; with --check a free one); 0 takes any free one",
+            help=f"port {does} (default {default}; any free one with --check); 0: any",
         )
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
     """Run the demo until Ctrl-C or SIGTERM, or with ``--check`` until all is checked."""
-    # Imported here, so that --help and a usage error do not wait for it.
+    # Imported here, so that --help and usage errors do not wait for it.
     from aionotify.demo import check, screen
 
-    # On a terminal that shows what to type next, only what is wrong is worth a line.
+    # The terminal shows commands to copy, so log only problems.
     logs.configure("warning", config.log.format)
     usual = Ports(0, 0, 0) if args.check else Ports()
     given = {"server": args.port, "main_host": args.main_host_port, "redis": args.redis_port}

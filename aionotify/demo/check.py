@@ -1,8 +1,8 @@
-"""``aionotify demo --check``: the demo without a person.
+"""``aionotify demo --check``: the demo, unattended.
 
-It publishes to each user, to both and to everyone in every way there is, and looks at what comes
-in over both users' streams. Silence proves nothing, however long: a last event follows all others
-on their way, and what has not come by then does not come any more.
+It publishes to each user, to both and to everyone in every way, and checks what arrives on both
+users' streams. Silence proves nothing, so a last event follows all others on the same path: events
+that have not arrived before it will not arrive.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from aionotify.demo.world import USERS, Ports, World
 from aionotify.errors import AionotifyError
 
 _TYPE: Final = "demo.check"
-_PATIENCE: Final = 10.0  # seconds for each thing that has to happen
+_TIMEOUT: Final = 10.0  # seconds for each step
 _LAST: Final = {("last", "ephemeral"), ("last", "durable")}
 
 
@@ -33,31 +33,31 @@ async def run(
     ports: Ports,
     users: Mapping[str, str] = USERS,
     ways: Sequence[Way] = WAYS,
-    patience: float = _PATIENCE,
+    within: float = _TIMEOUT,
 ) -> int:
-    """Check everything, print what was seen, and return 0 or, if anything is wrong, 1.
+    """Check everything, print the result, and return 0 or, if anything is wrong, 1.
 
     Args:
-        users: the user whom the main host takes the bearer of each token for.
-        ways: to publish in.
-        patience: seconds for each thing that has to happen.
+        users: the user of each token, as the main host says.
+        ways: the ways to publish.
+        within: seconds for each step.
     """
     async with running(config, ports, users) as world:
-        report = await check(world, ways, patience)
+        report = await check(world, ways, within)
     screen.show_report(report)
     return int(bool(report.problems))
 
 
-async def check(world: World, ways: Sequence[Way], patience: float = _PATIENCE) -> Report:
-    """Return what came of events published in all `ways`, and after a cut."""
+async def check(world: World, ways: Sequence[Way], within: float = _TIMEOUT) -> Report:
+    """Return what arrived of events published in all `ways`, and after a disconnect."""
     failures: list[str] = []
 
     async def attempt(what: str, doing: Awaitable[None]) -> bool:
         try:
-            async with tasks.timeout(patience):
+            async with tasks.timeout(within):
                 await doing
         except TimeoutError:
-            failures.append(f"{what}: not done within {patience:g} s")
+            failures.append(f"{what}: not done within {within:g} s")
         except (AionotifyError, aiohttp.ClientError, OSError) as error:
             failures.append(f"{what}: {error}")
         else:
@@ -87,13 +87,13 @@ async def check(world: World, ways: Sequence[Way], patience: float = _PATIENCE) 
         for to in AUDIENCE
     ]
     again = _Stream(world, streams[0].user, streams[0].cursor)
-    await attempt("resuming after a cut", _resume(world, again))
+    await attempt("resuming after a disconnect", _resume(world, again))
     resumed = [each.to for each in again.arrivals if (each.way, each.to) not in _LAST]
     return Report(deliveries, resumed, failures)
 
 
 class _Stream:
-    """One user's stream, and which of our events came in over it."""
+    """One user's stream, and the events that arrived on it."""
 
     def __init__(self, world: World, user: str, cursor: str = "") -> None:
         self.user = user
@@ -102,12 +102,12 @@ class _Stream:
         self._client = Client(f"{world.url}/notify", token=world.tokens[user], last_event_id=cursor)
 
     async def open(self, undo: AsyncExitStack) -> None:
-        """Return once the server has said that the stream begins."""
+        """Return once the stream has begun."""
         await undo.enter_async_context(self._client)
         self.cursor = (await anext(self._client)).id
 
     async def read(self, wanted: Collection[tuple[str, str]]) -> None:
-        """Take in events until each of `wanted`, the names of a way and a target, has come."""
+        """Read events until each of `wanted`, pairs of a way and a target, has arrived."""
         left = set(wanted)
         while left:
             event = await anext(self._client)
@@ -125,7 +125,7 @@ class _Stream:
 
 
 async def _resume(world: World, stream: _Stream) -> None:
-    """Publish to a user whose stream is cut, and open it again."""
+    """Publish to a user whose stream is closed, and open it again."""
     await redis_publish(world, [_event(stream.user, "cut", "an ephemeral one")])
     await python_publisher(world, [_event(stream.user, "cut", each) for each in MISSED])
     async with AsyncExitStack() as undo:

@@ -11,13 +11,13 @@ import msgspec
 from aionotify.demo.world import HOST, World
 
 TYPES: Final = ("message", "order.shipped", "comment.added")
-"""Event types that the page listens to from the start."""
+"""Event types that the page listens to initially."""
 
 _TYPE: Final = TYPES[1]
 
 
 def commands(world: World) -> list[tuple[str, str]]:
-    """Return what each line does, and the line."""
+    """Return a description and a command line for each."""
     stream, token = f"{world.url}/notify", world.tokens
     aionotify, redis = executable(), f"redis://{HOST}:{world.redis_port}"
     publish = ["curl", "-H", f"Authorization: Bearer {world.key}"]
@@ -27,7 +27,7 @@ def commands(world: World) -> list[tuple[str, str]]:
             shlex.join(["curl", "-N", "-H", f"Authorization: Bearer {token['alice']}", stream]),
         ),
         (
-            "Listen as bob, with reconnecting and all",
+            "Listen as bob, with reconnection",
             f"{aionotify} listen --url {stream} --token {token['bob']}",
         ),
         (
@@ -40,7 +40,7 @@ def commands(world: World) -> list[tuple[str, str]]:
             + shlex.quote(_json({"text": "From the command line"})),
         ),
         (
-            "Publish to everyone, ephemeral, with nothing but Redis",
+            "Publish to everyone, ephemeral, with plain Redis",
             f"redis-cli -p {world.redis_port} "
             + shlex.join(["PUBLISH", world.config.redis.channel, _event("*", "From redis-cli")]),
         ),
@@ -48,7 +48,7 @@ def commands(world: World) -> list[tuple[str, str]]:
 
 
 def executable() -> str:
-    """Return what to type, in this directory, for the command that runs us."""
+    """Return the command to type, in this directory, for this program."""
     name, _ = os.path.splitext(os.path.basename(sys.argv[0]))
     if name == "__main__":
         return f"{_short(sys.executable)} -m aionotify"

@@ -1,6 +1,6 @@
-"""A stub of a main host: an application that knows two users, and nothing else.
+"""A stub of a main host: an application that knows two users.
 
-It answers the one question that aionotify asks, the way a real application would.
+It answers aionotify's request as a real application would.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from aionotify.config import MainHostConfig
 
 
 def main_host(users: Mapping[str, str]) -> web.Application:
-    """Return an application in which `users` gives the user of each token."""
+    """Return the application; `users` has the user of each token."""
 
     async def whose(request: web.Request) -> web.Response:
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")

@@ -1,10 +1,11 @@
-"""What the demo adds to the server: its page, and a way for the page to PUBLISH.
+"""The demo's additions to the server: its page, and a route with which the page can PUBLISH.
 
-The page holds a publish key, made for this run. It gets it as a part of itself, which is safe
-for as long as no other site can read the page: the server listens on loopback only, sends no CORS
-headers, and `local_only` refuses a request by any name but its own, so that a site whose name
-begins to mean 127.0.0.1 (DNS rebinding) gets nothing. A form or an image of another site can
-have requests sent here, but none with the key in a header (CSRF).
+The page contains a publish key, made for this run. That is safe as long as no other site can read
+the
+page: the server listens on loopback only, sends no CORS headers, and `local_only` refuses requests
+for any host name but its own, so a site whose name suddenly resolves to 127.0.0.1 (DNS rebinding)
+gets nothing. A form or an image of another site can send requests here, but not with the key in a
+header (CSRF).
 """
 
 import json
@@ -31,7 +32,7 @@ _FILES: Final = {
     "demo.js": "text/javascript",
 }
 _HEADERS: Final = {
-    "Cache-Control": "no-store",  # the next run has another key
+    "Cache-Control": "no-store",  # the next run has a new key
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
     " img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none';"
     " frame-ancestors 'none'",
@@ -45,11 +46,11 @@ def routes(settings: Mapping[str, object], redis: Redis) -> list[web.RouteDef]:
     """Return the routes of the page.
 
     Args:
-        settings: what the page's script has to know.
-        redis: where the page's ephemeral events go.
+        settings: for the page's script.
+        redis: to publish the page's ephemeral events.
     """
     static = resources.files("aionotify.web") / "static"
-    # Within <script> nothing but "<" can end the JSON.
+    # In a <script>, only "<" can end the JSON.
     embedded = json.dumps(settings).replace("<", "\\u003c")
     page = static.joinpath("index.html").read_text("utf-8").replace("{{settings}}", embedded)
     files = {name: static.joinpath(name).read_text("utf-8") for name in _FILES}
@@ -64,7 +65,7 @@ def routes(settings: Mapping[str, object], redis: Redis) -> list[web.RouteDef]:
         return web.Response(text=files[name], content_type=_FILES[name], headers=_HEADERS)
 
     async def ephemeral(request: web.Request) -> web.Response:
-        """PUBLISH the body, as any program next to Redis could; a page cannot."""
+        """PUBLISH the body, which a page cannot do itself."""
         key_holder(request)
         config = request.config_dict[SERVICES].terms.config
         event = await request.read()
@@ -82,7 +83,7 @@ def routes(settings: Mapping[str, object], redis: Redis) -> list[web.RouteDef]:
 
 @web.middleware
 async def local_only(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let in only requests to this machine by one of its own names."""
+    """Accept only requests to this machine by one of its own names."""
     try:
         host = URL(f"http://{request.host}").host
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the check has seen, beside what it has to see."""
+"""The result of the check: what arrived, and what was expected."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ AUDIENCE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "everyone": ("alice", "bob"),
     }
 )
-"""Whose streams an event to each of these has to reach."""
+"""The users that an event to each of these must reach."""
 
 MISSED: Final = ("missed 1", "missed 2", "missed 3")
-"""What is published while a stream is cut, in this order."""
+"""What is published while a stream is closed, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An event as it came in over one user's stream.
+    """An event that arrived on a user's stream.
 
     Attributes:
-        user: whose stream it was.
-        way: the name of the way it was published in.
-        to: whom it was for.
-        named: the recipient that it names.
+        user: the user of the stream.
+        way: the name of the way it was published.
+        to: its target, a key of `AUDIENCE`.
+        named: the recipient in the event.
         durable: whether it moved the cursor.
     """
 
@@ -42,7 +42,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of one event."""
+    """Where one event arrived."""
 
     way: Way
     to: str
@@ -50,7 +50,7 @@ class Delivery:
 
     @property
     def expected(self) -> list[Arrival]:
-        """What has to be in `arrivals`, each once. A list shows no receiver the others."""
+        """What `arrivals` must contain. Each receiver of a list sees only itself."""
         return [
             Arrival(
                 user,
@@ -64,22 +64,22 @@ class Delivery:
 
     @property
     def users(self) -> list[str]:
-        """Whose streams got it."""
+        """The users whose streams got it."""
         return [arrival.user for arrival in self.arrivals]
 
     @property
     def ok(self) -> bool:
-        """Whether exactly the right streams got it, once, and as what it is."""
+        """Whether exactly the right streams got it, once, and unchanged."""
         return self.arrivals == self.expected
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that the check has seen.
+    """The result of the check.
 
     Attributes:
-        resumed: what came when the stream that was cut was opened again, in order.
-        failures: what did not work at all.
+        resumed: what arrived after the closed stream was opened again, in order.
+        failures: steps that did not work at all.
     """
 
     deliveries: Sequence[Delivery]
@@ -88,12 +88,12 @@ class Report:
 
     @property
     def resume_ok(self) -> bool:
-        """Whether what was missed came: all of it, once, in order, and nothing else."""
+        """Whether all missed events arrived, once, in order, and nothing else."""
         return tuple(self.resumed) == MISSED
 
     @property
     def problems(self) -> list[str]:
-        """What is not as it has to be, a line each."""
+        """The problems, one line each."""
         return list(self._problems())
 
     def _problems(self) -> Iterator[str]:
@@ -101,10 +101,10 @@ class Report:
         for each in self.deliveries:
             if not each.ok:
                 seen, expected = _told(each.arrivals), _told(each.expected)
-                yield f"{each.way.name}, to {each.to}: expected {expected}; came: {seen}"
+                yield f"{each.way.name}, to {each.to}: expected {expected}; got: {seen}"
         if not self.resume_ok:
             came = ", ".join(self.resumed) or "nothing"
-            yield f"after a cut: expected {', '.join(MISSED)}; came: {came}"
+            yield f"after a disconnect: expected {', '.join(MISSED)}; got: {came}"
 
 
 def _told(arrivals: Sequence[Arrival]) -> str:

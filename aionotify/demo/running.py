@@ -1,7 +1,6 @@
-"""The demo's parts started and stopped, in one process: Redis, a main host, the server, its page.
+"""Starts and stops the demo's parts in one process: Redis, a main host, the server, its page.
 
-Everything listens on 127.0.0.1 only. What is started here is stopped here, in the opposite order,
-whatever happens in between.
+Everything listens on 127.0.0.1 only. Whatever happens, the parts stop in the opposite order.
 """
 
 import contextlib
@@ -32,8 +31,8 @@ from aionotify.demo.world import HOST, USERS, Ports, World
 from aionotify.process import node
 from aionotify.process.sockets import CannotListen, address_of, listen
 
-_REDIS_PORT: Final = 6380  # beside the 6379 of a Redis that may be there
-_DRAIN: Final = 0.5  # seconds; whoever ends a demo does not want to wait
+_REDIS_PORT: Final = 6380  # 6379 may belong to another Redis
+_DRAIN: Final = 0.5  # seconds; a demo should stop quickly
 
 
 @contextlib.asynccontextmanager
@@ -43,15 +42,15 @@ async def running(
     """Run everything.
 
     Args:
-        given: settings that the demo has no need to fix itself are taken from here.
-        users: the user whom the main host takes the bearer of each token for.
+        given: the settings that the demo does not set itself.
+        users: the user of each token, as the main host says.
 
     Raises:
         CannotListen: a port is taken.
-        BrokerUnavailable, ConfigError: the bundled Redis does not start, or is not installed.
+        BrokerUnavailable, ConfigError: the embedded Redis does not start, or is not installed.
     """
     async with contextlib.AsyncExitStack() as undo:
-        # Sockets first: a port that is taken is told before anything runs.
+        # Sockets first, so that a taken port is reported before anything runs.
         sockets = _sockets(undo, ports.server, "--port")
         main_host_sockets = _sockets(undo, ports.main_host, "--main-host-port")
         redis_port = _redis_port(ports.redis)
@@ -79,7 +78,7 @@ async def running(
 async def _server(undo: contextlib.AsyncExitStack, world: World) -> web.Application:
     """Return the server's application, with the page."""
     app = create_app(world.config)
-    # Outermost: no route at all is for a page that is here under another name.
+    # Outermost: it protects every route.
     app.middlewares.insert(0, page.local_only)
     endpoint = Endpoint(world.config.redis)
     undo.push_async_callback(endpoint.close)
@@ -106,7 +105,7 @@ def _sockets(
 
 
 def _redis_port(port: int | None) -> int:
-    """Return a port that is free now: Redis can be told a port, but not be given a socket."""
+    """Return a port that is free now: Redis takes a port, but no socket."""
     with contextlib.ExitStack() as undo:
         try:
             sockets = _sockets(undo, _REDIS_PORT if port is None else port, "--redis-port")

@@ -1,4 +1,4 @@
-"""What the demo says on the terminal."""
+"""The demo's output on the terminal."""
 
 import asyncio
 import signal
@@ -17,7 +17,7 @@ from aionotify.demo.world import HOST, Ports, World
 
 
 async def run(config: Config, ports: Ports) -> int:
-    """Run the demo and say how to use it; return 0 after Ctrl-C or SIGTERM."""
+    """Run the demo and print how to use it; return 0 after Ctrl-C or SIGTERM."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
@@ -28,7 +28,7 @@ async def run(config: Config, ports: Ports) -> int:
 
 
 def show(world: World) -> None:
-    """Say where everything is, and what to try."""
+    """Print the addresses, and commands to try."""
     console = Console(highlight=False)
     console.print()
     places = Table.grid(padding=(0, 3))
@@ -39,16 +39,16 @@ def show(world: World) -> None:
     console.print(places)
     for does, line in commands(world):
         console.print(f"\n[dim]# {does}[/dim]")
-        # Neither wrapped nor marked up, so that it can be copied.
+        # No wrapping and no markup, so that it can be copied.
         console.print(Text(line), soft_wrap=True)
-    console.print("\nCtrl-C ends all of it.\n")
+    console.print("\nCtrl-C stops everything.\n")
 
 
 def show_report(report: Report) -> None:
-    """Say who got what, and whether that is as it has to be."""
+    """Print which user got what, and whether that is correct."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 100  # of nothing, rich takes 80, and wraps
+        console.width = 100  # rich would take 80, and wrap
     targets = list(dict.fromkeys(delivery.to for delivery in report.deliveries))
     table = Table("Published with", "", *(f"to {to}" for to in targets), box=box.SIMPLE)
     for way in dict.fromkeys(delivery.way for delivery in report.deliveries):
@@ -56,13 +56,15 @@ def show_report(report: Report) -> None:
         kind = "durable" if way.durable else "ephemeral"
         table.add_row(way.name, kind, *(_cell(each.users, each.ok) for each in row))
     console.print(table)
-    console.print("Cut, missed, back again:", _cell(report.resumed, report.resume_ok))
+    console.print(
+        "Missed, then received after a reconnect:", _cell(report.resumed, report.resume_ok)
+    )
     for problem in report.problems:
         console.print(Text(f"✗ {problem}", "red"), soft_wrap=True)
     if report.problems:
-        console.print(Text(f"{len(report.problems)} of this is not as it has to be", "bold red"))
+        console.print(Text(f"{len(report.problems)} problems", "bold red"))
     else:
-        console.print(Text("Exactly the right streams got everything", "bold green"))
+        console.print(Text("Every event reached exactly the right streams", "bold green"))
 
 
 def _cell(seen: Sequence[str], ok: bool) -> Text:

@@ -1,4 +1,4 @@
-"""Every way there is to publish, each done as a user of it would."""
+"""Every way to publish, each used as a producer would."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ Publish = Callable[[World, Sequence[Event]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way to publish; `durable` if what is published so is kept for whoever is away."""
+    """A way to publish; `durable` if its events are stored in inboxes."""
 
     name: str
     durable: bool
@@ -29,7 +29,7 @@ class Way:
 
 
 class NotPublished(AionotifyError):
-    """A way has not worked."""
+    """A way to publish has failed."""
 
 
 async def redis_publish(world: World, events: Sequence[Event]) -> None:
@@ -45,14 +45,14 @@ async def redis_publish(world: World, events: Sequence[Event]) -> None:
 
 
 async def python_publisher(world: World, events: Sequence[Event]) -> None:
-    """``aionotify.Publisher``, in somebody's service."""
+    """``aionotify.Publisher``, as in a service."""
     async with Publisher(_redis(world), prefix=world.config.redis.prefix) as publisher:
         for event in events:
             await publisher.publish(event)
 
 
 async def http_object(world: World, events: Sequence[Event]) -> None:
-    """``POST /publish``, a request for each event."""
+    """``POST /publish``, one request per event."""
     for event in events:
         await _post(world, json.dumps(event))
 
@@ -63,12 +63,12 @@ async def http_array(world: World, events: Sequence[Event]) -> None:
 
 
 async def http_ndjson(world: World, events: Sequence[Event]) -> None:
-    """``POST /publish``, one request with a line for each event."""
+    """``POST /publish``, one request with one line per event."""
     await _post(world, "\n".join(map(json.dumps, events)))
 
 
 async def command(world: World, events: Sequence[Event]) -> None:
-    """``aionotify publish``, the first event as arguments, the others on standard input."""
+    """``aionotify publish``: the first event as arguments, the others on standard input."""
     await _run(world, events)
 
 
@@ -128,4 +128,4 @@ async def _publish(world: World, *arguments: str, stdin: str = "") -> None:
     _, errors = await process.communicate(stdin.encode())
     if process.returncode != 0:
         text = errors.decode(errors="replace").strip()
-        raise NotPublished(f"aionotify publish ended with {process.returncode}: {text}")
+        raise NotPublished(f"aionotify publish exited with {process.returncode}: {text}")

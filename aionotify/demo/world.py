@@ -1,4 +1,4 @@
-"""What the demo consists of: where its parts are, and what it takes to use them."""
+"""The parts of the demo: their addresses, and the keys and tokens to use them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from typing import Final
 
 from aionotify.config import Config
 
-HOST: Final = "127.0.0.1"  # all of it is for this machine alone
-# Known to everybody who has read this or the documentation: they open nothing but a demo.
+HOST: Final = "127.0.0.1"  # only for this machine
+# These tokens are public, in this file and the documentation. They work only in a demo.
 USERS: Final = MappingProxyType({"alice-token": "alice", "bob-token": "bob"})
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the parts listen; 0 is any free port, None one that is preferred but not needed."""
+    """The ports of the parts; 0 is any free port, None the preferred one if it is free."""
 
     server: int = 8001
     main_host: int = 8000
@@ -23,12 +23,12 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Where the parts are, and what it takes to use them.
+    """The addresses of the parts, and the keys and tokens to use them.
 
     Attributes:
         url: of the server and its page.
-        redis_port: on which Redis can be talked to from outside.
-        key: lets its bearer publish over HTTP; made for this run.
+        redis_port: Redis' TCP port.
+        key: a publish key, made for this run.
         tokens: the token of each user.
     """
 

@@ -1,1 +1,1 @@
-"""The process: sockets, signals, workers, reloads, an orderly end."""
+"""The process: sockets, signals, workers, reloads, an orderly stop."""

@@ -1,7 +1,7 @@
-"""Requests that are not HTTP: their sender's fault, counted, and told to the log now and then.
+"""Malformed requests, which are not HTTP: counted, and logged as sampled warnings.
 
-aiohttp logs each as an error, with a traceback that quotes it. So anybody could fill the log, and
-what is quoted may be a token or a ticket. Knows nothing of what requests are for.
+aiohttp logs each as an error, with a traceback that quotes it. So any client could fill the log,
+and a quote may contain a token or a ticket. This module knows nothing of what requests are for.
 """
 
 import logging
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class ConnectionLog(logging.LoggerAdapter[logging.Logger]):
-    """What aiohttp's connections are to log through. Whatever else they say is passed on.
+    """The logger of aiohttp's connections. It passes on everything but malformed requests.
 
     Args:
         count: called for each malformed request.

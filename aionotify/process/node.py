@@ -1,6 +1,6 @@
-"""One node: the application on an event loop, from its first connection to an orderly end.
+"""One node: the application on an event loop, from its first connection to an orderly stop.
 
-Knows when the application starts, drains and stops, not what it does.
+This module knows when the application starts, drains and stops, not what it does.
 """
 
 import asyncio
@@ -31,32 +31,31 @@ logger = logging.getLogger(__name__)
 
 # aiohttp drops all of them, with no more than a warning, when one is misspelt.
 RUNNER_OPTIONS: dict[str, Any] = {
-    "handler_cancellation": True,  # a parked stream has to notice that its client is gone
+    "handler_cancellation": True,  # a waiting stream must notice that its client has left
     "access_log": None,  # a line costs more than a delivery, and would have query strings in it
     "shutdown_timeout": 1.0,  # seconds, up to twice; drain has ended the streams by then
-    # Seconds between two requests, and for a request's head to come in. A proxy (nginx: 60) has to
-    # be the first to close.
+    # Seconds between two requests, and for a request's head. A proxy (nginx: 60) must close first.
     "keepalive_timeout": 75.0,
     "lingering_time": 2.0,  # seconds in which the rest of a refused body is read
     "auto_decompress": False,  # unpacking a body can cost a thousand times what sending it does
 }
 
-# asyncio tries to accept as many connections as it is told the backlog is before it does anything
-# else, and when it is out of file descriptors, too.
+# asyncio accepts up to this many connections in a row before it does anything else, and makes as
+# many attempts when no file descriptor is left.
 _ACCEPTED_AT_ONCE = 128
 
-_STATUS_INTERVAL = 2.0  # seconds; it is read by people
+_STATUS_INTERVAL = 2.0  # seconds; people read it
 _HANDSHAKE = 0.1  # seconds from a connection to its request
-_GRACE = 1.0  # seconds that draining may take beyond what it was given
-_CLEANUP = 5.0  # seconds for what the application closes at the end
+_GRACE = 1.0  # seconds that draining may take beyond `server.drain`
+_CLEANUP = 5.0  # seconds in which the application closes its connections
 
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """The sockets of one node. No `admin` sockets: everything is served on the public ones.
+    """The listening sockets of one node. Without `admin` sockets, the public ones serve everything.
 
     Attributes:
-        kept: whoever passed on the public ones keeps them open for the node that comes next.
+        kept: whether systemd keeps the public ones open for the next process.
     """
 
     public: Sequence[socket.socket]
@@ -68,52 +67,52 @@ class Guide(Protocol):
     """What changes the configuration of a node while it serves: signals, or a parent.
 
     Attributes:
-        problem: what went wrong with the last change, for a status; None if nothing did.
+        problem: why the last change failed, for a status; None if it did not.
     """
 
     problem: str | None
 
     def listen(self) -> None:
-        """Take note of what is to be changed, on the running event loop."""
+        """Begin to receive changes, on the running event loop."""
 
     async def run(
         self, adopt: Callable[[Config], Awaitable[object]], refused: Callable[[], None]
     ) -> None:
-        """Change what is to be changed. To return is the order to stop.
+        """Apply each change. The node stops when this returns.
 
         Args:
-            adopt: puts a configuration in force; after a ConfigError all is as it was before.
-            refused: told of one that could not be put in force.
+            adopt: puts a configuration in force; after a ConfigError nothing has changed.
+            refused: called for a configuration that could not be put in force.
         """
 
 
 def serve(
     config: Config,
-    listeners: Sockets,
+    sockets: Sockets,
     tell: Callable[[str], None],
     guide: Guide,
     place: WorkerPlace | None = None,
 ) -> int:
     """Serve until SIGTERM, SIGINT or the guide's order to stop, and return the exit code.
 
-    0 after an orderly end, which takes ``server.drain`` seconds and a little; 1 when a second
-    signal has cut it short.
+    0 after an orderly stop, which takes ``server.drain`` seconds and a little more; 1 after a
+    second signal.
 
     Args:
         tell: called with the states of sd_notify(3).
-        place: where the node is among its siblings, if they are to hear of each other.
+        place: the node's place among its peers, if it has any.
     """
     collect_less()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(config, listeners, tell, guide, place))
+        return runner.run(_serve(config, sockets, tell, guide, place))
 
 
 def collect_less() -> None:
-    """Have the garbage collector look at many streams less often.
+    """Make the garbage collector run less often.
 
-    A stream is some 65 objects that live for long. With Python's defaults 10,000 that open at once
-    are looked at all over again seven times, a quarter of a second each, and that is a quarter of
-    what opening them takes. What is imported is never looked at again.
+    A stream has some 65 long-lived objects. With Python's defaults, opening 10,000 streams causes
+    seven full collections of a quarter of a second each, a quarter of the total time. Imported
+    modules are never collected again.
     """
     gc.collect()
     gc.freeze()
@@ -122,7 +121,7 @@ def collect_less() -> None:
 
 async def _serve(
     config: Config,
-    listeners: Sockets,
+    sockets: Sockets,
     tell: Callable[[str], None],
     guide: Guide,
     place: WorkerPlace | None,
@@ -131,17 +130,17 @@ async def _serve(
     accept_quietly(asyncio.get_running_loop())
     guide.listen()
     try:
-        async with _running(config, listeners, place) as (app, runner), watched(tell):
-            addresses = [address_of(sock) for sock in listeners.public]
-            logger.info("listening", extra={"fields": _described(listeners)})
+        async with _running(config, sockets, place) as (app, runner), watched(tell):
+            addresses = [address_of(sock) for sock in sockets.public]
+            logger.info("listening", extra={"fields": _described(sockets)})
             tell(f"READY=1\nSTATUS=Serving on {' '.join(addresses)}")
             async with _guided(app, guide, tell, stop):
                 await stop.wait()
             tell("STOPPING=1\nSTATUS=Ending the open streams")
             seconds = application.config_of(app).server.drain
             logger.info("draining", extra={"fields": {"seconds": seconds}})
-            if listeners.kept:
-                await _hand_over(runner)
+            if sockets.kept:
+                await _stop_accepting(runner)
             await _drain(app, seconds)
     except asyncio.CancelledError:
         logger.warning("stopped by a second signal")
@@ -169,7 +168,7 @@ def _stop_on_signal() -> asyncio.Event:
 async def _guided(
     app: web.Application, guide: Guide, tell: Callable[[str], None], stop: asyncio.Event
 ) -> AsyncIterator[None]:
-    """Have `guide` change what `app` goes by, and tell how it is."""
+    """Let `guide` change the configuration of `app`, and report its status."""
 
     async def follow() -> None:
         await guide.run(partial(application.reload, app), partial(application.not_reloaded, app))
@@ -184,19 +183,19 @@ async def _guided(
 
 @contextlib.asynccontextmanager
 async def _running(
-    config: Config, listeners: Sockets, place: WorkerPlace | None
+    config: Config, sockets: Sockets, place: WorkerPlace | None
 ) -> AsyncIterator[tuple[web.Application, web.AppRunner]]:
-    """Run the application on `listeners`; at the end, close what it has open.
+    """Run the application on `sockets`; at the end, close its connections.
 
-    The runner is that of the public sockets.
+    Yields the runner of the public sockets.
     """
     app = application.create_app(config)
     if place is not None:
         await _join(app, place)
     async with contextlib.AsyncExitStack() as undo:
-        runner = await start(undo, app, listeners.public)
-        if listeners.admin:
-            await start(undo, application.create_admin_app(app), listeners.admin)
+        runner = await start(undo, app, sockets.public)
+        if sockets.admin:
+            await start(undo, application.create_admin_app(app), sockets.admin)
         yield app, runner
 
 
@@ -233,11 +232,11 @@ async def _clean_up(runner: web.AppRunner) -> None:
         )
 
 
-async def _hand_over(runner: web.AppRunner) -> None:
-    """Leave it to the next node to accept connections, and have those there are made anew."""
+async def _stop_accepting(runner: web.AppRunner) -> None:
+    """Leave new connections to the next process, and close idle ones."""
     for site in list(runner.sites):
         await site.stop()
-    # Those that were accepted last have yet to send their request; it gets an answer.
+    # Connections accepted last still send their request; it gets an answer.
     await asyncio.sleep(_HANDSHAKE)
     if runner.server is not None:
         for connection in runner.server.connections:
@@ -271,7 +270,7 @@ async def _drain(app: web.Application, seconds: float) -> None:
 
 @contextlib.asynccontextmanager
 async def watched(tell: Callable[[str], None]) -> AsyncIterator[None]:
-    """Tell the service manager that this event loop turns, for as long as it wants to know."""
+    """Report to the service manager's watchdog, if it has one, that this event loop runs."""
     interval = systemd.watchdog_interval()
     if interval is None:
         yield
@@ -297,7 +296,7 @@ async def _report_life(tell: Callable[[str], None], interval: float) -> None:
 
 
 async def report(tell: Callable[[str], None], status: Callable[[], str]) -> None:
-    """Tell a status each time it is another."""
+    """Tell the status each time it changes."""
     told = ""
     while True:
         if (now := status()) != told:
@@ -306,10 +305,10 @@ async def report(tell: Callable[[str], None], status: Callable[[], str]) -> None
         await asyncio.sleep(_STATUS_INTERVAL)
 
 
-def _described(listeners: Sockets) -> dict[str, object]:
-    fields: dict[str, object] = {"address": " ".join(map(address_of, listeners.public))}
-    if listeners.admin:
-        fields["admin"] = " ".join(map(address_of, listeners.admin))
+def _described(sockets: Sockets) -> dict[str, object]:
+    fields: dict[str, object] = {"address": " ".join(map(address_of, sockets.public))}
+    if sockets.admin:
+        fields["admin"] = " ".join(map(address_of, sockets.admin))
     return fields | {"loop": type(asyncio.get_running_loop()).__module__.partition(".")[0]}
 
 

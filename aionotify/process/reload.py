@@ -1,8 +1,8 @@
-"""SIGHUP: the configuration is read again, and is put in force or refused, all of it.
+"""Reload: SIGHUP reads the configuration again, and puts all of it in force or none.
 
-There is one reload at a time. Signals that come during one, or before the server is ready, lead to
-one more, so that what is in force in the end is what there was to read at the last signal. Knows
-when and what to tell whom; not what a configuration changes.
+Only one reload runs at a time. Signals that arrive during a reload, or before the server is ready,
+cause one more, so the configuration in force is the one that existed at the last signal. This
+module knows when to reload and what to report, not what a configuration changes.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ _SHORT: Final = 200  # characters of a reason in a status, which is one line of 
 
 
 class Reloading:
-    """Reloads when it is asked to.
+    """Reloads when asked to.
 
     Args:
-        config: what is in force at the start.
+        config: in force at the start.
         load: reads the configuration as at the start; raises ConfigError.
-        tell: told the states of sd_notify(3).
+        tell: called with the states of sd_notify(3).
 
     Attributes:
-        config: what is in force.
-        problem: when the last reload failed and why, for a status; None if it did not.
+        config: in force now.
+        problem: when and why the last reload failed, for a status; None if it did not.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Reloading:
         on_signal((signal.SIGUSR1,), lambda: logs.toggle_debug(self.config.log.level))
 
     def ask(self) -> None:
-        """Reload, as soon as `run` gets to it."""
+        """Request a reload; `run` carries it out."""
         if self._ended:
             _log.warning("reload ignored, the server is stopping")
         self._asked.set()
@@ -60,12 +60,12 @@ class Reloading:
     async def run(
         self, adopt: Callable[[Config], Awaitable[object]], refused: Callable[[], None]
     ) -> None:
-        """See `node.Guide`. It is cancelled when the server is about to end."""
+        """See `node.Guide`. It is cancelled when the server stops."""
         try:
             while True:
                 await self._asked.wait()
                 self._asked.clear()
-                # Both in one message: what comes after that moment counts as of this reload.
+                # Both in one message, as sd_notify(3) wants it.
                 self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
                 await self._reload(adopt, refused)
                 self._tell("READY=1")
@@ -76,7 +76,7 @@ class Reloading:
         self, adopt: Callable[[Config], Awaitable[object]], refused: Callable[[], None]
     ) -> None:
         try:
-            # In a thread: a file may be on a disk that takes its time, and streams do not wait.
+            # In a thread: a slow disk must not hold up the streams.
             config = await asyncio.to_thread(self._load)
             await adopt(config)
         except ConfigError as error:
@@ -84,7 +84,7 @@ class Reloading:
             fields = {"source": error.source, "reason": reason}
             _log.error("configuration not reloaded", extra={"fields": fields})
             self._failed(f"{error.source}: {reason}", refused)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the server goes on as it is
+        except Exception as error:  # noqa: BLE001 - the server must go on
             _log.exception("reload failed")
             self._failed(type(error).__name__, refused)
         else:

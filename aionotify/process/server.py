@@ -16,26 +16,26 @@ from aionotify.process.sockets import listen
 def run(config: Config, load: Callable[[], Config]) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit code.
 
-    0 after an orderly end within ``server.drain`` seconds and a little, 1 when a second signal
-    cut it short or a worker failed. Setting up logging is the caller's. `load` reads the
-    configuration again, at SIGHUP.
+    0 after an orderly stop within ``server.drain`` seconds and a little more; 1 after a second
+    signal or if a worker failed. The caller sets up logging. `load` reads the configuration again
+    at SIGHUP.
 
     Raises CannotListen, and what the application raises at its start.
     """
-    # What changes the log level must not end us before we listen to it.
+    # SIGUSR1 changes the log level. It must not end the process before the handler is installed.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     _raise_file_limit()
-    # Here, so that a worker that comes later has what was in a file when the others read it.
+    # Read files here, so that all workers have the same content, also those that start later.
     config = with_files(config)
     reloading = Reloading(config, lambda: with_files(load()), systemd.notify)
-    listeners = _listeners(config)
-    if len(listeners) > 1:
-        return supervisor.supervise(config, listeners, reloading)
-    return node.serve(config, listeners[0], systemd.notify, reloading)
+    sockets = _sockets(config)
+    if len(sockets) > 1:
+        return supervisor.supervise(config, sockets, reloading)
+    return node.serve(config, sockets[0], systemd.notify, reloading)
 
 
-def _listeners(config: Config) -> list[Sockets]:
-    """Return what each worker listens on: what systemd has opened for us, or our own."""
+def _sockets(config: Config) -> list[Sockets]:
+    """Return the sockets of each worker: those passed by systemd, or our own."""
     server, admin = config.server, config.admin
     passed = systemd.take_sockets()
     passed_admin = passed.pop("admin", [])
@@ -52,7 +52,7 @@ def _listeners(config: Config) -> list[Sockets]:
 
 
 def _raise_file_limit() -> None:
-    """Allow as many open files, so as many streams, as we may: the soft limit is often 1,024."""
+    """Raise the soft limit of open files to the hard one: it is often 1,024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS calls unlimited what it does not allow
+    with contextlib.suppress(ValueError, OSError):  # macOS reports unlimited but does not allow it
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,7 +1,8 @@
 """Signals of a process that may get each of them twice.
 
-The one-file binary serves from a second process, to which the first one passes on what it gets. A
-terminal, or a service manager that signals all processes, has then signalled it already.
+The one-file binary serves from a second process, and its first process passes signals on. A
+terminal, or a service manager that signals all processes, sends the second process the same signal
+itself.
 """
 
 import asyncio
@@ -10,18 +11,18 @@ import signal
 import sys
 from collections.abc import Callable
 
-_ECHO = 0.5  # seconds; who insists takes longer
+_ECHO = 0.5  # seconds; a person who repeats a signal takes longer
 
 
 def hold_hangup() -> None:
-    """Keep a SIGHUP, which would end us, until `on_hangup` is called."""
+    """Hold a SIGHUP, which would end the process, until `on_hangup` is called."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
 def on_hangup(handler: Callable[[], object]) -> None:
-    """Call `handler` on the running event loop for each SIGHUP, and for one that was kept.
+    """Call `handler` on the running event loop for each SIGHUP, and for one that was held.
 
-    An echo is passed on as well: it may be no echo, but somebody who was quick.
+    Echoes count too: a quick second SIGHUP looks the same, and another reload does no harm.
     """
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})

@@ -1,6 +1,7 @@
-"""Listening sockets: made before anything else starts, so that a taken port is told at once.
+"""Listening sockets: made before anything else starts, so that a taken port is reported at once.
 
-Options set here are inherited by each accepted connection. Knows sockets, not what is served.
+Each accepted connection inherits the options set here. This module knows sockets, not what they
+serve.
 """
 
 import contextlib
@@ -13,26 +14,25 @@ from aionotify.errors import AionotifyError
 
 BACKLOG = 4096  # connections waiting to be accepted, in a reconnect storm; the kernel caps it
 
-# Bytes the kernel takes for a reader that is slow. By default they are 3.9 MB, which is also
-# what one that is cut off leaves behind.
+# Bytes the kernel buffers for a slow reader. The default is 3.9 MB, also for one that has gone.
 _UNSENT = 16384
 _SEND_BUFFER = 65536
 
-# Milliseconds for which a client need not take what was sent to it. Without a bound, one that asks
-# and does not read keeps its connection for ever. A stream has a bound of its own.
+# Milliseconds that a client may take nothing of an answer. Without a limit, a client that asks and
+# does not read keeps its connection for ever. A stream has its own limit.
 _UNTAKEN = 60_000
 
 
 class CannotListen(AionotifyError):
-    """An address cannot be listened on; says which, why, and what may be done."""
+    """An address cannot be listened on; the text says which, why, and what to do."""
 
 
 def listen(host: str, port: int, processes: int = 1) -> list[list[socket.socket]]:
     """Return for each of `processes` the sockets on which it can accept connections.
 
-    `host` is ``unix:/path``, an address, or a name, which may stand for several addresses; ``::``
-    stands for IPv4 too. Processes have TCP sockets of their own, so that the kernel spreads
-    connections over them; a Unix socket is shared.
+    `host` is ``unix:/path``, an address, or a name, which may resolve to several addresses; ``::``
+    includes IPv4. Each process has its own TCP sockets, so that the kernel spreads connections over
+    them; processes share a Unix socket.
 
     Raises CannotListen.
     """
@@ -41,7 +41,7 @@ def listen(host: str, port: int, processes: int = 1) -> list[list[socket.socket]
             return [[_unix(host.removeprefix("unix:"))]] * processes
         shared = processes > 1
         if shared and port:
-            # Sharing goes with every process of the same user, so ask first whether it is free.
+            # SO_REUSEPORT shares with any process of the same user: first test that it is free.
             for sock in _tcp(host, port, shared=False):
                 sock.close()
         first = _tcp(host, port, shared)
@@ -108,7 +108,7 @@ def _unix(path: str) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove the socket file of a process that is gone; a file tells nothing, connecting does."""
+    """Remove the socket file of a process that is gone; only connecting shows whether it is."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)

@@ -1,10 +1,10 @@
 """Several nodes on one port: a parent that owns the sockets, and a process for each node.
 
-The parent keeps every listening socket open, so connections wait while a node that died is
-replaced. Each node hangs on a leash, over which its configuration comes in. It ends with its
-parent; a service manager that signals the whole group does not look like a second signal.
+The parent keeps every listening socket open, so connections wait while it replaces a node that
+died. Each node gets its configuration over a channel, and stops when the channel ends. If a service
+manager signals the whole group, a node does not count that as a second signal.
 
-Knows processes, not what they do.
+This module knows processes, not what they do.
 """
 
 import asyncio
@@ -37,38 +37,38 @@ from aionotify.telemetry.worker_peers import WorkerPlace
 logger = logging.getLogger(__name__)
 
 _FIRST_DELAY, _LAST_DELAY = 0.5, 30.0  # seconds before a node that died is replaced
-_STEADY = 60.0  # seconds after which one that dies is no longer the same trouble
+_STEADY = 60.0  # seconds of life after which a death counts as a new problem
 _GRACE = 15.0  # seconds beyond server.drain after which a node is stuck
-_RELOAD = 5.0  # seconds in which every node should have followed
+_RELOAD = 5.0  # seconds in which every node should have reloaded
 
-_OURS = ("NOTIFY_SOCKET", "WATCHDOG_PID")  # what the service manager says to the parent alone
+_OURS = ("NOTIFY_SOCKET", "WATCHDOG_PID")  # meant for the parent only
 
 
 @dataclass(eq=False, slots=True)
 class _Node:
-    """One that runs.
+    """A running node.
 
     Attributes:
-        follows: set unless there is a reload that it has not answered.
+        follows: set unless a reload is not answered yet.
     """
 
     process: asyncio.subprocess.Process
-    leash: asyncio.StreamWriter
+    channel: asyncio.StreamWriter
     status: str = ""
     follows: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def supervise(config: Config, listeners: Sequence[Sockets], reloading: Reloading) -> int:
-    """Run a node on each of `listeners` until SIGTERM or SIGINT, and return the exit code.
+def supervise(config: Config, sockets: Sequence[Sockets], reloading: Reloading) -> int:
+    """Run a node on each of `sockets` until SIGTERM or SIGINT, and return the exit code.
 
-    0 when every node came to an orderly end, 1 when one did not or a second signal has killed
-    them, and that of a node which did not start.
+    0 if every node stopped in order; 1 if one did not, or a second signal killed them; the node's
+    own code if a node did not start.
     """
-    return asyncio.run(_Parent(config, reloading).run(listeners))
+    return asyncio.run(_Parent(config, reloading).run(sockets))
 
 
 class _Parent:
-    """Starts nodes, replaces those that die, and ends with them."""
+    """Starts nodes, replaces those that die, and stops them."""
 
     def __init__(self, config: Config, reloading: Reloading) -> None:
         self._config = config
@@ -81,20 +81,20 @@ class _Parent:
         self._nodes: list[_Node] = []
         self._max_silence = systemd.watchdog_interval()
 
-    async def run(self, listeners: Sequence[Sockets]) -> int:
+    async def run(self, sockets: Sequence[Sockets]) -> int:
         on_signal((signal.SIGTERM, signal.SIGINT), self._on_signal)
         on_signal((signal.SIGUSR1,), self._toggle_debug)
         on_hangup(self._reloading.ask)
-        with _meeting_place() as directory:
+        with _worker_directory() as directory:
             async with node.watched(systemd.notify), asyncio.TaskGroup() as group:
                 group.create_task(self._guide(), name="guide")
-                for index, own in enumerate(listeners):
-                    place = WorkerPlace(directory, index, len(listeners)) if directory else None
+                for index, own in enumerate(sockets):
+                    place = WorkerPlace(directory, index, len(sockets)) if directory else None
                     group.create_task(self._keep(own, place), name=f"worker {index}")
         return self._code
 
     async def _guide(self) -> None:
-        """Reload when asked to and tell how the nodes are, from when all are ready on."""
+        """Once all nodes are ready: reload when asked to, and report their status."""
         await self._ready.wait()
         reloads = self._reloading.run(self._adopt, self._refused)
         reports = node.report(systemd.notify, self._status)
@@ -102,7 +102,7 @@ class _Parent:
             await self._stopping.wait()
 
     async def _adopt(self, config: Config) -> None:
-        """Have all nodes go by `config`, and those that will come."""
+        """Put `config` in force for all nodes, present and future."""
         application.check(config)
         self._config = self._config.reloaded(config)
         self._level = self._config.log.level
@@ -126,7 +126,7 @@ class _Parent:
     def _order(self, order: Order) -> None:
         if not self._stopping.is_set():
             for each in self._nodes:
-                each.leash.write(order.line())
+                each.channel.write(order.line())
 
     def _on_signal(self) -> None:
         if self._stopping.is_set():
@@ -143,7 +143,7 @@ class _Parent:
         self._stopping.set()
         self._ready.set()
         for each in self._nodes:
-            each.leash.write_eof()
+            each.channel.write_eof()
         at_most = self._config.server.drain + _GRACE
         asyncio.get_running_loop().call_later(at_most, self._kill)
 
@@ -153,18 +153,18 @@ class _Parent:
             with contextlib.suppress(ProcessLookupError):
                 each.process.kill()
 
-    async def _keep(self, listeners: Sockets, place: WorkerPlace | None) -> None:
-        """Run nodes on `listeners`, one after the other, until we stop."""
+    async def _keep(self, sockets: Sockets, place: WorkerPlace | None) -> None:
+        """Run nodes on `sockets`, one after the other, until we stop."""
         delay, was_ready = _FIRST_DELAY, False
         while True:
             started = time.monotonic()
-            code, ready = await self._run_node(listeners, place)
+            code, ready = await self._run_node(sockets, place)
             if self._stopping.is_set():
                 self._code = self._code or int(code != 0)
                 return
             was_ready |= ready
             if not was_ready:
-                # What keeps a node from starting at all does not go away by trying again.
+                # If no node has ever started, another attempt would fail too.
                 logger.error("worker did not start", extra={"fields": {"code": code}})
                 self._code = self._code or max(code, 1)
                 self._stop()
@@ -183,20 +183,20 @@ class _Parent:
                 await self._stopping.wait()
         return self._stopping.is_set()
 
-    async def _run_node(self, listeners: Sockets, place: WorkerPlace | None) -> tuple[int, bool]:
+    async def _run_node(self, sockets: Sockets, place: WorkerPlace | None) -> tuple[int, bool]:
         """Run one node to its end; return its exit code and whether it ever was ready."""
         ours, theirs = socket.socketpair()
         with theirs:
-            reader, leash = await asyncio.open_connection(sock=ours)
-            with _deaf_to(FOR_THE_PARENT):
-                process = await _spawn(listeners, theirs, place)
-        started = _Node(process, leash)
+            reader, channel = await asyncio.open_connection(sock=ours)
+            with _blocked(FOR_THE_PARENT):
+                process = await _spawn(sockets, theirs, place)
+        started = _Node(process, channel)
         self._nodes.append(started)
-        leash.write(Order(config=self._config, level=self._level).line())
+        channel.write(Order(config=self._config, level=self._level).line())
         if self._reloading.problem is not None:
-            leash.write(Order(refused=True).line())
+            channel.write(Order(refused=True).line())
         if self._stopping.is_set():
-            leash.write_eof()
+            channel.write_eof()
         try:
             ready = await self._follow(reader, started)
         except TimeoutError:
@@ -207,7 +207,7 @@ class _Parent:
             code = await process.wait()
             self._nodes.remove(started)
             started.follows.set()
-            leash.close()
+            channel.close()
         return code, ready
 
     async def _follow(self, reader: asyncio.StreamReader, started: _Node) -> bool:
@@ -218,7 +218,7 @@ class _Parent:
         ready = False
         while True:
             line = b""
-            # One that dies before it has read what it was told resets the connection.
+            # A node that dies before it has read its orders resets the connection.
             with contextlib.suppress(ConnectionError):
                 async with tasks.timeout(self._max_silence if ready else None):
                     line = await reader.readline()
@@ -240,8 +240,8 @@ class _Parent:
 
 
 @contextlib.contextmanager
-def _deaf_to(numbers: frozenset[signal.Signals]) -> Iterator[None]:
-    """Have what is started meanwhile be deaf to signals, which would end it by default."""
+def _blocked(numbers: frozenset[signal.Signals]) -> Iterator[None]:
+    """Block signals for a process that starts meanwhile; they would end it by default."""
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
@@ -250,8 +250,8 @@ def _deaf_to(numbers: frozenset[signal.Signals]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _meeting_place() -> Iterator[str | None]:
-    """A directory that only our user may enter; None where none can be made."""
+def _worker_directory() -> Iterator[str | None]:
+    """Make a directory that only our user may enter; None if that fails."""
     runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd.exec(5)
     try:
         directory = tempfile.mkdtemp(prefix="aionotify-", dir=runtime or None)
@@ -267,17 +267,17 @@ def _meeting_place() -> Iterator[str | None]:
 
 
 async def _spawn(
-    listeners: Sockets, leash: socket.socket, place: WorkerPlace | None
+    sockets: Sockets, channel: socket.socket, place: WorkerPlace | None
 ) -> asyncio.subprocess.Process:
-    public, admin = ([sock.fileno() for sock in s] for s in (listeners.public, listeners.admin))
-    inherited = Inherited(leash.fileno(), public, admin, listeners.kept, place)
+    public, admin = ([sock.fileno() for sock in s] for s in (sockets.public, sockets.admin))
+    inherited = Inherited(channel.fileno(), public, admin, sockets.kept, place)
     environ = {name: value for name, value in os.environ.items() if name not in _OURS}
     frozen = getattr(sys, "frozen", False)
-    # -P: what lies in the current directory is not to be taken for a module.
+    # -P: do not import modules from the current directory.
     command = [sys.executable] if frozen else [sys.executable, "-P", "-m", "aionotify"]
     return await asyncio.create_subprocess_exec(
         *command,
         env=environ | {VARIABLE: msgspec.json.encode(inherited).decode()},
         stdin=asyncio.subprocess.DEVNULL,
-        pass_fds=[leash.fileno(), *public, *admin],
+        pass_fds=[channel.fileno(), *public, *admin],
     )

@@ -1,4 +1,4 @@
-"""What systemd and a service say to each other; without systemd, nothing.
+"""The protocol between systemd and a service; without systemd, it does nothing.
 
 Sources: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3). Knows nothing of the service.
 """
@@ -20,14 +20,14 @@ def notify(state: str) -> None:
     if address.startswith("@"):
         address = "\0" + address[1:]  # in the abstract namespace, unix(7)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        # Neither a manager that is busy nor one that is gone is a reason to stop serving.
+        # The service goes on even if the manager is busy or gone.
         sock.setblocking(False)
         with contextlib.suppress(OSError):
             sock.sendto(state.encode(), address)
 
 
 def watchdog_interval() -> float | None:
-    """Return the seconds within which ``WATCHDOG=1`` has to come; None when nobody waits for it."""
+    """Return the seconds within which ``WATCHDOG=1`` must come; None without a watchdog."""
     if not _is_for_us(os.environ.get("WATCHDOG_PID", str(os.getpid()))):
         return None
     microseconds = os.environ.get("WATCHDOG_USEC", "")
@@ -39,7 +39,7 @@ def take_sockets(
 ) -> dict[str, list[socket.socket]]:
     """Return the listening sockets that systemd passes, by ``FileDescriptorName=``.
 
-    The variables are taken out of `environ`, so that no child process believes they are its own.
+    Removes the variables from `environ`, so that no child process takes them for its own.
     """
     pid, count, names = (
         environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")

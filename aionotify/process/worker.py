@@ -1,4 +1,4 @@
-"""A process that is one of several nodes: what it is given by the parent that has started it."""
+"""A worker process: it takes its sockets and its configuration from the parent that started it."""
 
 import os
 import signal
@@ -14,16 +14,16 @@ from aionotify.telemetry import logs
 from aionotify.telemetry.worker_peers import WorkerPlace
 
 VARIABLE: Final = "AIONOTIFY_WORKER"
-"""Tells a process that it is a node: the descriptors of its leash and of its sockets."""
+"""Tells a process that it is a worker: the descriptors of its channel and its sockets."""
 
 FOR_THE_PARENT: Final = frozenset({signal.SIGUSR1, signal.SIGHUP})
-"""Signals that say nothing to a node. Until it ignores them, they are to be kept from it."""
+"""Signals for the parent only. They are blocked for a worker until it ignores them."""
 
 
 class Inherited(msgspec.Struct):
-    """Descriptors, and its place among its siblings."""
+    """What a worker inherits: file descriptors, and its place among its peers."""
 
-    leash: int
+    channel: int
     public: list[int]
     admin: list[int]
     kept: bool
@@ -31,14 +31,14 @@ class Inherited(msgspec.Struct):
 
 
 def main() -> int:
-    """Be the node that the parent has started; return the exit code."""
+    """Run the worker that the parent has started; return the exit code."""
     inherited = msgspec.json.decode(os.environ.pop(VARIABLE), type=Inherited)
-    leash = WorkerChannel(socket.socket(fileno=inherited.leash))
-    # What is sent to all of a service is for the parent alone, which says what is to be done.
+    channel = WorkerChannel(socket.socket(fileno=inherited.channel))
+    # A service manager signals every process. Only the parent acts on these, and sends orders.
     for number in FOR_THE_PARENT:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_PARENT)
-    order = leash.first_order()
+    order = channel.first_order()
     if order.config is None or order.level is None:
         return 1  # the parent is gone
     logs.configure(order.config.log.level, order.config.log.format)
@@ -46,5 +46,5 @@ def main() -> int:
     public, admin = (
         [socket.socket(fileno=fd) for fd in fds] for fds in (inherited.public, inherited.admin)
     )
-    listeners = Sockets(public, admin, inherited.kept)
-    return node.serve(order.config, listeners, leash.answer, leash, inherited.place)
+    sockets = Sockets(public, admin, inherited.kept)
+    return node.serve(order.config, sockets, channel.answer, channel, inherited.place)

@@ -1,8 +1,8 @@
-"""The leash: what the parent of several nodes and each of them say to each other.
+"""The channel between a parent process and each of its workers.
 
-Over a socket pair orders go to the node, one a line, and states of sd_notify(3) come back. Its end
-is the order to stop, so a node ends with its parent. Knows neither processes nor what a
-configuration changes.
+It is a socket pair. The parent sends orders, one per line; the worker sends states of sd_notify(3).
+The end of the channel is the order to stop, so a worker stops with its parent. This module knows
+neither processes nor what a configuration changes.
 """
 
 import asyncio
@@ -20,18 +20,18 @@ from aionotify.telemetry import logs
 _log = logging.getLogger(__name__)
 
 RELOADED: Final = "RELOADED=1"
-"""The answer to an order with a configuration, once it is followed."""
+"""The answer to an order with a configuration, once that is in force."""
 
 _LONGEST: Final = 1 << 26  # bytes of an order; a thousand keys make 600,000
 
 
 class Order(msgspec.Struct, omit_defaults=True):
-    """What a node is to do.
+    """What a worker must do.
 
     Attributes:
-        config: to go by this.
-        level: to log what is of this level and above.
-        refused: to count a reload that failed.
+        config: put this configuration in force.
+        level: log this level and above.
+        refused: count a failed reload.
     """
 
     config: Config | None = None
@@ -39,15 +39,15 @@ class Order(msgspec.Struct, omit_defaults=True):
     refused: bool = False
 
     def line(self) -> bytes:
-        """Return it as the parent writes it."""
+        """Return the line that the parent writes."""
         return msgspec.json.encode(self) + b"\n"
 
 
 class WorkerChannel:
-    """A node's end of it.
+    """The worker's end of the channel.
 
     Attributes:
-        problem: what there is to be told in a status; that is for the parent.
+        problem: always None; the parent reports failed reloads in its status.
     """
 
     problem: str | None = None
@@ -56,24 +56,24 @@ class WorkerChannel:
         self._sock = sock
 
     def first_order(self) -> Order:
-        """Wait for the first order; those after it are for `run`. An empty one: there is none."""
+        """Wait for the first order; empty if the parent is gone. `run` takes the later ones."""
         with self._sock.makefile("rb", buffering=0) as received:
             line = received.readline()
         self._sock.setblocking(False)  # a parent that hangs must not hold up the streams
         return _decoded(line) if line else Order()
 
     def answer(self, state: str) -> None:
-        """Tell the parent a state, of which it cares for the first line."""
+        """Send the first line of a state to the parent."""
         with contextlib.suppress(OSError):
             self._sock.send(state.partition("\n")[0].encode() + b"\n")
 
     def listen(self) -> None:
-        """See `node.Guide`. There is nothing to do: the parent's words are kept until `run`."""
+        """See `node.Guide`. Does nothing: the socket keeps the parent's orders until `run`."""
 
     async def run(
         self, adopt: Callable[[Config], Awaitable[object]], refused: Callable[[], None]
     ) -> None:
-        """See `node.Guide`. Returns when the parent says no more."""
+        """See `node.Guide`. Returns when the parent closes the channel."""
         async for order in self._orders():
             if order.config is not None:
                 await _follow(order.config, adopt)
@@ -84,7 +84,7 @@ class WorkerChannel:
                 refused()
 
     async def _orders(self) -> AsyncIterator[Order]:
-        # A duplicate, so that its end is not that of the leash: there is more to be answered.
+        # A duplicate: closing it leaves the channel open for further answers.
         reader, writer = await asyncio.open_connection(sock=self._sock.dup(), limit=_LONGEST)
         try:
             with contextlib.suppress(ConnectionError):
@@ -97,7 +97,7 @@ class WorkerChannel:
 async def _follow(config: Config, adopt: Callable[[Config], Awaitable[object]]) -> None:
     try:
         await adopt(config)
-    except Exception:  # noqa: BLE001 - the parent has found no fault in it, and streams come first
+    except Exception:  # noqa: BLE001 - the parent has checked it, and streams must go on
         _log.exception("reload failed")
     else:
         logs.configure(config.log.level, config.log.format)

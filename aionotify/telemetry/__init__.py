@@ -1,1 +1,1 @@
-"""What is told of a node: logs, counters, health."""
+"""What a node reports: logs, counters, health."""

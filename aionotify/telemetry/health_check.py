@@ -1,17 +1,17 @@
-"""Something that is in order or not: readiness asks for it, and the log is told when it changes."""
+"""A health check: readiness reads it, and it logs each change."""
 
 import logging
 
 
 class HealthCheck:
-    """What is wrong, if anything.
+    """The result of one check.
 
     Args:
-        wrong: what the log is told when something begins to be wrong, a constant.
-        right: and when nothing is any more.
+        wrong: the message, a constant, to log when the check begins to fail.
+        right: the message to log when it passes again.
 
     Attributes:
-        problem: why it is not in order, or None while it is.
+        problem: why the check fails, or None while it passes.
     """
 
     def __init__(self, logger: logging.Logger, *, wrong: str, right: str) -> None:
@@ -21,7 +21,7 @@ class HealthCheck:
         self._right = right
 
     def found(self, problem: str | None) -> None:
-        """Take note of what is wrong now, None for nothing."""
+        """Record what is wrong now; None for nothing."""
         before, self.problem = self.problem, problem
         if problem is not None and before is None:
             self._logger.warning(self._wrong, extra={"fields": {"reason": problem}})

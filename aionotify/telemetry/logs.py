@@ -1,7 +1,7 @@
-"""How the process logs: one line an event on standard error, text or JSON.
+"""How the process logs: one line per log event on standard error, text or JSON.
 
-Only the command line calls `configure`: inside somebody else's application logging is theirs.
-Records carry their data beside a constant message, in ``extra={"fields": {...}}``.
+Only the command line calls `configure`: an embedding application sets up its own logging. Records
+have a constant message, and their data in ``extra={"fields": {...}}``.
 """
 
 import json
@@ -23,7 +23,7 @@ def configure(
     stream: TextIO | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """Send what every logger says to `stream`, standard error by default.
+    """Send the records of every logger to `stream`, standard error by default.
 
     `level` and `format` are what `log.level` and `log.format` may be.
     """
@@ -36,14 +36,14 @@ def configure(
 
 
 def set_level(level: str) -> None:
-    """Log what is of `level` and above, one that `log.level` may be."""
+    """Log `level` and above; `level` is a value of `log.level`."""
     logging.getLogger().setLevel(level.upper())
-    # asyncio names its selector at level debug, for each loop.
+    # At level debug, asyncio logs its selector for each loop.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, logging.getLogger().level))
 
 
 def toggle_debug(configured: str) -> str:
-    """Log at level debug, or no longer: as configured, or at info. Return the level."""
+    """Switch to level debug, or back to the configured level or info; return the level."""
     usual = "info" if configured == "debug" else configured
     level = usual if logging.getLogger().level == logging.DEBUG else "debug"
     set_level(level)
@@ -54,11 +54,11 @@ def toggle_debug(configured: str) -> str:
 class TextFormatter(logging.Formatter):
     """``2026-01-31T12:00:00.000Z INFO aionotify.web: stream opened user=42``.
 
-    A traceback follows in lines that are indented, so that no line of it can pass for a record.
+    A traceback follows in indented lines, so that none of them looks like a record.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of `record`, with whatever is not printable in it escaped."""
+        """Return the line of `record`, with unprintable characters escaped."""
         head = f"{_time(record)} {record.levelname} {record.name}: {escaped(record.getMessage())}"
         pairs = (f" {escaped(key)}={_text(value)}" for key, value in _fields(record).items())
         below = ("\n  " + escaped(line) for line in _traceback(self, record).split("\n") if line)
@@ -69,7 +69,7 @@ class JSONFormatter(logging.Formatter):
     """One object a line: `ts` (RFC 3339), `level`, `logger`, `message`, `fields`, `exc`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the object of `record`; `fields` and `exc` are there when there are any."""
+        """Return the object of `record`; `fields` and `exc` only if there are any."""
         line: dict[str, object] = {
             "ts": _time(record),
             "level": record.levelname.lower(),
@@ -84,14 +84,14 @@ class JSONFormatter(logging.Formatter):
 
 
 class JournalFormatter(logging.Formatter):
-    """Puts the priority before each line, as journald wants it (sd-daemon(3))."""
+    """Puts the priority before each line, for journald (sd-daemon(3))."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
         self._inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return what the inner formatter makes of `record`, each line with ``<priority>``."""
+        """Return the inner formatter's text, each line with ``<priority>`` before it."""
         start = f"<{_PRIORITY.get(record.levelname, 6)}>"
         return start + self._inner.format(record).replace("\n", f"\n{start}")
 
@@ -129,7 +129,7 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    # The variable is inherited by whatever a service starts; only the file tells (systemd.exec(5)).
+    # Child processes of a service inherit the variable; only the file tells (systemd.exec(5)).
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):  # closed, or not a file at all

@@ -1,7 +1,7 @@
-"""File descriptors: whether some are left for new connections, and what happens when none are.
+"""Open files: whether file descriptors are left for new connections.
 
-Open streams have theirs and go on. New connections have to wait (asyncio) or are closed (uvloop),
-and Redis or the main host cannot be connected to anew.
+Without any, open streams go on, new connections wait (asyncio) or are closed (uvloop), and the node
+cannot connect to Redis or the main host again.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from aionotify.telemetry.health_check import HealthCheck
 from aionotify.telemetry.sampled import Sampled
 
 _INTERVAL: Final = 1.0  # seconds
-_KEPT: Final = 32  # that should always be left: for Redis, the main host, and whoever asks why
+_KEPT: Final = 32  # descriptors to keep free: for Redis, the main host, health checks
 _NONE_LEFT: Final = (errno.EMFILE, errno.ENFILE)
 # What asyncio says in BaseSelectorEventLoop._accept_connection.
 _NOT_ACCEPTED: Final = "socket.accept() out of system resource"
@@ -24,30 +24,31 @@ _log = logging.getLogger(__name__)
 
 
 class OpenFiles:
-    """Looks how many are left, again and again.
+    """Checks once a second whether file descriptors are left.
 
     Attributes:
-        condition: whether there are enough.
+        health: the result.
     """
 
     def __init__(self) -> None:
-        self.condition = HealthCheck(
+        self.health = HealthCheck(
             _log,
             wrong="open files are near the limit",
             right="open files are below the limit again",
         )
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Check until cancelled."""
         while True:
-            self.condition.found(_shortage())
+            self.health.found(_shortage())
             await asyncio.sleep(_INTERVAL)
 
 
 def accept_quietly(loop: asyncio.AbstractEventLoop) -> None:
-    """Have `loop` log that connections cannot be accepted, but not each time it has tried.
+    """Let `loop` log only samples of connections that it cannot accept.
 
-    asyncio tries as often as its backlog is long, every second, with a traceback each.
+    Every second, asyncio makes as many attempts as the backlog is long, and logs each with a
+    traceback.
     """
     sampled = Sampled(_log)
 
@@ -69,7 +70,7 @@ def _shortage() -> str | None:
             raise
         return f"no file descriptor is left ({error.strerror})"
     os.close(lowest)
-    # The lowest one that is free is what one gets, so all below it are taken.
+    # open() returns the lowest free descriptor, so all below it are in use.
     if limit != resource.RLIM_INFINITY and lowest >= limit - min(_KEPT, limit // 4):
         return f"nearly all of {limit} file descriptors are open"
     return None

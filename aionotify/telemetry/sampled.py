@@ -1,7 +1,7 @@
-"""A log that repeats itself only so often.
+"""A log that samples repeated warnings.
 
-Whoever can publish can publish ten thousand malformed messages a second. Each is counted; only
-some are written down.
+A producer can publish ten thousand malformed messages a second. All are counted; only some are
+logged.
 """
 
 import logging
@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Final
 
 _INTERVAL: Final = 10.0  # seconds between two of the same
-_MAX_MESSAGES: Final = 100  # messages that are remembered; they are constants, so there are few
+_MAX_MESSAGES: Final = 100  # messages to remember; they are constants, so they are few
 
 
 class Sampled:
-    """Warnings of which each message is logged at most once in ten seconds."""
+    """Logs each message at most once in ten seconds."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger

@@ -1,7 +1,7 @@
 """What a node counts, as plain numbers.
 
-The rooms on an event's way add to these with `+=`, which costs nothing beside a system call;
-`web.collector` reads them when somebody asks. Nothing here knows Prometheus.
+The modules on the path of an event add to these with `+=`, which costs nothing compared with a
+system call; `web.collector` reads them at each scrape. This module does not know Prometheus.
 """
 
 import time
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 
 
 class Histogram:
-    """How many observations there were, by size.
+    """Counts observations by size.
 
     Args:
         bounds: the highest value of each bucket but the last, in ascending order.
 
     Attributes:
-        buckets: observations in each bucket, the last one for all beyond the bounds.
-        sum: of all that was observed.
+        buckets: observations in each bucket; the last one is for all beyond the bounds.
+        sum: of all observations.
     """
 
     __slots__ = ("bounds", "buckets", "sum")
@@ -42,17 +42,17 @@ class Stats:
     """Counters of one node since its start; none ever goes down."""
 
     events_ephemeral: int = 0
-    """Events received from the ephemeral channel, whoever they were for."""
+    """Events received from the ephemeral channel, for any recipient."""
     events_durable: int = 0
-    """Durable events received live, whoever they were for."""
+    """Durable events received live, for any recipient."""
     events_invalid: int = 0
     """Messages from Redis that broke the event contract and were skipped."""
     events_repeated: int = 0
-    """Durable events heard again after they had been read from the inbox: the seam at work."""
+    """Durable events heard after a stream had already read them from the inbox."""
     delivered_live: int = 0
-    """Events written to a stream as they came."""
+    """Events written to a live stream."""
     delivered_catch_up: int = 0
-    """Events written to a stream from its inbox."""
+    """Events written to a stream during a catch-up."""
     dropped_full: int = 0
     """Ephemeral events not written because the stream's socket was full."""
     fell_behind: int = 0
@@ -63,7 +63,7 @@ class Stats:
     missed: int = 0
     """Times pub/sub was seen to have lost a durable event, which was then read from the inbox."""
     gaps: Counter[str] = field(default_factory=Counter)
-    """`aionotify.gap` told, by `GapReason`."""
+    """`aionotify.gap` events sent, by `GapReason`."""
     opened: Counter[str] = field(default_factory=Counter)
     """Streams opened, by `StartKind`."""
     closed: Counter[str] = field(default_factory=Counter)
@@ -77,19 +77,19 @@ class Stats:
     redis_losses: int = 0
     """Times it was lost."""
     latency: Histogram = field(default_factory=_latency)
-    """Seconds from publish to write of each durable event that was written as it came."""
+    """Seconds from publish to write of each durable event that was delivered live."""
 
 
 @dataclass(slots=True)
 class Reloads:
-    """How the configuration was read last. At the start it was read well."""
+    """The last reload. The start counts as a successful one."""
 
     successful: bool = True
     at: float = field(default_factory=time.time)
-    """When it was read well for the last time, in unix seconds."""
+    """When the last successful reload was, in unix seconds."""
 
     def done(self, *, successful: bool) -> None:
-        """Take note of a reload."""
+        """Record a reload."""
         self.successful = successful
         if successful:
             self.at = time.time()

@@ -1,8 +1,8 @@
-"""What the workers of one server tell each other about themselves.
+"""How the workers of one server ask each other for their metrics.
 
-Connections are spread over the workers by the kernel, so whoever asks the server reaches one of
-them, and that one has to ask the others. Each answers on a Unix socket in a directory that the
-parent has made for them, and that only their user may enter. Knows nothing of what is told.
+The kernel spreads connections over the workers, so a request reaches one worker, which must ask its
+peers. Each answers on a Unix socket in a directory that the parent made, and that only their user
+may enter. This module knows nothing of what they answer.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from typing import Final
 
 from aionotify import tasks
 
-_TIMEOUT: Final = 1.0  # seconds for all; whoever asked gives up after some ten
-_LONGEST: Final = 1 << 24  # bytes of one answer; usual are some ten thousand
+_TIMEOUT: Final = 1.0  # seconds for all; Prometheus gives up after some ten
+_LONGEST: Final = 1 << 24  # bytes of one answer; some ten thousand are usual
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlace:
-    """Where a worker is among its siblings.
+    """The place of a worker among its peers.
 
     Attributes:
         directory: of their sockets.
@@ -39,10 +39,10 @@ class WorkerPlace:
 
 
 class WorkerPeers:
-    """The other workers; none, until `join` is called.
+    """The other workers; none until `join` is called.
 
     Attributes:
-        place: where this worker is among them, or None when it is the only one.
+        place: the place of this worker among them, or None if it is the only one.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class WorkerPeers:
         self._server: asyncio.Server | None = None
 
     async def join(self, place: WorkerPlace, tell: Callable[[], bytes]) -> None:
-        """Answer siblings that ask with what `tell` returns.
+        """Answer peers that ask with what `tell` returns.
 
         Raises:
             OSError: the socket cannot be made.
@@ -70,19 +70,19 @@ class WorkerPeers:
         self.place = place
 
     async def leave(self) -> None:
-        """Answer no more."""
+        """Stop answering."""
         if self._server is None or self.place is None:
             return
         self._server.close()
         self._server = None
         self.place.socket(self.place.index).unlink(missing_ok=True)
-        # The last of us clears up, in case the parent was killed. Whether it was cannot be asked:
-        # its end of the leash is closed a moment before it is gone.
+        # The last worker removes the directory, in case the parent was killed. A worker cannot tell
+        # whether it was: the parent closes its end of the channel before it exits.
         with contextlib.suppress(OSError):
             os.rmdir(self.place.directory)
 
     async def ask(self) -> dict[int, bytes]:
-        """What each other worker tells; without those that are dead or do not answer in time."""
+        """Return the answer of each peer that answers in time."""
         if self.place is None:
             return {}
         others = [index for index in range(self.place.workers) if index != self.place.index]

@@ -1,1 +1,1 @@
-"""The HTTP edge: thin handlers. What they need is handed to them in `Services`."""
+"""The HTTP edge: thin handlers, which get the parts of an instance in `Services`."""

@@ -1,8 +1,7 @@
-"""What one process has to tell Prometheus, read from plain counters when somebody asks.
+"""The metrics of one process for Prometheus, read from plain counters at each scrape.
 
-Every series that can be named beforehand is there from the start: one that begins with its first
-event has no increase, and an alert on it would not fire. What each metric means is in
-docs/operations.rst.
+Every series that is known in advance exists from the start: a series that begins with its first
+event has no increase, and an alert on it would not fire. docs/operations.rst explains each metric.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +33,7 @@ _PUBLISHED: Final = ("stored", "repeated", "refused", "unavailable")
 
 
 class NodeCollector(Collector):
-    """Reads the counters of one instance, and the process it is in."""
+    """Reads the counters of one instance and of its process."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -72,19 +71,19 @@ class NodeCollector(Collector):
         stats = self._services.stats
         yield _counter(
             "events_received",
-            "Events heard from Redis.",
+            "Events received from Redis.",
             ["kind"],
             {"ephemeral": stats.events_ephemeral, "durable": stats.events_durable},
         )
         yield _counter(
             "events_delivered",
-            "Events written to a stream, once for each.",
+            "Events written to streams, once for each stream.",
             ["source"],
             {"live": stats.delivered_live, "inbox": stats.delivered_catch_up},
         )
         yield _counter(
             "events_dropped",
-            "Events not written: to a stream that could not take them, or to none.",
+            "Events not written to a stream, or to any stream.",
             ["kind", "reason"],
             {
                 ("ephemeral", "socket_full"): stats.dropped_full,
@@ -94,13 +93,13 @@ class NodeCollector(Collector):
         )
         yield _plain_counter(
             "events_missed",
-            "Durable events that pub/sub lost, and that were then read from the inbox.",
+            "Durable events that pub/sub lost and that streams then read from the inbox.",
             stats.missed,
         )
         yield _histogram(
             "delivery_latency_seconds",
-            "Time from publish to write of durable events; includes what the clocks of Redis and"
-            " of this machine differ.",
+            "Time from publish to write of durable events, including the difference between the"
+            " clocks of Redis and this machine.",
             stats.latency,
         )
         yield _counter(
@@ -109,10 +108,15 @@ class NodeCollector(Collector):
             ["reason"],
             {"socket_full": stats.fell_behind, **_known(stats.resynced, ResyncReason)},
         )
-        yield _counter("gaps", "Gaps told to clients.", ["reason"], _known(stats.gaps, GapReason))
+        yield _counter(
+            "gaps",
+            "aionotify.gap events sent to clients.",
+            ["reason"],
+            _known(stats.gaps, GapReason),
+        )
         yield _counter(
             "events_published",
-            "Events taken in over HTTP.",
+            "Events published over HTTP.",
             ["outcome"],
             _known(stats.published, _PUBLISHED),
         )
@@ -121,7 +125,7 @@ class NodeCollector(Collector):
         stats = self._services.auth_stats
         yield _counter(
             "auth_answers",
-            "Tokens and tickets judged, by who knew.",
+            "Tokens and tickets checked, by source of the answer.",
             ["source", "outcome"],
             {
                 ("cache", "accepted"): stats.cache_accepted,
@@ -145,25 +149,27 @@ class NodeCollector(Collector):
         )
         yield GaugeMetricFamily(
             "aionotify_main_host_breaker_open",
-            "1 while the main host is taken to be down and left alone.",
+            "1 while the node does not ask the main host because it failed.",
             stats.breaker_open,
         )
         yield _counter(
             "jwks_fetches",
-            "Key sets asked for.",
+            "Key sets requested.",
             ["outcome"],
             {"fetched": stats.jwks_fetched, "failed": stats.jwks_failed},
         )
-        yield _plain_counter("tickets_issued", "Tickets given out.", stats.ticket_issued)
+        yield _plain_counter("tickets_issued", "Tickets issued.", stats.ticket_issued)
 
     def _redis(self) -> Iterator[Metric]:
         stats = self._services.stats
         yield _plain_counter(
             "redis_connects",
-            "Times the connection on which events are heard was made.",
+            "Times the node made its subscriber connection.",
             stats.redis_connects,
         )
-        yield _plain_counter("redis_losses", "Times it was lost.", stats.redis_losses)
+        yield _plain_counter(
+            "redis_losses", "Times the node lost its subscriber connection.", stats.redis_losses
+        )
         yield GaugeMetricFamily(
             "aionotify_redis_probe_seconds",
             "Time that the last probe took through Redis' pub/sub and back.",
@@ -172,7 +178,7 @@ class NodeCollector(Collector):
 
     def _process(self) -> Iterator[Metric]:
         checks = GaugeMetricFamily(
-            "aionotify_check_ok", "1 while /readyz has no objection here.", labels=["check"]
+            "aionotify_check_ok", "1 while this check of /readyz passes.", labels=["check"]
         )
         for name, problem in problems(self._services).items():
             checks.add_metric([name], problem is None)
@@ -180,7 +186,7 @@ class NodeCollector(Collector):
         reloads = self._services.reloads
         yield GaugeMetricFamily(
             "aionotify_config_last_reload_successful",
-            "1 when the configuration could be used that was read last, 0 when it was refused.",
+            "1 when the last configuration that was read is in force, 0 when it was refused.",
             reloads.successful,
         )
         yield GaugeMetricFamily(

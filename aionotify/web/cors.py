@@ -12,7 +12,7 @@ _MAX_AGE = "7200"  # seconds; the longest that Chromium keeps a preflight
 
 
 def cors_headers(request: web.Request, origins: Collection[str]) -> dict[str, str]:
-    """What makes a page of an allowed origin see the answer; errors need it as well."""
+    """Return the headers that let a page of an allowed origin read any answer, also errors."""
     if not origins:
         return {}
     origin = request.headers.get(hdrs.ORIGIN)
@@ -27,7 +27,7 @@ def cors_headers(request: web.Request, origins: Collection[str]) -> dict[str, st
 
 
 def preflight_headers(methods: str) -> dict[str, str]:
-    """What a preflight asks for; the answer to it needs no authentication and can have none."""
+    """Return the headers of the answer to a preflight, which carries no credentials."""
     return {
         hdrs.ACCESS_CONTROL_ALLOW_METHODS: methods,
         hdrs.ACCESS_CONTROL_ALLOW_HEADERS: _ALLOWED_HEADERS,

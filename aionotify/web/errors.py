@@ -1,4 +1,4 @@
-"""Error answers: JSON, always of the same shape, with CORS headers too.
+"""Error answers: JSON, always of the same shape.
 
 ``{"error": {"code": "invalid_token", "message": "…", "fields": {…}}}``
 """
@@ -14,13 +14,13 @@ from aionotify.errors import BrokerError, InvalidEvent, RequestError
 
 _log = logging.getLogger(__name__)
 
-_TOO_LARGE = {413: "too_large"}  # its phrase has been changed twice
+_TOO_LARGE = {413: "too_large"}  # the standard changed its phrase twice
 
 
 def json_response(
     value: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """An answer of JSON."""
+    """Return a JSON answer."""
     return web.Response(
         body=msgspec.json.encode(value),
         status=status,
@@ -38,7 +38,7 @@ def error_response(
     headers: Mapping[str, str] | None = None,
     **more: object,
 ) -> web.Response:
-    """An error answer; `more` are members beside code, message and fields."""
+    """Return an error answer; `more` are members beside code, message and fields."""
     error: dict[str, object] = {"code": code, "message": message, **more}
     if fields:
         error["fields"] = fields
@@ -46,7 +46,7 @@ def error_response(
 
 
 def describe(error: Exception, request_id: str) -> tuple[str, web.Response]:
-    """The code of `error` and the answer to the request that ended in it."""
+    """Return the code of `error` and the answer to the request that raised it."""
     match error:
         case RequestError():
             headers: dict[str, str] = {}
@@ -67,7 +67,7 @@ def describe(error: Exception, request_id: str) -> tuple[str, web.Response]:
             code = _TOO_LARGE.get(error.status, phrase)
             kept = {str(hdrs.ALLOW): value for value in error.headers.getall(hdrs.ALLOW, ())}
             return code, error_response(error.status, code, error.reason.lower(), headers=kept)
-    # A failure of our own. The log has the traceback, the client nothing of it.
+    # A bug. The log has the traceback; the client gets none of it.
     _log.error("request failed", exc_info=error, extra={"fields": {"request": request_id}})
     code = "internal_error"
     return code, error_response(500, code, "internal error")

@@ -1,4 +1,4 @@
-"""Is the process alive, and is it able to deliver?"""
+"""Liveness and readiness."""
 
 from collections.abc import Mapping
 
@@ -9,15 +9,15 @@ from aionotify.web.services import SERVICES, Services
 
 
 async def healthz(request: web.Request) -> web.Response:
-    """200 for as long as the event loop turns."""
+    """Answer 200 while the event loop runs."""
     return json_response({"status": "ok"})
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """200 when this node is able to deliver, 503 if not; with the reason for each check.
+    """Answer 200 when this node can deliver, else 503; with the reason of each failed check.
 
-    That Redis stores nothing is said, and leaves the node ready: it delivers what there is, and a
-    load balancer that took all nodes away for it would cut off every user, with nothing mended.
+    A failed `store` check leaves the node ready: if a load balancer took all nodes out because
+    Redis stores nothing, it would disconnect every user and fix nothing.
     """
     found = problems(request.config_dict[SERVICES])
     ready = not any(problem for name, problem in found.items() if name != "store")
@@ -29,10 +29,10 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 def problems(services: Services) -> Mapping[str, str | None]:
-    """What is wrong by name of the check, None where nothing is."""
+    """Return the problem of each check by its name, None if it passes."""
     return {
         "redis": services.subscriber.problem,
-        "store": services.write_check.condition.problem,
-        "open_files": services.open_files.condition.problem,
+        "store": services.write_check.health.problem,
+        "open_files": services.open_files.health.problem,
         "draining": "this node is draining" if services.hub.closed else None,
     }

@@ -1,7 +1,7 @@
-"""Limits that are looked at before anybody is asked who a request is from.
+"""Limits that are checked before authentication.
 
-A client that is refused repeats itself, some every second for ever: refusing must cost next to
-nothing, and nothing at all elsewhere.
+A refused client retries, some every second for ever. So a refusal must cost next to nothing here,
+and nothing in the main host or Redis.
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ from aionotify.errors import NodeFull, TooManyStreams
 
 _Address = IPv4Address | IPv6Address
 
-# Whoever has one address of IPv6 has all of its network, and could use another for each stream.
+# A client with one IPv6 address has its whole network, and could use another address per stream.
 _IPV6_BITS: Final = 64
 _WITH_PORT: Final = re.compile(r"\[([^]]*)\](?::\d+)?|([\d.]+):\d+", re.ASCII)
 
@@ -29,8 +29,8 @@ class Limits:
     Args:
         max_streams_per_address: 0 = no limit.
         handshake_rate: new streams per second, with bursts of one second's worth; 0 = no limit.
-        trusted_proxies: networks whose ``X-Forwarded-For`` is believed.
-        clock: seconds that only go forward.
+        trusted_proxies: networks whose ``X-Forwarded-For`` is trusted.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -50,20 +50,20 @@ class Limits:
         self._filled_at = clock()
 
     def adopt(self, other: "Limits") -> None:
-        """Go by the limits of `other`. Whoever came when there was none per address has none."""
+        """Take the limits of `other`. Streams opened without a limit per address stay uncounted."""
         self._max_per_address = other._max_per_address
         self._rate, self._burst = other._rate, other._burst
         self._trusted = other._trusted
 
     def enter(self, request: web.Request) -> str | None:
-        """Count a stream in; returns the address under which it is to be counted out.
+        """Count a new stream; return the address to pass to `leave`.
 
         Raises:
-            NodeFull: too many handshakes in this second.
-            TooManyStreams: too many streams of this address.
+            NodeFull: too many handshakes per second.
+            TooManyStreams: this address has too many streams.
         """
         if not self._max_per_address:
-            # To make out an address costs more than all other limits.
+            # Finding the address costs more than all other limits.
             self._take_token()
             return None
         address = self.address(request)
@@ -83,14 +83,14 @@ class Limits:
             del self._open[address]
 
     def address(self, request: web.Request) -> str:
-        """Whom a request counts for: its client's address, of IPv6 the network of 64 bits.
+        """Return the client's address of a request; for IPv6, its network of 64 bits.
 
-        The client is the last one in X-Forwarded-For that is no proxy of ours. Read from the right,
-        since everything to the left of what our own proxies wrote is the client's to make up.
+        The client is the last hop in X-Forwarded-For that is not a trusted proxy. The header is
+        read from the right, because a client can invent everything left of what our proxies wrote.
         """
         text = request.remote or ""
         address = _parsed(text)
-        # A Unix socket has no address, and only a proxy connects to one.
+        # A Unix socket has no address, and only proxies connect to it.
         if not text or self._is_trusted(address):
             hops = ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, ())).split(",")
             for hop in reversed([hop.strip() for hop in hops if hop.strip()]):
@@ -116,12 +116,12 @@ class Limits:
 
 
 def _parsed(text: str) -> _Address | None:
-    """The address in `text`, which may have a port behind it, as some proxies write it."""
+    """Return the address in `text`, which may have a port, as some proxies write it."""
     match = _WITH_PORT.fullmatch(text)
     try:
         address = ipaddress.ip_address((match[1] or match[2]) if match else text)
     except ValueError:
         return None
-    # What a socket that listens on both calls a client of IPv4: ::ffff:192.0.2.1
+    # A dual-stack socket reports an IPv4 client as ::ffff:192.0.2.1.
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address

@@ -1,9 +1,9 @@
-"""GET /metrics: what this server has counted, for Prometheus.
+"""GET /metrics: the counters of this server, for Prometheus.
 
-With several workers any of them answers for all, and every sample has a label ``worker``. They are
-not added up here: a worker that is replaced begins at nothing again, which Prometheus sees as a
-reset in a series of its own, and as a fall in a sum. A worker that does not answer is left out, and
-``aionotify_worker_up`` says so.
+With several workers, any of them answers for all, and every sample has a label ``worker``. The
+numbers are not added up: when a worker is replaced, its counters restart at 0, which Prometheus
+handles as a reset in a separate series but not in a sum. A worker that does not answer is left out,
+and ``aionotify_worker_up`` says so.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from aionotify.web.services import SERVICES, Services
 
 
 class _Family(msgspec.Struct, array_like=True):
-    """A metric of one worker, on its way to another; a sample is a name, labels and a value."""
+    """A metric that one worker sends to another; a sample is a name, labels and a value."""
 
     name: str
     text: str
@@ -28,7 +28,7 @@ class _Family(msgspec.Struct, array_like=True):
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """The metrics of all workers, in the format that is asked for."""
+    """Answer with the metrics of all workers, in the requested format."""
     services = request.config_dict[SERVICES]
     collector: Collector = NodeCollector(services)
     if (place := services.worker_peers.place) is not None:
@@ -39,7 +39,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 def snapshot(services: Services) -> bytes:
-    """The metrics of this process, for a sibling that was asked for everybody's."""
+    """Return the metrics of this process, for a peer that answers for all workers."""
     families = [
         _Family(
             metric.name,
@@ -53,11 +53,11 @@ def snapshot(services: Services) -> bytes:
 
 
 class AllWorkers(Collector):
-    """Snapshots put together.
+    """Merges the snapshots of all workers.
 
     Args:
         snapshots: by worker.
-        workers: how many there should be.
+        workers: the configured number of workers.
     """
 
     def __init__(self, snapshots: Mapping[int, bytes], workers: int) -> None:
@@ -66,7 +66,7 @@ class AllWorkers(Collector):
 
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily(
-            "aionotify_worker_up", "1 for a worker that has answered.", labels=["worker"]
+            "aionotify_worker_up", "1 for a worker that answered.", labels=["worker"]
         )
         merged: dict[str, Metric] = {}
         for worker in map(str, range(self._workers)):
@@ -86,5 +86,5 @@ class AllWorkers(Collector):
             return []
         try:
             return msgspec.msgpack.decode(self._snapshots[index], type=list[_Family])
-        except msgspec.DecodeError:  # it has died while it answered
+        except msgspec.DecodeError:  # the worker died while it answered
             return []

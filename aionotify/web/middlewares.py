@@ -1,4 +1,4 @@
-"""What stands around every handler of ours, and around none of an embedding application's."""
+"""Middlewares around every handler of aionotify, and none of an embedding application."""
 
 import logging
 from functools import partial
@@ -15,9 +15,9 @@ _log = logging.getLogger(__name__)
 
 
 def around(handler: Handler, *middlewares: Middleware) -> Handler:
-    """`handler` behind middlewares, the first outermost.
+    """Return `handler` behind `middlewares`, the first one outermost.
 
-    Application.middlewares would catch the routes of an application that we are set up in too.
+    Application.middlewares would also apply to the routes of an embedding application.
     """
     for middleware in reversed(middlewares):
         handler = partial(middleware, handler=handler)
@@ -25,9 +25,9 @@ def around(handler: Handler, *middlewares: Middleware) -> Handler:
 
 
 def answering(services: Services) -> Middleware:
-    """A middleware that turns errors into JSON answers.
+    """Return a middleware that turns errors into JSON answers.
 
-    All answers get the request's id, and CORS headers.
+    It adds the request id and CORS headers to all answers.
     """
 
     @web.middleware
@@ -44,8 +44,8 @@ def answering(services: Services) -> Middleware:
             fields = {"request": id, "path": request.path, "code": code}
             _log.debug("request refused", extra={"fields": fields})
             if request.writer.output_size and request.transport is not None:
-                request.transport.abort()  # or the answer would end up in the stream that failed
-        if not response.prepared:  # a stream has sent its own
+                request.transport.abort()  # or the answer would end up in the stream
+        if not response.prepared:  # a stream has sent its headers
             response.headers[HEADER] = request_id(request)
             response.headers.update(cors_headers(request, services.terms.config.cors.origins))
         return response
@@ -54,10 +54,7 @@ def answering(services: Services) -> Middleware:
 
 
 def limiting(services: Services) -> Middleware:
-    """A middleware that refuses what this node has no room for, before anybody is asked anything.
-
-    A client that is refused repeats itself, some every second for ever.
-    """
+    """Return a middleware that refuses requests over the limits, before authentication."""
 
     @web.middleware
     async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""GET /notify: the stream itself, and POST /notify/ticket for those who cannot send a header."""
+"""GET /notify: the stream; POST /notify/ticket, for clients that cannot send a header."""
 
 import contextlib
 import logging
@@ -20,7 +20,7 @@ from aionotify.web.errors import json_response
 from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES, Services
 
-_NOWHERE: Final = Cursor(NOWHERE, NOWHERE)  # of a cursor that cannot be understood: told as a gap
+_NOWHERE: Final = Cursor(NOWHERE, NOWHERE)  # for an invalid cursor: a gap
 _log = logging.getLogger(__name__)
 
 
@@ -33,14 +33,14 @@ async def notify(request: web.Request) -> web.StreamResponse:
     revocations = recipient.revocations
     try:
         how, start = await _start(request, services, recipient)
-        if recipient.revocations != revocations:  # while there was no stream yet to be closed
+        if recipient.revocations != revocations:  # before there was a stream to close
             raise InvalidToken("the user's streams are being closed")
         stream = NotificationStream(services.terms.stream, services.hub, recipient)
         stream.headers.update(cors_headers(request, services.terms.config.cors.origins))
         stream.headers[HEADER] = id
         await stream.prepare(request)
-        # What else the client sends is dropped. As requests to be answered after this one it would
-        # be kept, up to a megabyte each.
+        # Drop what the client sends after its request. aiohttp would keep it as further requests,
+        # up to a megabyte each.
         request.protocol.close()
         at_once = services.revalidation.rounds != rounds
         number = services.revalidation.add(stream, identity, request, at_once=at_once)
@@ -56,12 +56,12 @@ async def notify(request: web.Request) -> web.StreamResponse:
 
 
 async def notify_head(request: web.Request) -> web.Response:
-    """The headers that GET would have; no stream, and no slot taken."""
+    """Answer the headers of GET, without a stream; takes no slot."""
     return web.Response(headers={**HEADERS, hdrs.CONTENT_TYPE: "text/event-stream"})
 
 
 async def ticket(request: web.Request) -> web.Response:
-    """A ticket for whoever holds the token in this request."""
+    """Answer a ticket for the token of this request."""
     services = request.config_dict[SERVICES]
     issued = await services.authenticator.issue(request)
     return json_response({"ticket": issued.ticket, "expires_in": issued.expires_in}, 201)
@@ -70,8 +70,8 @@ async def ticket(request: web.Request) -> web.Response:
 async def _start(
     request: web.Request, services: Services, recipient: Recipient
 ) -> tuple[StartKind, Cursor]:
-    """How the stream begins, and after which position."""
-    # The header wins: EventSource repeats its URL, with whatever cursor once was in it.
+    """Return how the stream begins, and after which cursor."""
+    # The header wins: EventSource repeats its URL, with the cursor of its first connect.
     given = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
     if given:
         start = cursor.parse(given, recipient.id)

@@ -1,4 +1,4 @@
-"""Questions and orders about users, from those who hold a publish key."""
+"""Presence of users, and closing their streams; both need a publish key."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ _MAX_ASKED: Final = 1000
 
 
 async def presence(request: web.Request) -> web.Response:
-    """GET /presence?recipient_id=…&recipient_id=…: who has a stream open."""
+    """GET /presence?recipient_id=…&recipient_id=…: which users have a stream open."""
     holder = key_holder(request)
     asked = request.query.getall("recipient_id", [])
     if not 1 <= len(asked) <= _MAX_ASKED:
@@ -28,7 +28,7 @@ async def presence(request: web.Request) -> web.Response:
 
 
 async def close_streams(request: web.Request) -> web.Response:
-    """DELETE /streams/{user_id}: close the user's streams on every node, forget the token."""
+    """DELETE /streams/{user_id}: close the user's streams on every node."""
     holder = key_holder(request)
     services = request.config_dict[SERVICES]
     user_id = request.match_info["user_id"]

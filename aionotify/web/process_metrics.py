@@ -1,7 +1,7 @@
-"""The usual metrics of a process, ``process_…``, under the names that all Prometheus clients use.
+"""The standard metrics of a process, ``process_…``, as in all Prometheus clients.
 
-prometheus_client's own collector counts open files by listing them, which keeps the event loop
-from everything else for 5 ms for every 10,000 streams.
+prometheus_client's own collector counts open files by listing them, which blocks the event loop for
+5 ms per 10,000 streams.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ _SELF: Final = Path("/proc/self")
 
 
 def process_metrics() -> Iterator[Metric]:
-    """What the process has used and has open; without /proc less of it."""
+    """Yield the metrics of this process; fewer without /proc."""
     yield CounterMetricFamily(
         "process_cpu_seconds", "User and system CPU time in seconds.", time.process_time()
     )
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield GaugeMetricFamily(
         "process_max_fds",
-        "Most file descriptors that may be open.",
+        "Limit of open file descriptors.",
         float("inf") if limit == resource.RLIM_INFINITY else limit,
     )
     with contextlib.suppress(OSError):
@@ -39,7 +39,7 @@ def process_metrics() -> Iterator[Metric]:
 
 
 def _open_files() -> int:
-    # Since Linux 6.2 the size of this directory says how much is in it, proc_pid_fd(5).
+    # Since Linux 6.2 the size of this directory is the number of open files, proc_pid_fd(5).
     files = _SELF / "fd"
     return files.stat().st_size or len(os.listdir(files))
 

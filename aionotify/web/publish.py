@@ -14,16 +14,16 @@ from aionotify.web.errors import error_response, json_response
 from aionotify.web.services import SERVICES, Services
 
 MAX_EVENTS: Final = 1000
-_BODY_EVENTS: Final = 16  # full-sized events that a body may hold; a thousand usual ones are less
+_BODY_EVENTS: Final = 16  # events of the largest size per body; a thousand usual ones take less
 _BODY_SECONDS: Final = 30
 
 
 def key_holder(request: web.Request) -> KeyHolder:
-    """Whose publish key the request carries as its bearer token.
+    """Return the holder of the publish key in the request.
 
     Raises:
-        Forbidden: there are no keys, so nobody may.
-        CredentialsMissing, InvalidScheme, InvalidToken: as the names say.
+        Forbidden: no publish keys are configured.
+        CredentialsMissing, InvalidScheme, InvalidToken: the request has no valid publish key.
     """
     keys = request.config_dict[SERVICES].terms.publish_keys
     if not keys:
@@ -35,7 +35,7 @@ def key_holder(request: web.Request) -> KeyHolder:
 
 
 async def publish(request: web.Request) -> web.Response:
-    """202 once every event is stored, 503 when that cannot be said of all of them."""
+    """Answer 202 once every event is stored, 503 if some may not be."""
     services = request.config_dict[SERVICES]
     holder = key_holder(request)
     max_bytes = services.terms.config.events.max_bytes
@@ -56,7 +56,7 @@ async def publish(request: web.Request) -> web.Response:
 
 
 def _checked(raw: list[bytes], max_bytes: int, alone: bool) -> list[Event]:
-    """All events, or what is wrong with any: a batch with a bad event is not half published."""
+    """Return all events; raise InvalidEvent for the whole batch if any is invalid."""
     events = []
     fields: dict[str, str] = {}
     for index, message in enumerate(raw):
@@ -81,7 +81,7 @@ async def _body(request: web.Request, limit: int) -> bytes:
                 parts.append(part)
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
-    except web.RequestPayloadError:  # not what its headers say; the text quotes it
+    except web.RequestPayloadError:  # the body contradicts its headers; the error's text quotes it
         raise web.HTTPBadRequest from None
     return b"".join(parts)
 

@@ -1,4 +1,4 @@
-"""An id for each request, so that what a client, a proxy and our log say can be put together."""
+"""Request ids, which link the logs of a client, a proxy and aionotify."""
 
 import random
 import re
@@ -7,12 +7,12 @@ from typing import Final
 from aiohttp import web
 
 HEADER: Final = "X-Request-ID"
-_SANE: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,128}", re.ASCII)  # fits into any log line as it is
+_SANE: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,128}", re.ASCII)  # safe in any log line
 _ID: Final = web.RequestKey("aionotify.request_id", str)
 
 
 def request_id(request: web.Request) -> str:
-    """The id that whoever is before us has given the request, if that is sane; else one of ours."""
+    """Return the id that the request came with, if it is valid, else a new one."""
     try:
         return request[_ID]
     except KeyError:

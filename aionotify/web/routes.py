@@ -1,4 +1,4 @@
-"""Which path is answered by whom."""
+"""The routes: which handler answers which path."""
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -12,11 +12,11 @@ from aionotify.web.services import Services
 
 
 def public_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
-    """What users' browsers ask for, and load balancers.
+    """Return the routes for browsers and load balancers.
 
     Args:
-        answered: whether the application has `answering` around everything. Where it has other
-            things to do as well, it is around our routes alone.
+        answered: whether the application has the middleware `answering`. In an embedding
+            application, only our routes have it.
     """
     limited, signed_in = limiting(services), authentication(services.authenticator)
     return [
@@ -36,11 +36,11 @@ def public_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
 
 
 def admin_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
-    """What the application's own services ask for; on an address of its own if configured."""
+    """Return the routes for the application's services; on a separate address if configured."""
     return [
         *_resource(services, answered, "/publish", {"POST": publish.publish}),
         *_resource(services, answered, "/presence", {"GET": presence.presence}),
-        # Any user id; without the pattern aiohttp takes braces for none.
+        # The pattern allows any user id; without it aiohttp allows no braces.
         *_resource(
             services, answered, "/streams/{user_id:[^/]+}", {"DELETE": presence.close_streams}
         ),
@@ -66,7 +66,7 @@ def _resource(
 
     routes = []
     for method, handler in {**handlers, "OPTIONS": preflight, "*": refuse}.items():
-        # aiohttp would have GET's handler answer HEAD as well, and open a stream for it.
+        # aiohttp would let GET's handler answer HEAD too, and open a stream for it.
         own_head = {"allow_head": False} if method == "GET" and "HEAD" in handlers else {}
         routes.append(web.route(method, path, around(handler, *answer), **own_head))
     return routes

@@ -1,4 +1,4 @@
-"""What handlers work with; `instance.py` puts it together, one for each instance."""
+"""The parts that handlers use; `instance.py` builds one `Services` per instance."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -28,10 +28,10 @@ from aionotify.web.limits import Limits
 
 @dataclass(slots=True)
 class Terms:
-    """What is configured now.
+    """The configuration in force.
 
-    A reload puts another one in the place of each, all in one step of the event loop. So whoever
-    goes by them reads them when that is, and keeps none.
+    A reload replaces all members in one step of the event loop. So read them when you use them, and
+    do not keep them.
     """
 
     config: Config

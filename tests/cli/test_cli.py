@@ -30,13 +30,13 @@ def test_the_version_is_the_packages(aionotify: Run) -> None:
         (["serve", "--cors.zebra", "x"], "unknown argument --cors.zebra; known here: origins"),
         (["serve", "--conf", "x"], "unknown argument --conf"),
         (["serve", "--server.port"], "argument --server.port: expected one argument"),
-        (["publish", "42", "text"], "argument DATA: is not JSON; a text needs quotes of its own"),
+        (["publish", "42", "text"], "argument DATA: is not JSON; a text needs its own quotes"),
         (
             ["publish", "--event", "a"],
-            "without RECIPIENT the whole event comes from standard input",
+            "without RECIPIENT, give the whole event on standard input",
         ),
         (["listen", "--url", "localhost"], "the url of a stream begins with http:// or https://"),
-        (["listen", "--server.host", "unix:/a"], "give the --url of the proxy before it"),
+        (["listen", "--server.host", "unix:/a"], "set --url to the address of the proxy"),
     ],
 )
 def test_wrong_usage_is_told_in_a_line_and_exits_2(

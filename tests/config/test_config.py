@@ -95,7 +95,7 @@ def test_config_yaml_means_the_same_to_a_yaml_1_1_parser() -> None:
 def test_every_setting_is_documented_with_its_default_and_limits(item: Setting) -> None:
     text = " ".join((ROOT / "docs" / "configuration.rst").read_text().split())
     told = f"``{item.path}``, default ``{item.default_text}`` {item.does}."
-    assert f"{told} Expected: {item.kind.expected}." in text
+    assert f"{told} Expected: {item.field.expected}." in text
 
 
 def test_it_is_documented_of_every_setting_whether_it_takes_a_restart() -> None:

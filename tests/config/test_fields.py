@@ -183,14 +183,14 @@ def test_an_empty_list_and_a_text_are_not_the_same() -> None:
     assert problems["cors.origins"].startswith("expected a list, each item an origin")
 
 
-@pytest.mark.parametrize("item", [s for s in SETTINGS.values() if not s.kind.quoted])
+@pytest.mark.parametrize("item", [s for s in SETTINGS.values() if not s.field.quoted])
 def test_what_may_hold_a_secret_is_not_quoted_when_it_is_wrong(item: Setting) -> None:
     for wrong in ("\nhunter2", "ftp://a:hunter2@b", ["hunter2"], {"hunter2": 1}, "hunter2" * 10000):
         outcome = outcome_of(partial(Config.from_mapping, nested(item.path, wrong)))
         if isinstance(outcome, ConfigError):
             assert "hunter2" not in str(outcome)
         else:
-            assert not item.kind.secret or "hunter2" not in repr(outcome)
+            assert not item.field.secret or "hunter2" not in repr(outcome)
 
 
 def test_networks_and_origins_get_the_form_in_which_they_are_compared() -> None:

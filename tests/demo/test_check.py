@@ -48,16 +48,16 @@ async def test_it_has_nothing_to_say_against_ways_that_work(world: World) -> Non
     [
         (
             Way("mute", True, no_event),
-            "mute, to alice: expected alice (durable, names alice); came",
+            "mute, to alice: expected alice (durable, names alice); got",
         ),
         (
             Way("lossy", False, not_to_bob),
-            "lossy, to bob: expected bob (ephemeral, names bob); came",
+            "lossy, to bob: expected bob (ephemeral, names bob); got",
         ),
-        (Way("double", True, twice), "came: alice (durable, names alice), alice (durable"),
-        (Way("loud", True, to_everyone), "came: alice (durable, names *), bob (durable, names *)"),
-        (Way("forgetful", True, ways.redis_publish), "came: alice (ephemeral, names alice)"),
-        (Way("clinging", False, ways.http_object), "came: alice (durable, names alice)"),
+        (Way("double", True, twice), "got: alice (durable, names alice), alice (durable"),
+        (Way("loud", True, to_everyone), "got: alice (durable, names *), bob (durable, names *)"),
+        (Way("forgetful", True, ways.redis_publish), "got: alice (ephemeral, names alice)"),
+        (Way("clinging", False, ways.http_object), "got: alice (durable, names alice)"),
         (Way("refused", True, refused), "refused: no right to"),
     ],
     ids=lambda value: value.name if isinstance(value, Way) else "",
@@ -65,7 +65,7 @@ async def test_it_has_nothing_to_say_against_ways_that_work(world: World) -> Non
 async def test_it_finds_a_way_that_does_not_do_what_it_says(
     way: Way, problem: str, world: World
 ) -> None:
-    report = await check.check(world, (way,), patience=1)
+    report = await check.check(world, (way,), within=1)
     assert any(problem in each for each in report.problems), report.problems
     assert report.resume_ok
 
@@ -75,15 +75,15 @@ async def test_it_fails_when_somebody_else_gets_what_is_for_one(
 ) -> None:
     """A main host that takes bob's token for alice's: his stream is hers."""
     users = {"alice-token": "alice", "bob-token": "alice"}
-    assert await run(Config(), Ports(0, 0, 0), users, (PUBLISH,), patience=1) == 1
+    assert await run(Config(), Ports(0, 0, 0), users, (PUBLISH,), within=1) == 1
     printed = capsys.readouterr().out
     assert "✗ alice, bob" in printed
-    assert "Redis PUBLISH, to alice: expected alice (ephemeral, names alice); came: " in printed
+    assert "Redis PUBLISH, to alice: expected alice (ephemeral, names alice); got: " in printed
 
 
 async def test_it_fails_when_a_stream_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     users = {"alice-token": "alice"}
-    assert await run(Config(), Ports(0, 0, 0), users, (PUBLISH,), patience=1) == 1
+    assert await run(Config(), Ports(0, 0, 0), users, (PUBLISH,), within=1) == 1
     assert "the stream of bob: the server answered 401" in capsys.readouterr().out
 
 

@@ -94,7 +94,7 @@ async def test_the_curl_line_publishes_to_alice(world: World) -> None:
 
 
 async def test_the_redis_line_publishes_to_everyone(world: World) -> None:
-    [_, _, port, *command] = words(world, "nothing but Redis")
+    [_, _, port, *command] = words(world, "plain Redis")
     async with Client(f"{world.url}/notify", token="bob-token") as bob:
         await anext(bob)
         async with Redis(port=int(port)) as redis:

