@@ -96,7 +96,7 @@ def test_the_command_prints_both_units_for_this_installation(tmp_path: Path) -> 
     assert re.findall("^# (/etc/systemd/system/.*)$", done.stdout, re.MULTILINE) == [
         f"/etc/systemd/system/{name}" for name in UNITS
     ]
-    assert "--output /etc/systemd/system writes them" in done.stderr
+    assert "to write them, use --output /etc/systemd/system" in done.stderr
 
 
 def test_one_unit_can_be_printed_into_its_file() -> None:

@@ -399,7 +399,7 @@ async def test_what_cannot_be_used_changes_nothing_and_is_told_as_at_a_start(
     file.write_text(f"admin: {{publish_keys: [{NEW}]}}\n{text}\n")
     async with stream(server, "42") as client:
         line = await reloaded(server, NOT_DONE)
-        assert f" ERROR aionotify.reloading: {NOT_DONE} " in line
+        assert f" ERROR aionotify.process.reload: {NOT_DONE} " in line
         assert problem in line
         assert len(lines(server, " ERROR ")) == 1
         if not wrong.startswith("a key"):
