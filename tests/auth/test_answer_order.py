@@ -1,4 +1,4 @@
-"""Revocations, refusals and answers, in whatever order: none comes back that was taken away."""
+"""No answer lets a token in that was asked for before it was revoked or refused."""
 
 import asyncio
 import math
@@ -257,6 +257,7 @@ def test_what_is_known_is_found_by_all_nodes(redis_server: RedisServer, story: s
         f"{ANSWERED}, 1 revoke, 1 evict revoked, 2 restart, 2 catch up",
         f"{ANSWERED}, 1 evict numbers",
         "0 look up, 0 ask, 1 lose all, 0 accepted, 0 flush",
+        "0 ask, 1 revoke, 1 lose all, 0 look up, 0 accepted, 0 flush, 2 restart, 2 catch up",
         "0 look up, 0 ask, 1 evict numbers, 1 refuse, 1 flush, 0 accepted, 0 flush",
     ],
 )

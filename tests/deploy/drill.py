@@ -36,6 +36,7 @@ def _arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--one-node", action="store_true", help="one, on a socket that stays, in place of two"
     )
+    parser.add_argument("--kill", action="store_true", help="nodes are killed, and do not drain")
     given = parser.parse_args(argv)
     if given.drain is None:
         given.drain = 5 if given.one_node else 60
@@ -67,7 +68,9 @@ async def _drill(given: argparse.Namespace, directory: Path, redis: RedisServer)
             tabs, browsers = tabs_and_browsers(
                 proxy.port, trust, given.streams, given.tabs, given.revalidate
             )
-            rollout = Rollout(tabs, browsers, redis, main_host, given.rate, given.broadcasts)
+            rollout = Rollout(
+                tabs, browsers, redis, main_host, given.rate, given.broadcasts, kill=given.kill
+            )
             await rollout.run(nodes, calm=given.calm)
             return rollout
 
@@ -79,7 +82,9 @@ def main() -> int:
         rollout = asyncio.run(_drill(given, Path(name), redis))
     sys.stdout.write(f"{rollout.described()}\n")
     too_much = any(times > 2 for times in rollout.multiples().values())
-    return int(bool(rollout.wrong()) or any(rollout.codes) or too_much)
+    return int(
+        bool(rollout.wrong()) or any(code not in (0, -9) for code in rollout.codes) or too_much
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import signal
 import ssl
 import time
 from collections import Counter
@@ -18,7 +19,8 @@ from tests.harness import MainHost, RedisServer, eventually
 # Commands that scripts run, which Redis counts like any other, and those with which it is asked.
 _NO_REQUESTS = frozenset(
     (
-        *("get", "set", "publish", "pubsub|numsub", "time", "exists", "ttl", "expire"),
+        *("get", "set", "publish", "pubsub|numsub", "time", "exists", "ttl", "expire", "pexpire"),
+        *("hget", "hmget", "hset", "hdel", "hlen", "hkeys", "hexists", "hincrby", "del"),
         *("lindex", "llen", "lrange", "rpush", "ltrim", "lpop", "rpop", "info", "client|setinfo"),
     )
 )
@@ -82,6 +84,7 @@ class Rollout:
     Args:
         rate: events per second, to one user after the other.
         broadcasts: events per second, to everyone.
+        kill: end nodes without warning, in place of asking them to leave.
 
     Attributes:
         codes: the nodes' exit codes.
@@ -97,10 +100,13 @@ class Rollout:
         main_host: MainHost,
         rate: float,
         broadcasts: float = 2,
+        *,
+        kill: bool = False,
     ) -> None:
         self.tabs = tabs
         self.codes: list[int] = []
         self.opening, self.normal, self.deploy = Load(), Load(), Load()
+        self._signal = signal.SIGKILL if kill else signal.SIGTERM
         self._browsers = browsers
         self._redis = redis
         self._main_host = main_host
@@ -116,7 +122,7 @@ class Rollout:
                     await asyncio.sleep(calm)
                 async with self._measured(self.deploy):
                     for node in nodes:
-                        self.codes.append(await node.end())
+                        self.codes.append(await node.end(self._signal))
                         await node.start(until="/readyz")
                     # The last tab has to be back before it is known what it has missed.
                     await eventually(self._all_back, timeout=60, interval=0.1)
@@ -129,7 +135,7 @@ class Rollout:
             if tab.refused is not None:
                 found[f"refused with {tab.refused}"] += 1
             for how, count in tab.ends.items():
-                if how != "complete":
+                if how != "complete" and self._signal != signal.SIGKILL:
                     found[how] += count
             found["gap"] += tab.told["aionotify.gap"]
             for recipient in (tab.user, EVERYONE):

@@ -13,17 +13,19 @@ from tests.harness import MainHost, RedisServer
 
 
 @pytest.mark.parametrize(
-    ("proxy", "count", "streams"),
+    ("proxy", "count", "streams", "kill"),
     [
-        pytest.param(Nginx, 2, 200, id="nginx, two nodes"),
-        pytest.param(Nginx, 1, 60, id="nginx, one node on a socket that stays"),
-        pytest.param(HAProxy, 2, 60, id="haproxy, two nodes"),
+        pytest.param(Nginx, 2, 200, False, id="nginx, two nodes"),
+        pytest.param(Nginx, 1, 60, False, id="nginx, one node on a socket that stays"),
+        pytest.param(HAProxy, 2, 60, False, id="haproxy, two nodes"),
+        pytest.param(Nginx, 2, 60, True, id="nginx, two nodes that are killed"),
     ],
 )
 async def test_a_deploy_loses_and_doubles_nothing(
     proxy: type[Proxy],
     count: int,
     streams: int,
+    kill: bool,
     own_redis: RedisServer,
     main_host: MainHost,
     trust: ssl.SSLContext,
@@ -44,11 +46,11 @@ async def test_a_deploy_loses_and_doubles_nothing(
             await node.start()
         front = await stack.enter_async_context(proxy(tmp_path, [node.port for node in nodes]))
         tabs, browsers = tabs_and_browsers(front.port, trust, streams)
-        rollout = Rollout(tabs, browsers, own_redis, main_host, rate=100)
+        rollout = Rollout(tabs, browsers, own_redis, main_host, rate=100, kill=kill)
         await rollout.run(nodes)
         assert not rollout.wrong(), rollout.described() + front.log()
-        assert rollout.codes == [0] * count
-        assert all(tab.ends["complete"] for tab in tabs), "some were on no node that restarted"
+        assert rollout.codes == [-9 if kill else 0] * count
+        assert all(tab.ends for tab in tabs), "some were on no node that restarted"
         assert all(tab.seen["*"] for tab in tabs)
         assert sum(tab.opened - 1 for tab in tabs) >= streams
         assert rollout.deploy.total("questions") == 0, (
