@@ -29,7 +29,6 @@ ELSEWHERE = {
     "broker/ticket_store.py": "auth/test_tickets.py",
     "broker/write_check.py": "integration/test_operations.py",
     "broker/connection/redis_connections.py": "broker/connection/test_endpoint.py",
-    "broker/connection/sentinel.py": "broker/connection/test_endpoint.py",
     "broker/connection/tls.py": "broker/connection/test_endpoint.py",
     "broker/embedded/process.py": "broker/embedded/test_server.py",
     "cli/listen.py": "integration/test_process.py",

@@ -157,26 +157,27 @@ _SENTINEL_ADVICE: Final[Mapping[Objection, str]] = {
 }
 
 
-def _advice(error: BaseException) -> str:
+def _advice(error: Exception) -> str:
     """Say what to do about the cause of an error."""
-    match error.__cause__ or error:
-        case NoMasterNamed(errors=errors):
-            said = [each.objection for each in errors]
-            answered = [each for each in said if each is not Objection.ABSENT]
-            return _SENTINEL_ADVICE[(answered or said)[0]]
-        case cause if any(isinstance(each, ssl.SSLError) for each in _causes(cause)):
-            return "correct ssl_ca_certs or the host in redis.url, or the certificate of Redis"
-        case NoSuchDatabase():
-            return "correct the database number at the end of redis.url; 0 is always there"
-        case AuthenticationError():
-            return "correct the user and password in redis.url"
-        case NoPermissionError():
-            return "give the user in redis.url the rights (ACL) that docs/security.rst lists"
-        case ReadOnlyError():
-            return "set redis.url to the primary, or to the sentinels that know it"
+    for cause in _causes(error):
+        match cause:
+            case NoMasterNamed(errors=errors):
+                said = [each.objection for each in errors]
+                answered = [each for each in said if each is not Objection.ABSENT]
+                return _SENTINEL_ADVICE[(answered or said)[0]]
+            case ssl.SSLError():
+                return "correct ssl_ca_certs or the host in redis.url, or the certificate of Redis"
+            case NoSuchDatabase():
+                return "correct the database number at the end of redis.url; 0 is always there"
+            case AuthenticationError():
+                return "correct the user and password in redis.url"
+            case NoPermissionError():
+                return "give the user in redis.url the rights (ACL) that docs/security.rst lists"
+            case ReadOnlyError():
+                return "set redis.url to the primary, or to the sentinels that know it"
     if isinstance(error, BrokerUnavailable):
         return "start it, or correct redis.url; a firewall may block the connection"
-    return "correct this in Redis' configuration"
+    return "change Redis' configuration accordingly"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -99,9 +99,14 @@ class RedisServer:
         ) as client:
             return client.execute_command(*words)
 
-    def sentinel(self, directory: Path, service: str) -> "RedisServer":
-        """Return a Sentinel, not started, that watches this server as `service`."""
-        return _Sentinel(self, directory, service)
+    def sentinel(
+        self, directory: Path, service: str, *, port: int | None = None, epoch: int = 0
+    ) -> "RedisServer":
+        """Return a Sentinel, not started, that watches this server as `service`.
+
+        Or what is before it at `port`. `epoch` is that of its configuration.
+        """
+        return _Sentinel(port or self.port, directory, service, epoch)
 
     def __enter__(self) -> Self:
         self.start()
@@ -131,13 +136,15 @@ class RedisServer:
 
 
 class _Sentinel(RedisServer):
-    def __init__(self, master: RedisServer, directory: Path, service: str) -> None:
+    def __init__(self, master: int, directory: Path, service: str, epoch: int) -> None:
+        directory.mkdir(exist_ok=True)
         super().__init__(directory)
         self._config = directory / "sentinel.conf"
         self._config.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {directory}\n"
-            f"sentinel monitor {service} 127.0.0.1 {master.port} 1\n"
+            f"sentinel monitor {service} 127.0.0.1 {master} 1\n"
             f"sentinel down-after-milliseconds {service} 500\n"
+            f"sentinel config-epoch {service} {epoch}\n"
         )
 
     def _command(self) -> list[str]:

@@ -64,7 +64,7 @@ class _Ours(redis_py.AbstractConnection):
             except NoPermissionError:
                 raise
             except ResponseError as error:
-                raise NoSuchDatabase(f"SELECT {self._database}: {error}") from error
+                raise NoSuchDatabase(f"SELECT {self._database}: {quoted(error)}") from None
         with contextlib.suppress(ResponseError):
             await self.ask("CLIENT", "SETNAME", self._name)
 

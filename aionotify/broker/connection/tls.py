@@ -58,7 +58,9 @@ class TLSContext:
 
     def adopt(self, other: "TLSContext") -> bool:
         """Be as `other` is; return whether connections that are made from now on differ."""
-        differ = self._options != other._options or self._made_of != other._state()
+        differ = self._options != other._options or (
+            self._made_of is not None and self._made_of != other._state()
+        )
         self._options = other._options
         if differ:
             self._context, self._made_of = other._context, other._made_of

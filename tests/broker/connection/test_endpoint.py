@@ -2,38 +2,21 @@
 
 import asyncio
 import contextlib
-import datetime
-import ipaddress
 import socket
-import ssl
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 
-from aionotify import tasks
 from aionotify.broker.connection import endpoint as endpoint_module
 from aionotify.broker.connection.endpoint import Endpoint, translate, translated
-from aionotify.broker.connection.resp import read_replies, send
 from aionotify.config import RedisConfig
 from aionotify.errors import BrokerError, BrokerRefused, BrokerUnavailable
+from tests.broker.connection.helpers import connections, endpoint, published
 from tests.harness import RedisServer, TcpProxy, eventually, free_port
-
-
-@contextlib.asynccontextmanager
-async def endpoint(url: str) -> AsyncIterator[Endpoint]:
-    made = Endpoint(RedisConfig(url=url))
-    await made.start()
-    try:
-        yield made
-    finally:
-        await made.close()
 
 
 @contextlib.asynccontextmanager
@@ -44,31 +27,6 @@ async def subscribed(made: Endpoint, channel: str) -> AsyncIterator[AbstractConn
         assert await connection.read_response() == [b"subscribe", channel.encode(), 1]
         yield connection
     finally:
-        await connection.disconnect()
-
-
-async def published(made: Endpoint, channel: str) -> None:
-    """Send bytes that are no text, few and many, and have them heard."""
-    heard: list[Any] = []
-    connection = await made.subscriber()
-    hearing = asyncio.create_task(read_replies(connection, heard.append))
-    try:
-        await asyncio.sleep(0)
-        await send(connection, "SUBSCRIBE", channel)
-        await eventually(lambda: heard == [[b"subscribe", channel.encode(), 1]])
-        messages = [b"\xff\x00", *[b"\r\n" * 100_000] * 10]
-        echo = [("ECHO", message) for message in messages]
-        assert await made.commands("reads").execute(echo) == messages
-        for message in messages:
-            assert await made.client().publish(channel, message) == 1
-        await eventually(lambda: len(heard) == 1 + len(messages))
-        assert heard[1:] == [[b"message", channel.encode(), message] for message in messages]
-        if writer := connection._writer:
-            writer.transport.abort()
-        with pytest.raises(redis_errors.ConnectionError):
-            await hearing
-    finally:
-        await tasks.cancelled([hearing])
         await connection.disconnect()
 
 
@@ -154,8 +112,8 @@ async def test_commands_share_a_bounded_pool_and_wait_their_turn(
     async with endpoint(redis_server.url) as made:
         answers = await asyncio.gather(*(made.client().echo(str(n)) for n in range(100)))
         assert answers == [b"%d" % n for n in range(100)]
-        assert _connections(redis_server, "aionotify") == 3
-    await eventually(lambda: _connections(redis_server, "aionotify") == 0)
+        assert connections(redis_server, "aionotify") == 3
+    await eventually(lambda: connections(redis_server, "aionotify") == 0)
 
 
 async def test_waiting_for_a_connection_has_an_end(
@@ -229,12 +187,8 @@ async def test_a_subscriber_given_up_while_connecting_leaves_nothing(
         with pytest.raises(asyncio.CancelledError):
             await task
         await proxy.restore()
-        await eventually(lambda: _connections(own_redis, "") == 1)
+        await eventually(lambda: connections(own_redis, "") == 1)
         await made.client().ping()
-
-
-def _connections(server: RedisServer, name: str) -> int:
-    return sum(client["name"] == name for client in server.cli("CLIENT LIST"))
 
 
 async def test_the_first_command_after_a_restart_works(own_redis: RedisServer) -> None:
@@ -254,8 +208,8 @@ async def test_closing_closes_every_connection_and_can_be_repeated(
         await made.client().ping()
         await made.commands("reads").execute([("PING",)])
         await made.close()
-        await eventually(lambda: _connections(redis_server, "aionotify") == 0)
-        await eventually(lambda: _connections(redis_server, "aionotify-reads") == 0)
+        await eventually(lambda: connections(redis_server, "aionotify") == 0)
+        await eventually(lambda: connections(redis_server, "aionotify-reads") == 0)
 
 
 async def test_what_redis_refuses_is_told_apart_from_an_outage(own_redis: RedisServer) -> None:
@@ -331,104 +285,92 @@ def test_every_error_is_an_outage_or_a_refusal(
     assert caught.value.__cause__ is raised
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a self-signed certificate for 127.0.0.1, in one PEM file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "redis")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = tmp_path_factory.mktemp("tls") / "redis.pem"
-    file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + signed.public_bytes(serialization.Encoding.PEM)
-    )
-    return file
+async def test_a_name_that_redis_does_not_permit_is_done_without(own_redis: RedisServer) -> None:
+    """It is a courtesy; the login is none."""
+    rules = ("on", ">pw", "allkeys", "allchannels", "+@all", "-client", "-role", "-info")
+    own_redis.cli("ACL", "SETUSER", "me", *rules)
+    async with endpoint(f"redis://me:pw@127.0.0.1:{own_redis.port}") as made:
+        await published(made, "channel")
 
 
-async def test_tls_is_used_and_the_server_has_to_prove_itself(
-    redis_server: RedisServer, certificate: Path
-) -> None:
-    """With its certificate trusted it works; without, or under another name, it does not."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-    async with TcpProxy(redis_server.port, tls=context) as proxy:
-        trusted = f"{proxy.port}?ssl_ca_certs={certificate}"
-        async with endpoint(f"rediss://127.0.0.1:{trusted}") as made:
-            await published(made, "channel")
-        async with endpoint(f"rediss://localhost:{trusted}&ssl_check_hostname=false") as made:
-            await published(made, "channel")
-        for url in (f"rediss://127.0.0.1:{proxy.port}", f"rediss://localhost:{trusted}"):
-            async with endpoint(url) as made:
-                with pytest.raises(BrokerUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
-                    await made.subscriber()
+async def test_a_database_that_is_not_there_is_told_as_such(own_redis: RedisServer) -> None:
+    """And so is one that our user may not select."""
+    own_redis.cli("ACL", "SETUSER", "me", "on", ">pw", "allkeys", "allchannels", "+@all", "-select")
+    for url, reason in {
+        f"redis://127.0.0.1:{own_redis.port}/999": "SELECT 999: ERR DB index is out of range",
+        f"redis://me:pw@127.0.0.1:{own_redis.port}/1": "NOPERM .* 'select' command",
+    }.items():
+        async with endpoint(url) as made:
+            for attempt in (made.subscriber, partial(made.commands("reads").execute, [("PING",)])):
+                with pytest.raises(BrokerRefused, match=f"^Redis refused: {reason}"):
+                    await attempt()
 
 
-@pytest.mark.asyncio(loop_factories=["asyncio"])  # it takes seconds
-async def test_sentinels_lead_to_the_master_and_to_the_next_one(tmp_path: Path) -> None:
-    """Commands and subscribers follow a failover; a sentinel that is down is passed over."""
-    directories = [tmp_path / name for name in ("first", "second", "sentinel")]
-    for directory in directories:
-        directory.mkdir()
-    at_once = {"repl-diskless-sync-delay": "0"}
-    with (
-        RedisServer(directories[0], options=at_once) as first,
-        RedisServer(directories[1]) as second,
-    ):
-        second.cli("REPLICAOF", "127.0.0.1", first.port)
-        await eventually(lambda: second.cli("ROLE")[3] == "connected")
-        with first.sentinel(directories[2], "main") as sentinel:
-            hosts = f"127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}"
-            async with endpoint(f"redis+sentinel://{hosts}/main/0") as made:
-                await published(made, "channel")
-                assert _connections(first, "aionotify") == 1
-
-                await eventually(lambda: sentinel.cli("SENTINEL REPLICAS", "main"))
-                first.kill()
-                named = ("127.0.0.1", second.port)
-                await eventually(
-                    lambda: sentinel.cli("SENTINEL GET-MASTER-ADDR-BY-NAME", "main") == named
-                )
-                await published(made, "channel")
-                assert _connections(second, "aionotify") == 1
-
-            async with endpoint(f"redis+sentinel://{hosts}/unheard") as made:
-                with pytest.raises(BrokerUnavailable, match="no sentinel knows a master"):
-                    await made.subscriber()
+# Another password
 
 
-async def test_a_node_that_is_not_the_master_is_not_taken_for_one(tmp_path: Path) -> None:
-    """A sentinel may be behind, so the node has to confirm; a demoted one is given up."""
-    (tmp_path / "sentinel").mkdir()
-    with (
-        RedisServer(tmp_path) as server,
-        server.sentinel(tmp_path / "sentinel", "main") as sentinel,
-    ):
-        async with endpoint(f"redis+sentinel://127.0.0.1:{sentinel.port}/main") as made:
-            assert await made.client().ping()
-            server.cli("REPLICAOF", "127.0.0.1", free_port())
-            with pytest.raises(BrokerRefused, match="read only replica"), translated():
-                await made.client().set("key", "value")
-            await eventually(lambda: _connections(server, "aionotify") == 0)
-            with pytest.raises(BrokerUnavailable, match="is not the master"):
-                await made.subscriber()
-            server.cli("REPLICAOF", "NO", "ONE")
-            assert await made.commands("reads").execute([("PING",)]) == [b"PONG"]
-            server.cli("REPLICAOF", "127.0.0.1", free_port())
-            [refused] = await made.commands("reads").execute([("SET", "key", "value")])
-            assert isinstance(refused, redis_errors.ReadOnlyError)
-            await eventually(lambda: _connections(server, "aionotify-reads") == 0)
-            with pytest.raises(BrokerUnavailable, match="is not the master"):
-                await made.commands("reads").execute([("PING",)])
+async def connected(made: Endpoint) -> None:
+    """Have it connect in all ways there are, but for subscribers."""
+    await asyncio.gather(*(made.client().ping() for _ in range(3)))
+    for kind in ("reads", "writes"):
+        await made.commands(kind).execute([("PING",)])
+
+
+def ids(server: RedisServer) -> set[str]:
+    return {each["id"] for each in server.cli("CLIENT LIST") if each["name"].startswith("aio")}
+
+
+async def test_connections_are_made_anew_with_another_login(own_redis: RedisServer) -> None:
+    """All of them, and then none of the old ones is left."""
+    own_redis.cli("ACL", "SETUSER", "me", "on", ">old", "allkeys", "allchannels", "+@all")
+    address = f"127.0.0.1:{own_redis.port}"
+    async with endpoint(f"redis://me:old@{address}") as made:
+        await connected(made)
+        before = ids(own_redis)
+        other = Endpoint(RedisConfig(url=f"redis://me:new@{address}"))
+        assert made.adopt(other)
+        assert not made.adopt(other)
+        with pytest.raises(BrokerRefused, match=r"refused the login: WRONGPASS"):
+            await made.renew()
+        await connected(made)
+        assert ids(own_redis) == before
+        own_redis.cli("ACL", "SETUSER", "me", "resetpass", ">new")
+        await made.renew()
+        await connected(made)
+        await (await made.subscriber()).disconnect()
+        await eventually(lambda: not ids(own_redis) & before)
+
+
+async def test_what_is_under_way_is_answered_on_the_old_connection(own_redis: RedisServer) -> None:
+    """On those of the pool, and on those that all share; nothing else waits for that."""
+    address = f"127.0.0.1:{own_redis.port}"
+    async with endpoint(f"redis://{address}") as made:
+        await connected(made)
+        before = ids(own_redis)
+        waiting = [
+            asyncio.ensure_future(made.client().blpop("pool")),
+            asyncio.ensure_future(made.commands("reads").execute([("BLPOP", "reads", 0)])),
+        ]
+        await eventually(lambda: own_redis.cli("INFO")["blocked_clients"] == 2)
+        own_redis.cli("ACL", "SETUSER", "me", "on", ">new", "allkeys", "allchannels", "+@all")
+        assert made.adopt(Endpoint(RedisConfig(url=f"redis://me:new@{address}")))
+        renewing = asyncio.create_task(made.renew())
+        await eventually(lambda: _by_user(own_redis, "me") == ["aionotify-reads"])
+        assert await made.commands("reads").execute([("PING",)]) == [b"PONG"]
+        assert own_redis.cli("INFO")["blocked_clients"] == 2
+        own_redis.cli("RPUSH", "reads", "x")
+        own_redis.cli("RPUSH", "pool", "x")
+        assert await asyncio.gather(*waiting) == [(b"pool", b"x"), [[b"reads", b"x"]]]
+        await renewing
+        await eventually(lambda: not ids(own_redis) & before)
+
+
+def _by_user(server: RedisServer, user: str) -> list[str]:
+    return sorted(each["name"] for each in server.cli("CLIENT LIST") if each["user"] == user)
+
+
+def test_another_place_is_not_adopted() -> None:
+    """Nor is the login for it: that would be shown to the wrong Redis."""
+    ours = Endpoint(RedisConfig(url="redis://a"))
+    assert not ours.adopt(Endpoint(RedisConfig(url="redis://:secret@b")))
+    assert ours._login.get_credentials() == ()
