@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.imports import NOT_YET, Import, imports, room
+from tests.imports import Import, imports, room
 
 ROOT = Path(__file__).parents[1]
 

@@ -31,6 +31,7 @@ ELSEWHERE = {
     "broker/connection/redis_connections.py": "broker/connection/test_endpoint.py",
     "broker/connection/tls.py": "broker/connection/test_endpoint.py",
     "broker/embedded/process.py": "broker/embedded/test_server.py",
+    "cli/finding.py": "cli/test_check.py",
     "cli/listen.py": "integration/test_process.py",
     "cli/systemd.py": "deploy/test_units.py",
     "demo/__init__.py": "demo/test_process.py",
