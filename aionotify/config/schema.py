@@ -77,7 +77,7 @@ def with_fixed_of(section: T, new: T) -> T:
         if is_dataclass(was):
             kept[member.name] = with_fixed_of(was, now)
         elif member.metadata["fixed"]:
-            kept[member.name] = member.metadata["kind"].kept(was, now)
+            kept[member.name] = member.metadata["field"].kept(was, now)
     return cast("T", replace(cast("Any", new), **kept))
 
 

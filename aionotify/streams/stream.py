@@ -171,7 +171,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
                 "open",
                 reason="connected",
                 user_id=self.recipient.id,
-                heartbeat=pulse.interval,
+                heartbeat=heartbeat.interval,
             )
             await self._writer.write(b"retry: %d\n%b" % (self._settings.retry, opening))
             if self._hub.closed:
