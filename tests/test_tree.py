@@ -29,6 +29,7 @@ ELSEWHERE = {
     "broker/write_check.py": "integration/test_operations.py",
     "broker/connection/redis_connections.py": "broker/connection/test_endpoint.py",
     "broker/embedded/process.py": "broker/embedded/test_server.py",
+    "cli/finding.py": "cli/test_check.py",
     "cli/listen.py": "integration/test_process.py",
     "cli/systemd.py": "deploy/test_units.py",
     "demo/__init__.py": "demo/test_process.py",
