@@ -22,18 +22,25 @@ class Import(NamedTuple):
 
 def imports() -> set[Import]:
     """All imports of one module of the package by another."""
-    modules = {_name(path): path for path in PACKAGE.rglob("*.py")}
-    return {
-        Import(name, imported, lazy)
-        for name, path in modules.items()
-        for whole, lazy in _named(ast.parse(path.read_text(encoding="utf-8")))
-        if (imported := _module(whole, modules)) not in (None, name)
-    }
+    return {each for each in _all() if each.imported.startswith(f"{PACKAGE.name}.")}
+
+
+def lazy() -> set[tuple[str, str]]:
+    """Who imports whom in a function, others' packages too."""
+    return {(each.importer, each.imported) for each in _all() if each.lazy}
 
 
 def room(module: str) -> str:
     """The part of the package that a module is, or is in."""
     return module.split(".")[1]
+
+
+def _all() -> Iterator[Import]:
+    modules = {_name(path): path for path in PACKAGE.rglob("*.py")}
+    for name, path in modules.items():
+        for whole, lazy in _named(ast.parse(path.read_text(encoding="utf-8"))):
+            if (imported := _module(whole, modules)) != name:
+                yield Import(name, imported, lazy)
 
 
 def _name(path: Path) -> str:
@@ -56,8 +63,8 @@ def _named(node: ast.AST, lazy: bool = False) -> Iterator[tuple[str, bool]]:
                 yield from _named(child, inside)
 
 
-def _module(name: str, modules: Container[str]) -> str | None:
-    """The module that `name` is, or is something in; None when that is none of ours."""
+def _module(name: str, modules: Container[str]) -> str:
+    """The module of ours that `name` is, or is something in; or else somebody's package."""
     outer = name.rpartition(".")[0]
     found = (name, f"{name}.__init__", outer, f"{outer}.__init__")
-    return next((module for module in found if module in modules), None)
+    return next((module for module in found if module in modules), name.partition(".")[0])
