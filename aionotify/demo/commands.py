@@ -11,7 +11,7 @@ import msgspec
 from aionotify.demo.world import HOST, World
 
 TYPES: Final = ("message", "order.shipped", "comment.added")
-"""Event types that the page listens to from the start."""
+"""Event types that the page suggests."""
 
 _TYPE: Final = TYPES[1]
 

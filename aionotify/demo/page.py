@@ -25,7 +25,6 @@ from aionotify.web.services import SERVICES
 
 _HOSTS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _FILES: Final = {
-    "aionotify.js": "text/javascript",
     "bell.svg": "image/svg+xml",
     "demo.css": "text/css",
     "demo.js": "text/javascript",

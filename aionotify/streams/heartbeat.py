@@ -30,11 +30,12 @@ class Heartbeat:
     """Calls `beat()` of each stream every `interval` seconds.
 
     Attributes:
+        interval: seconds, as given.
         lag: seconds by which each slice was late, and so was everything else on this event loop.
     """
 
     def __init__(self, interval: float) -> None:
-        self._tick = interval / SLICES
+        self.interval = interval
         self._slices: list[set[HeartbeatStream]] = [set() for _ in range(SLICES)]
         self._next = itertools.cycle(self._slices)
         self._turn = itertools.cycle(range(SLICES))
@@ -50,14 +51,15 @@ class Heartbeat:
 
     def adopt(self, other: "Heartbeat") -> None:
         """Beat as often as `other` does."""
-        self._tick = other._tick
+        self.interval = other.interval
 
     async def run(self) -> None:
         """Until it is cancelled."""
         clock = asyncio.get_running_loop().time
         while True:
-            due = clock() + self._tick
-            await asyncio.sleep(self._tick)
+            tick = self.interval / SLICES
+            due = clock() + tick
+            await asyncio.sleep(tick)
             self.lag.observe(max(0.0, clock() - due))
             for stream in list(next(self._next)):
                 try:

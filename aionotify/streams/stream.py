@@ -166,7 +166,12 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         heartbeat.add(self)
         try:
             # The head is still waiting for this: one system call, one packet, one wake-up.
-            opening = self._control("open", reason="connected")
+            opening = self._control(
+                "open",
+                reason="connected",
+                user_id=self.recipient.id,
+                heartbeat=pulse.interval,
+            )
             await self._writer.write(b"retry: %d\n%b" % (self._settings.retry, opening))
             if self._hub.closed:
                 self.close(CloseReason.DRAIN)  # which began while this stream was being opened
@@ -328,7 +333,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
 
     # --- bytes ----------------------------------------------------------------------------------
 
-    def _control(self, type: str, **members: str) -> bytes:
+    def _control(self, type: str, **members: str | float) -> bytes:
         return control_frame(type, self._cursor(), **members)
 
     def _cursor(self) -> bytes:

@@ -3,7 +3,7 @@
 import logging
 from functools import partial
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from aionotify.web.cors import cors_headers
@@ -47,7 +47,8 @@ def answering(services: Services) -> Middleware:
                 request.transport.abort()  # or the answer would end up in the stream that failed
         if not response.prepared:  # a stream has sent its own
             response.headers[HEADER] = request_id(request)
-            response.headers.update(cors_headers(request, services.terms.config.cors.origins))
+            if hdrs.ACCESS_CONTROL_ALLOW_ORIGIN not in response.headers:  # else it is for anybody
+                response.headers.update(cors_headers(request, services.terms.config.cors.origins))
         return response
 
     return answer

@@ -5,7 +5,7 @@ from aiohttp.typedefs import Handler
 
 from aionotify.auth.middleware import authentication
 from aionotify.errors import Forbidden
-from aionotify.web import health, metrics, notify, presence, publish
+from aionotify.web import client_module, health, metrics, notify, presence, publish
 from aionotify.web.cors import cors_headers, preflight_headers
 from aionotify.web.middlewares import answering, around, limiting
 from aionotify.web.services import Services
@@ -19,6 +19,7 @@ def public_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
             things to do as well, it is around our routes alone.
     """
     limited, signed_in = limiting(services), authentication(services.authenticator)
+    module = client_module.handler()
     return [
         *_resource(
             services,
@@ -30,6 +31,8 @@ def public_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
             },
         ),
         *_resource(services, answered, "/notify/ticket", {"POST": around(notify.ticket, limited)}),
+        *_resource(services, answered, "/notify/client.js", {"GET": module}),
+        *_resource(services, answered, "/notify/client.{hash}.js", {"GET": module}),
         *_resource(services, answered, "/healthz", {"GET": health.healthz}),
         *_resource(services, answered, "/readyz", {"GET": health.readyz}),
     ]
