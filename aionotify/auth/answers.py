@@ -48,7 +48,7 @@ class Write(NamedTuple):
             been opened; its last one has ended, and does not move to another node.
         number: of an answer, what the counter stood at before the question.
         at: of an answer, when the question was put, in microseconds by Redis' clock.
-        ttl: of an answer, for how many milliseconds it is of use.
+        ttl: of an answer, for how many seconds it is of use.
         sealed: the answer.
     """
 
@@ -209,6 +209,7 @@ class Answers:
         self._owed: dict[Key, object] = {}  # refusals that are not written yet
         self._open: Counter[Key] = Counter()
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # when it goes off, by the event loop's clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -282,7 +283,7 @@ class Answers:
             return
         answer = Answer(user_id, asked.number, asked.at, now.at + lifetime)
         sealed, at = key.seal(answer, now.secret), int(asked.at * 1_000_000)
-        self._write(key, "answered", asked.number, at, math.ceil(ttl * 1000), sealed)
+        self._write(key, "answered", asked.number, at, math.ceil(ttl), sealed)
         if key in self._open:
             self._write(key, "opened")
 
@@ -318,11 +319,12 @@ class Answers:
         if self._closed:
             return
         loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
         if self._timer is not None:
-            if self._timer.when() <= loop.time() + seconds:
+            if self._due <= due:
                 return
             self._timer.cancel()
-        self._timer = loop.call_later(seconds, self._send)
+        self._timer, self._due = loop.call_later(seconds, self._send), due
 
     def _send(self) -> None:
         if self._timer is not None:

@@ -4,11 +4,11 @@
 --          counter; `revoked`, the number of the last revocation; and by the first digits of their
 --          names the numbers of refusals
 -- KEYS     then the records that are written to, and then those that are read, hashes: `number` and
---          `at` of the question, the `sealed` answer, and for each node with a stream its name, which
---          begins with @
+--          `at` of the question, the `sealed` answer, and the names of nodes with a stream, which
+--          begin with @
 -- ARGV     the secret that the names go by, another to be taken if there is none, for how many
 --          seconds numbers are to be kept, this node, how many records are written to, and for each
---          what for, the first digits of its name, number, at, milliseconds to live, answer
+--          what for, the first digits of its name, number, at, seconds to live, answer
 --
 -- Returns the secret, the counter, the number of the last revocation and the time in microseconds;
 -- and of each record that is read the answer, or 0, and how many nodes have a stream. Nothing is
@@ -22,7 +22,7 @@ local now = time[1] * 1000000 + time[2]
 
 -- Made once, and again when it was lost with all numbers. So that those that are given out then
 -- are above those from before, which lie in tickets, the counter begins at the time.
-if redis.call('HEXISTS', numbers, 'secret') == 0 then
+if not redis.call('HGET', numbers, 'secret') then
   redis.call('HSET', numbers, 'secret', candidate, 'number', string.format('%.0f', now))
   redis.call('EXPIRE', numbers, keep)
 end
@@ -40,7 +40,7 @@ local function put(record, place, number, at, ttl, sealed)
   if number < kept_number or (number == kept_number and at < kept_at) then return end
   redis.call('HSET', record, 'number', string.format('%.0f', number),
     'at', string.format('%.0f', at), 'sealed', sealed)
-  redis.call('PEXPIRE', record, ttl)
+  redis.call('EXPIRE', record, ttl)
   for _, field in ipairs(redis.call('HKEYS', record)) do  -- nodes may be gone for long
     if string.sub(field, 1, 1) == '@' then redis.call('HDEL', record, field) end
   end

@@ -93,7 +93,7 @@ class ControlChannel:
     async def revoked(self) -> Revoked:
         """What is kept of revocations."""
         with translated():
-            async with self._client().pipeline(transaction=True) as pipeline:
+            async with self._client().pipeline(transaction=False) as pipeline:
                 pipeline.hmget(self._keys.numbers, "secret", "revoked")
                 pipeline.zrange(self._keys.revoked, 0, -1, withscores=True)
                 (secret, last), kept = await pipeline.execute()

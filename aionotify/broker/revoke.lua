@@ -13,9 +13,9 @@ local keep, max = tonumber(ARGV[5]), tonumber(ARGV[6])
 local time = redis.call('TIME')
 
 -- A Redis that stores nothing just now must not keep anybody from being revoked.
-local made = redis.pcall('HSETNX', numbers, 'secret', candidate)
-if made == 1 then
-  redis.pcall('HSET', numbers, 'number', string.format('%.0f', time[1] * 1000000 + time[2]))
+if not redis.pcall('HGET', numbers, 'secret') then
+  local first = string.format('%.0f', time[1] * 1000000 + time[2])
+  redis.pcall('HSET', numbers, 'secret', candidate, 'number', first)
 end
 local number = redis.pcall('HINCRBY', numbers, 'number', 1)
 local failed = type(number) ~= 'number' and number

@@ -55,7 +55,7 @@ class Node:
         await self.exchange([(name, kind, 0, 0, 0, b"")])
 
 
-def answered(sealed: bytes, number: int, at: int = 0, name: str = ONE, ttl: int = 9000) -> Write:
+def answered(sealed: bytes, number: int, at: int = 0, name: str = ONE, ttl: int = 9) -> Write:
     return name, "answered", number, at, ttl, sealed
 
 
@@ -169,7 +169,7 @@ async def test_a_new_answer_takes_the_marks_of_nodes_away_that_may_be_gone(
 
 async def test_all_of_it_goes_by_itself(both: list[Node], redis_server: RedisServer) -> None:
     one, other = both
-    await one.exchange([answered(b"answer", await one.number(), ttl=20_000)])
+    await one.exchange([answered(b"answer", await one.number(), ttl=20)])
     await one.mark("opened")
     [record] = [key for key in redis_server.cli("KEYS", "*") if key != NUMBERS]
     assert 15 < redis_server.cli("TTL", record) <= 20

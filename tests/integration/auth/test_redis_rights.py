@@ -68,8 +68,11 @@ async def test_a_server_can_do_all_its_work_with_the_rights_that_it_needs(
         assert (await ask(server, "/streams/42", "DELETE", token=KEY)).status == 202
         assert await client.wait_end() == "complete"
     async with stream(server, "42"):
-        assert await server.terminate() == 0
-    assert any("handed over tokens=1" in line for line in server.logs), server
+        [record] = own_redis.cli("KEYS", "aionotify:auth{0}:answer:*")
+        await eventually(lambda: own_redis.cli("HLEN", record) == 4)
+    await eventually(lambda: own_redis.cli("HLEN", record) == 3)
+    assert await server.terminate() == 0
+    assert not any("level=warning" in line for line in server.logs), server
 
 
 async def everything(url: str, main_host: MainHost) -> None:
