@@ -54,6 +54,7 @@ ELSEWHERE = {
     "web/middlewares.py": "web/test_answers.py",
     "web/notify.py": "integration/test_notify.py",
     "web/presence.py": "integration/test_presence.py",
+    "web/revocation.py": "integration/auth/test_revocation.py",
     "web/process_metrics.py": "web/test_metrics.py",
     "web/routes.py": "test_documented.py",
     "web/services.py": "test_instance_reload.py",

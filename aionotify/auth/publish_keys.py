@@ -12,13 +12,13 @@ from aionotify.config import PublishKey
 
 
 @dataclass(frozen=True, slots=True)
-class Publisher:
+class KeyHolder:
     """The holder of a key. `prefix` is what recipients must begin with; empty for no limit."""
 
     prefix: str = ""
 
     def may(self, recipient: str) -> bool:
-        """Whether this publisher may send to `recipient`, a user id or ``"*"``."""
+        """Whether the holder may send to `recipient`, a user id or ``"*"``."""
         return recipient.startswith(self.prefix)
 
 
@@ -27,17 +27,17 @@ class PublishKeys:
 
     def __init__(self, keys: Iterable[PublishKey]) -> None:
         # Digests are all of one length, so not even a key's length shows in the time it takes.
-        self._publishers = tuple((_digest(key.key), Publisher(key.prefix)) for key in keys)
+        self._holders = tuple((_digest(key.key), KeyHolder(key.prefix)) for key in keys)
 
     def __bool__(self) -> bool:
-        return bool(self._publishers)
+        return bool(self._holders)
 
-    def match(self, token: str) -> Publisher | None:
-        """Return the publisher whose key `token` is; as slow for a wrong one as for a right one."""
+    def match(self, token: str) -> KeyHolder | None:
+        """Return the holder whose key `token` is; as slow for a wrong one as for a right one."""
         given, found = _digest(token), None
-        for digest, publisher in self._publishers:
+        for digest, holder in self._holders:
             if compare_digest(digest, given):
-                found = publisher
+                found = holder
         return found
 
 

@@ -1,4 +1,4 @@
-"""Presence of users, and closing their streams; both need a publish key."""
+"""GET /presence: which users have a stream open. It takes a publish key."""
 
 from typing import Final
 
@@ -25,16 +25,3 @@ async def presence(request: web.Request) -> web.Response:
         if not holder.may(id):
             raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
     return json_response(await request.config_dict[SERVICES].presence.online(asked))
-
-
-async def close_streams(request: web.Request) -> web.Response:
-    """DELETE /streams/{user_id}: close the user's streams on every node."""
-    holder = key_holder(request)
-    services = request.config_dict[SERVICES]
-    user_id = request.match_info["user_id"]
-    if (problem := check_recipient(user_id)) is not None or user_id == EVERYONE:
-        raise InvalidEvent({"user_id": problem or "must be a user id"})
-    if not holder.may(user_id):
-        raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
-    nodes = await services.control.revoke(user_id)
-    return json_response({"nodes": nodes}, 202)

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from aionotify import tasks
 from aionotify.auth.credentials import bearer_token
-from aionotify.auth.publish_keys import Publisher as KeyHolder
+from aionotify.auth.publish_keys import KeyHolder
 from aionotify.broker.publisher import PartlyPublished, Published
 from aionotify.errors import BrokerError, BrokerRefused, Forbidden, InvalidEvent, InvalidToken
 from aionotify.events.event import Event, decode, split_batch

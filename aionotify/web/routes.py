@@ -5,7 +5,7 @@ from aiohttp.typedefs import Handler
 
 from aionotify.auth.middleware import authentication
 from aionotify.errors import Forbidden
-from aionotify.web import client_module, health, metrics, notify, presence, publish
+from aionotify.web import client_module, health, metrics, notify, presence, publish, revocation
 from aionotify.web.cors import cors_headers, preflight_headers
 from aionotify.web.middlewares import answering, around, limiting
 from aionotify.web.services import Services
@@ -45,7 +45,7 @@ def admin_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
         *_resource(services, answered, "/presence", {"GET": presence.presence}),
         # The pattern allows any user id; without it aiohttp allows no braces.
         *_resource(
-            services, answered, "/streams/{user_id:[^/]+}", {"DELETE": presence.close_streams}
+            services, answered, "/streams/{user_id:[^/]+}", {"DELETE": revocation.close_streams}
         ),
         *_resource(services, answered, "/metrics", {"GET": metrics.metrics}),
     ]

@@ -5,7 +5,7 @@ import hmac
 import pytest
 
 from aionotify.auth import publish_keys
-from aionotify.auth.publish_keys import Publisher, PublishKeys
+from aionotify.auth.publish_keys import KeyHolder, PublishKeys
 from aionotify.config import PublishKey
 
 OLD, NEW, SHOP = "old-key-0123456789", "new-key-0123456789", "shop-key-0123456789"
@@ -17,7 +17,7 @@ def keys() -> PublishKeys:
 
 
 def test_several_keys_are_good_at_once_so_that_one_can_be_replaced(keys: PublishKeys) -> None:
-    assert keys.match(OLD) == keys.match(NEW) == Publisher("")
+    assert keys.match(OLD) == keys.match(NEW) == KeyHolder("")
 
 
 @pytest.mark.parametrize("token", ["", OLD[:-1], OLD + "x", OLD.upper(), OLD + NEW, "ü"])
