@@ -310,3 +310,53 @@ async def test_a_backlog_is_not_taken_for_silence(own_redis: RedisServer) -> Non
         assert ("lost",) not in ear.heard
         assert subscriber.problem is None
         await eventually(lambda: ("lost",) in ear.heard, timeout=2)  # now it is silent
+
+
+def subscribers(server: RedisServer) -> list[str]:
+    """The ids of their connections."""
+    found = server.cli("CLIENT LIST")
+    return [each["id"] for each in found if each["name"] == "aionotify-subscriber"]
+
+
+async def test_a_renewed_connection_is_no_loss(own_redis: RedisServer) -> None:
+    """The sink is told, as it may have missed something; to everybody else nothing is wrong."""
+    stats = Stats()
+    async with subscribing(own_redis.url, stats=stats) as (subscriber, ear):
+        subscriber.want("42")
+        await eventually(lambda: ("confirmed", "42") in ear.heard)
+        [before] = subscribers(own_redis)
+        ear.heard.clear()
+        renewing = asyncio.create_task(subscriber.renew())
+        while not renewing.done():
+            assert subscriber.problem is None
+            await asyncio.sleep(0)
+        await eventually(lambda: len(ear.heard) == 3)
+        assert ear.heard[0] == ("lost",)
+        assert set(ear.heard[1:]) == {("confirmed", "*"), ("confirmed", "42")}
+        [after] = subscribers(own_redis)
+        assert after != before
+        assert (subscriber.problem, stats.redis_losses, stats.redis_connects) == (None, 0, 2)
+
+
+async def test_a_connection_that_cannot_be_renewed_stays(own_redis: RedisServer) -> None:
+    async with subscribing(own_redis.url) as (subscriber, ear):
+        before = subscribers(own_redis)
+        ear.heard.clear()
+        other = RedisConfig(url=own_redis.url.replace("//", "//:wrong@"))
+        assert subscriber._endpoint.adopt(Endpoint(other))
+        await subscriber.renew()
+        assert subscribers(own_redis) == before
+        assert (ear.heard, subscriber.problem) == ([], None)
+
+
+async def test_one_that_is_lost_while_it_is_renewed_is_made_once(own_redis: RedisServer) -> None:
+    """And none of those that were made meanwhile is left over."""
+    async with subscribing(own_redis.url) as (subscriber, ear):
+        for _ in range(3):
+            ear.heard.clear()
+            renewals = [asyncio.create_task(subscriber.renew()) for _ in range(3)]
+            own_redis.cli("CLIENT", "KILL", "TYPE", "pubsub")
+            await asyncio.wait(renewals)
+            await eventually(lambda: ear.heard and ear.heard[-1] == ("confirmed", "*"))
+            await eventually(lambda: len(subscribers(own_redis)) == 1)
+        await eventually(lambda: subscriber.problem is None)

@@ -22,7 +22,8 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 async def serve(redis_server: RedisServer, main_host: MainHost) -> AsyncIterator[Serve]:
     """Start servers, given settings as for `NotifyServer`, on the shared Redis and main host.
 
-    Keywords go to `NotifyServer.start`. Fails a test in which a server logged a traceback.
+    None takes a default away. Keywords go to `NotifyServer.start`. Fails a test in which a server
+    logged a traceback.
     """
     defaults = {"redis.url": redis_server.url, "auth.main_host.url": main_host.url}
     servers: list[NotifyServer] = []
@@ -35,7 +36,8 @@ async def serve(redis_server: RedisServer, main_host: MainHost) -> AsyncIterator
             timeout: float = 10,
             file: Path | None = None,
         ) -> NotifyServer:
-            server = NotifyServer({**defaults, **(settings or {})}, file)
+            merged = {**defaults, **(settings or {})}
+            server = NotifyServer({k: v for k, v in merged.items() if v is not None}, file)
             servers.append(server)
             running.push_async_callback(server.aclose)
             await server.start(until=until, timeout=timeout)

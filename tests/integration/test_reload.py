@@ -128,6 +128,81 @@ async def test_durable_events_arrive_once_whatever_is_reloaded_meanwhile(
             assert client.end is None
 
 
+# Another password for Redis
+
+
+def logged_in(redis: RedisServer) -> dict[str, str]:
+    """Ids of the server's connections, and what each is for."""
+    return {
+        each["id"]: each["name"] for each in redis.cli("CLIENT LIST") if each["user"] == "aionotify"
+    }
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_password_of_redis_is_replaced_under_open_streams(
+    serve: Serve, own_redis: RedisServer, tmp_path: Path, workers: int
+) -> None:
+    """Every connection is another one then; a wrong password changes none, and is told."""
+    url = tmp_path / "address-of-redis"
+
+    def say(password: str) -> None:
+        url.write_text(f"redis://aionotify:{password}@127.0.0.1:{own_redis.port}/0\n")
+
+    own_redis.cli("ACL", "SETUSER", "aionotify", "on", ">old", "~*", "&*", "+@all")
+    say("old")
+    server = await serve(
+        {
+            "redis.url": None,
+            "redis.url_file": str(url),
+            "admin.publish_keys": [OLD],
+            "server.workers": workers,
+            "server.max_streams_per_user": 0,
+            "server.drain": 1,
+        },
+        timeout=30,
+    )
+    await eventually(lambda: len(listening(server)) == workers)
+    published = 0
+
+    async def publish_on() -> None:
+        nonlocal published
+        while True:
+            event = json.dumps({"recipient_id": "42", "n": published}).encode()
+            assert await publishing(server, OLD, event) == 202
+            published += 1
+
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(stream(server, "42")) for _ in range(8)]
+        publisher = asyncio.create_task(publish_on())
+        try:
+            before = logged_in(own_redis)
+            assert "aionotify-subscriber" in before.values()
+            say("wrong")
+            server.reload()
+            await eventually(lambda: len(lines(server, "connections not renewed")) == workers)
+            assert all("WRONGPASS" in line for line in lines(server, "connections not renewed"))
+            assert before.items() <= logged_in(own_redis).items()
+            own_redis.cli("ACL", "SETUSER", "aionotify", "resetpass", ">new")
+            say("new")
+            server.reload()
+            await eventually(lambda: len(lines(server, "connections renewed")) == workers)
+            await eventually(lambda: not before.keys() & logged_in(own_redis).keys())
+            count = published + 10
+            await eventually(lambda: published > count or publisher.done())
+        finally:
+            publisher.cancel()
+            await asyncio.wait([publisher])
+        assert publisher.cancelled()
+        for client in clients:
+            got = [event["n"] for event in await received(client, published)]
+            assert got[:published] == list(range(published))
+            assert client.end is None
+            assert not [each for each in client.events if each.event == "aionotify.gap"]
+    assert not lines(server, "not subscribed to Redis")
+    assert (await ask(server, "/readyz")).status == 200
+    assert await server.terminate() == 0
+
+
 # What is in force afterwards
 
 

@@ -226,10 +226,12 @@ class MasterConnection(TCPConnection):
                     await super().connect_check_health(check_health, retry_socket_connect)
             except AuthenticationError:
                 raise  # it is there, and would be the one
-            except (RedisConnectionError, RedisTimeoutError, TimeoutError):
+            except (RedisConnectionError, RedisTimeoutError, TimeoutError) as error:
                 await self.disconnect(nowait=True)
                 self._sentinels.judge(each, right=False)
                 if each is named[-1]:
+                    if isinstance(error, TimeoutError):
+                        raise RedisTimeoutError(f"no answer from {shown(each.place)}") from error
                     raise
             else:
                 self._sentinels.judge(each, right=True)
