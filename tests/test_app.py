@@ -236,7 +236,7 @@ async def test_neither_logging_nor_signals_are_ours(redis_server: RedisServer) -
         assert not logging.getLogger("aionotify").handlers
 
 
-async def test_nothing_happens_before_the_application_starts(redis_server: RedisServer) -> None:
+async def test_setup_does_nothing_before_the_application_starts(redis_server: RedisServer) -> None:
     tasks = asyncio.all_tasks()
     app = web.Application()
     aionotify.setup(app, config("redis://127.0.0.1:1/0"), authenticator=TokenIsUser())
@@ -245,7 +245,7 @@ async def test_nothing_happens_before_the_application_starts(redis_server: Redis
     assert connections(redis_server) == 0
 
 
-async def test_when_it_has_ended_nothing_is_left(redis_server: RedisServer) -> None:
+async def test_an_application_that_has_ended_leaves_nothing(redis_server: RedisServer) -> None:
     for _ in range(2):
         app = web.Application()
         aionotify.setup(app, config(redis_server.url), authenticator=TokenIsUser())
@@ -340,7 +340,7 @@ async def test_a_stream_that_does_not_end_keeps_the_application_from_nothing(
 
 
 @pytest.mark.parametrize("prefix", ["", "/push"])
-async def test_it_can_be_drained_before_the_application_ends(
+async def test_an_application_can_be_drained_before_it_ends(
     redis_server: RedisServer, prefix: str
 ) -> None:
     app = web.Application()
@@ -359,7 +359,7 @@ async def test_draining_what_was_never_set_up_says_which_call_is_missing() -> No
         await aionotify.drain(web.Application(), 0)
 
 
-async def test_it_runs_in_aiohttps_own_test_server(redis_server: RedisServer) -> None:
+async def test_an_application_runs_in_aiohttps_own_test_server(redis_server: RedisServer) -> None:
     app = web.Application()
     aionotify.setup(app, config(redis_server.url), authenticator=TokenIsUser())
     async with TestServer(app) as server:
@@ -379,7 +379,7 @@ def test_a_second_instance_without_a_prefix_is_refused(redis_server: RedisServer
         aionotify.setup(app, config(redis_server.url), authenticator=TokenIsUser())
 
 
-def test_what_cannot_be_used_is_refused_at_once() -> None:
+def test_a_configuration_that_cannot_be_used_is_refused_at_once() -> None:
     with pytest.raises(aionotify.ConfigError, match=r"redis\.url"):
         aionotify.setup(web.Application(), config("redis+cluster://127.0.0.1"))
 

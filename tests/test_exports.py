@@ -45,7 +45,7 @@ PUBLIC = {
 }
 
 
-def test_these_are_the_public_names() -> None:
+def test_public_names_are_these() -> None:
     assert set(aionotify.__all__) == PUBLIC
     assert len(aionotify.__all__) == len(PUBLIC)
     assert all(hasattr(aionotify, name) for name in PUBLIC)
@@ -87,7 +87,7 @@ def test_the_identity_and_the_publisher_have_typed_keys() -> None:
     assert isinstance(aionotify.PUBLISHER, web.AppKey)
 
 
-def test_what_an_authenticator_needs_is_in_one_place() -> None:
+def test_names_that_an_authenticator_needs_are_in_one_place() -> None:
     for name in aionotify.auth.__all__:
         assert hasattr(aionotify.auth, name)
     assert aionotify.auth.Identity is aionotify.Identity

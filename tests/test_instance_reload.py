@@ -163,7 +163,7 @@ def last_part_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.asyncio(loop_factories=["asyncio"])
-async def test_whatever_is_wrong_nothing_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reload_that_fails_has_changed_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     old = Config()
     instance = Instance(old)
     at_start, inner = dict(held(instance.services)), instance.services.authenticator._inner
@@ -186,7 +186,7 @@ async def test_whatever_is_wrong_nothing_has_changed(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.asyncio(loop_factories=["asyncio"])
-async def test_who_is_asked_stays_the_same_unless_another_one_is_configured() -> None:
+async def test_an_authenticator_stays_the_same_unless_another_one_is_configured() -> None:
     """What is remembered of tokens is of use for as long as nothing of that has changed."""
     instance = Instance(Config())
     tickets, revalidation = instance.services.authenticator, instance.services.revalidation

@@ -33,7 +33,7 @@ async def outlive_a_group() -> None:
 
 
 @pytest.mark.parametrize("before", [swallow, outlive_a_group])
-async def test_what_takes_too_long_is_a_timeout_whatever_the_task_was_sent_before(
+async def test_timeout_is_a_timeout_whatever_the_task_was_sent_before(
     before: Callable[[], Awaitable[None]],
 ) -> None:
     await before()
@@ -53,7 +53,7 @@ async def test_a_mark_alone_is_no_timeout() -> None:
     assert tasks.marks() == 1
 
 
-async def test_who_is_cancelled_and_late_in_the_same_moment_is_cancelled() -> None:
+async def test_a_task_cancelled_and_late_in_the_same_moment_is_cancelled() -> None:
     async def late() -> None:
         await swallow()
         task = asyncio.current_task()

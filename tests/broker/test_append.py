@@ -97,7 +97,7 @@ def test_an_inbox_of_one_event_works(scripts: Scripts) -> None:
     assert scripts.stored() == [f"{second.position} {first.position} b"]
 
 
-def test_what_is_older_than_the_retention_goes_with_the_next_event(scripts: Scripts) -> None:
+def test_an_event_older_than_the_retention_goes_with_the_next_one(scripts: Scripts) -> None:
     """Exactly as old stays; a microsecond older goes."""
     scripts.append("old")
     scripts.append("kept")
@@ -142,7 +142,7 @@ def test_the_live_message_is_the_entry(scripts: Scripts, subscriber: redis.clien
     assert subscriber.get_message(timeout=5)["data"] == scripts.stored()[0]
 
 
-def test_it_says_how_many_listen(scripts: Scripts, subscriber: redis.client.PubSub) -> None:
+def test_append_says_how_many_listen(scripts: Scripts, subscriber: redis.client.PubSub) -> None:
     assert scripts.append().subscribers == 1
     assert Scripts(scripts.server, channel="p:{v}").append().subscribers == 0
 

@@ -26,7 +26,7 @@ def all_of(recipient: str, key: str) -> list[str]:
 
 
 @given(texts, texts, texts, texts)
-def test_no_two_names_are_the_same(one: str, key: str, other: str, other_key: str) -> None:
+def test_names_are_never_the_same(one: str, key: str, other: str, other_key: str) -> None:
     first, second = all_of(one, key), all_of(other, other_key)
     assert len(set(first)) == len(first)
     assert not {*first[:3]} & {*second[3:]}
@@ -37,7 +37,7 @@ def test_no_two_names_are_the_same(one: str, key: str, other: str, other_key: st
 
 
 @given(texts, texts, texts)
-def test_all_that_is_a_recipients_is_in_one_slot(recipient: str, key: str, other_key: str) -> None:
+def test_keys_of_a_recipient_are_in_one_slot(recipient: str, key: str, other_key: str) -> None:
     """A cluster hashes what is between the first brace and the next closing one."""
     tags = {
         match[1]

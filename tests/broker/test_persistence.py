@@ -92,7 +92,7 @@ async def test_a_server_that_ends_with_its_disk_full_has_all_it_said_yes_to(
         assert await stored(kept) == ["0", *said_yes]
 
 
-async def test_what_was_not_certain_is_when_there_is_room_again(tmp_path: Path) -> None:
+async def test_an_event_that_was_not_certain_is_when_there_is_room_again(tmp_path: Path) -> None:
     """Published again with its key it is there once; until then even that is refused."""
     async with keeping(tmp_path) as kept:
         await kept.publish(0)
@@ -142,7 +142,7 @@ class Told:
         [("ok", 9, 1), ("ok", 0, 1)],
     ],
 )
-async def test_it_asks_until_the_answer_can_only_mean_one_thing(
+async def test_written_asks_until_the_answer_can_only_mean_one_thing(
     infos: list[tuple[str, int, int]],
 ) -> None:
     redis = Told(*infos)
@@ -152,7 +152,7 @@ async def test_it_asks_until_the_answer_can_only_mean_one_thing(
 
 
 @pytest.mark.parametrize("before", [[], [("ok", 9, 0)], [("ok", 9, 1), ("ok", 9, 0)]])
-async def test_it_says_that_the_file_could_not_be_written(
+async def test_written_says_that_the_file_could_not_be_written(
     before: list[tuple[str, int, int]],
 ) -> None:
     redis = Told(*before, ("err", 9, 0))
@@ -160,7 +160,7 @@ async def test_it_says_that_the_file_could_not_be_written(
         await written(lambda: cast("Redis", redis))
 
 
-async def test_it_does_not_wait_for_ever_for_a_disk_that_hangs(
+async def test_written_does_not_wait_for_ever_for_a_disk_that_hangs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One that others keep busy: there is always something that has not been written yet."""

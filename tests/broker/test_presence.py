@@ -42,7 +42,7 @@ async def test_online_is_who_has_a_subscriber(redis_server: RedisServer) -> None
     assert found == {"a": True, "b": False, "{a}": True, "a}": False}
 
 
-async def test_nobody_asked_about_is_nobody_found(redis_server: RedisServer) -> None:
+async def test_presence_of_nobody_is_nobody(redis_server: RedisServer) -> None:
     async with directory_of(redis_server) as directory:
         assert await directory.online([]) == {}
 

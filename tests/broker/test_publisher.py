@@ -74,7 +74,7 @@ async def test_an_event_is_a_mapping_or_json(
         {"recipient_id": "42", "data": "x" * 70000},
     ],
 )
-async def test_what_is_no_event_is_refused(
+async def test_an_object_that_is_no_event_is_refused(
     publisher: Publisher, redis_server: RedisServer, event: Any
 ) -> None:
     with pytest.raises(InvalidEvent):

@@ -121,7 +121,7 @@ def test_an_empty_inbox_is_only_complete_for_who_saw_it_empty(
 # --- gaps -------------------------------------------------------------------------------------
 
 
-def test_what_was_trimmed_by_count_is_told(scripts: Scripts) -> None:
+def test_an_event_trimmed_by_count_is_told(scripts: Scripts) -> None:
     """To whoever has not had the last of it; who has goes on without a gap."""
     positions = [scripts.append(str(number), max_events=2).position for number in range(4)]
     page = scripts.read(positions[1])
@@ -131,7 +131,7 @@ def test_what_was_trimmed_by_count_is_told(scripts: Scripts) -> None:
         assert (page.events, page.gap) == (["2", "3"], "trimmed")
 
 
-def test_what_was_trimmed_by_age_is_told(scripts: Scripts) -> None:
+def test_an_event_trimmed_by_age_is_told(scripts: Scripts) -> None:
     positions = [scripts.append(str(number)).position for number in range(2)]
     scripts.pass_time(RETENTION + 1)
     scripts.append("new")

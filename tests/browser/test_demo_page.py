@@ -36,7 +36,7 @@ def test_both_streams_connect_and_say_where_they_are(page: Page) -> None:
 
 
 @pytest.mark.parametrize("how", ["durable", "ephemeral"])
-def test_what_is_for_alice_appears_at_alice_only(page: Page, how: str) -> None:
+def test_an_event_for_alice_appears_at_alice_only(page: Page, how: str) -> None:
     page.send("alice", "for her", how)
     page.wait_texts("alice", "for her")
     page.send("everyone", "the end", how)  # what had gone astray would be there before it
@@ -46,7 +46,7 @@ def test_what_is_for_alice_appears_at_alice_only(page: Page, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["durable", "ephemeral"])
 @pytest.mark.parametrize("to", ["both", "everyone"])
-def test_what_is_for_both_or_everyone_appears_at_both(page: Page, to: str, how: str) -> None:
+def test_an_event_for_both_or_everyone_appears_at_both(page: Page, to: str, how: str) -> None:
     page.send(to, "hello", how)
     for user in ("alice", "bob"):
         page.wait_texts(user, "hello")
@@ -63,7 +63,7 @@ def test_the_page_tells_who_is_there(page: Page) -> None:
     page.wait(lambda: page.send("bob", "4") == "Stored; bob is away")
 
 
-def test_what_was_missed_during_a_cut_comes_after_it(page: Page) -> None:
+def test_an_event_missed_during_a_cut_comes_after_it(page: Page) -> None:
     """Durable events do, once and in order; an ephemeral one does not."""
     page.send("bob", "before")
     page.wait_texts("bob", "before")
@@ -121,7 +121,7 @@ def test_a_type_of_ones_own_is_heard(page: Page) -> None:
     assert page.events("alice")[0][0] == "message"
 
 
-def test_what_others_publish_is_text_and_never_markup(page: Page, demo: Demo) -> None:
+def test_an_event_of_others_is_text_and_never_markup(page: Page, demo: Demo) -> None:
     text = "<img src=x onerror=alert(1)>"
     event = {"recipient_id": "alice", "event": "order.shipped", "data": {"text": text}}
     request(demo, "POST", "publish", event)
@@ -138,7 +138,7 @@ def test_a_refused_event_is_told_with_the_reason(browser: Chrome, demo: Demo) ->
     assert "400" in browser.get_log("browser")[0]["message"]  # type: ignore[no-untyped-call]
 
 
-def test_everything_can_be_done_with_the_keyboard(page: Page) -> None:
+def test_page_can_be_used_with_the_keyboard_alone(page: Page) -> None:
     page.find('[value="alice"]').send_keys(Keys.ARROW_RIGHT)
     page.find('[name="text"]').send_keys(Keys.CONTROL, "a", Keys.NULL, "typed", Keys.ENTER)
     page.wait_texts("bob", "typed")
@@ -165,7 +165,7 @@ def test_the_page_asks_nobody_but_its_server(page: Page, demo: Demo) -> None:
     assert [name for name in names if not name.startswith(demo.url)] == []
 
 
-def test_it_fits_light_dark_and_a_phone(page: Page, tmp_path: Path) -> None:
+def test_page_fits_light_dark_and_a_phone(page: Page, tmp_path: Path) -> None:
     """Screenshots for a person are in the test's directory; what a machine sees is checked."""
     page.send("both", "Your order is on its way")
     page.wait_texts("bob", "Your order is on its way")

@@ -115,7 +115,7 @@ async def test_a_reader_too_slow_for_its_inbox_is_told(play: Play) -> None:
         assert not quick.track.gaps
 
 
-async def test_what_redis_loses_is_told(play: Play) -> None:
+async def test_an_event_that_redis_loses_is_told(play: Play) -> None:
     """To those who have missed events, and only to those: who was there has them all."""
     async with play(gaps=("lost",)) as scene:
         await faults.lose_everything(scene, 0.2)
@@ -133,7 +133,7 @@ async def test_lost_messages_are_made_up_for(play: Play) -> None:
         assert scene.producer.unheard > 100
 
 
-async def test_everything_at_once(play: Play) -> None:
+async def test_a_crowd_survives_all_faults_at_once(play: Play) -> None:
     """Lost messages, slow readers, a cut network and a killed node."""
     async with play(silently=0.1, nodes=3, users=20, receive_buffer=8192, size=1000) as scene:
         await asyncio.gather(

@@ -44,7 +44,7 @@ async def test_an_answer_that_overtakes_a_message_does_not_swallow_it(start: Sta
     assert data_of(fresh)[-1] == 3
 
 
-async def test_what_was_read_before_it_is_heard_comes_once(start: Start) -> None:
+async def test_an_event_that_was_read_before_it_is_heard_comes_once(start: Start) -> None:
     """A stream finds an event in the inbox while its message is still on its way: neither this
     stream nor one that was live all the while gets it twice.
     """
@@ -102,7 +102,7 @@ async def test_a_lost_broadcast_is_noticed_with_the_next_one(start: Start) -> No
     await expect(clients[1], "all 1", "all 2", "all 3")
 
 
-async def test_what_redis_has_lost_is_told_and_asked_for_no_more(start: Start) -> None:
+async def test_an_event_that_redis_has_lost_is_told_and_asked_for_no_more(start: Start) -> None:
     """The node has heard an event that is not in the inbox any more. A stream that reads the
     inbox would else look for it for ever.
     """
@@ -143,7 +143,7 @@ async def test_a_new_client_of_an_old_node_may_move(start: Start) -> None:
     await expect(moved, 1)
 
 
-async def test_nothing_follows_the_end_of_a_response(start: Start) -> None:
+async def test_a_response_has_nothing_behind_its_end(start: Start) -> None:
     """An event heard in the same moment as the order to end comes before the end, or never:
     after it, it would be taken for the beginning of the connection's next response.
     """

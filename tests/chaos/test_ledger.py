@@ -52,12 +52,12 @@ def test_a_client_may_get_what_was_under_way_when_it_connected(track: Track) -> 
         (lambda track: follow(track, 0, user="v"), "event 0 of v, who is somebody else"),
     ],
 )
-def test_what_is_wrong_is_said(track: Track, wrong: Callable[[Track], None], says: str) -> None:
+def test_a_violation_is_named(track: Track, wrong: Callable[[Track], None], says: str) -> None:
     wrong(track)
     assert track.violations == [f"u: {says}"]
 
 
-def test_what_was_told_as_a_gap_may_be_missing_once(track: Track) -> None:
+def test_an_event_that_was_told_as_a_gap_may_be_missing_once(track: Track) -> None:
     follow(track, 2)
     track.gap("trimmed")
     follow(track, 4)
@@ -73,7 +73,7 @@ def test_a_gap_does_not_excuse_an_event_that_comes_again(track: Track) -> None:
     assert track.violations
 
 
-def test_who_has_not_got_everything_is_not_complete(track: Track) -> None:
+def test_a_track_without_every_event_is_not_complete(track: Track) -> None:
     follow(track, 2, 3)
     assert not track.complete()
     assert track.lacks() == "u: at 4 of 5, *: at None of 0"

@@ -16,7 +16,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, fault: Fault) -> int:
     return main()
 
 
-def test_what_is_survived_ends_well(
+def test_story_of_a_fault_that_is_survived_ends_well(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """0, with a line for each fault, and how long it took until all was well."""
@@ -28,7 +28,7 @@ def test_what_is_survived_ends_well(
     assert "Every durable event, once, in order, to every stream. Seed 7." in output
 
 
-def test_what_is_wrong_ends_it(
+def test_story_ends_with_the_first_violation(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """1, at once: here for events that are gone, which nobody had said might happen."""

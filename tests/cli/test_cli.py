@@ -149,7 +149,7 @@ def test_a_taken_port_is_told_in_a_line_and_exits_1(aionotify: Run, main_host: M
         ),
     ],
 )
-def test_what_only_the_start_can_show_is_told_in_the_same_way(
+def test_a_problem_that_only_the_start_can_show_is_told_in_the_same_way(
     aionotify: Run, settings: tuple[str, ...], problem: str
 ) -> None:
     result = aionotify("serve", "--server.port", "0", *settings)

@@ -92,7 +92,7 @@ async def test_the_token_travels_as_a_bearer_token_and_no_cursor_is_made_up() ->
         assert server.header("Last-Event-ID") == [None]
 
 
-async def test_it_comes_back_with_the_last_event_id_when_the_stream_ends() -> None:
+async def test_client_comes_back_with_the_last_event_id_when_the_stream_ends() -> None:
     answers = [STREAM + b"id: %d\ndata: %d\n\n" % (n, n) for n in (1, 2, 3)]
     async with Server(*answers).listening() as server, Client(server.url) as client:
         assert [event.data for event in await take(client, 3)] == ["1", "2", "3"]
@@ -108,7 +108,7 @@ async def test_an_event_that_was_cut_in_the_middle_is_not_there() -> None:
         assert server.header("Last-Event-ID") == [None, "1"]
 
 
-async def test_it_can_go_on_where_another_client_has_stopped() -> None:
+async def test_client_can_go_on_where_another_one_has_stopped() -> None:
     stream = STREAM + b"id: 8\ndata: 1\n\nid: 9\ndata: 2\n\n"
     async with Server(stream, stream).listening() as server:
         async with Client(server.url) as client:
@@ -141,7 +141,7 @@ async def test_an_id_that_no_header_can_carry_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize("status", ["408", "425", "429", "500", "502", "503", "504"])
-async def test_what_may_pass_is_tried_again(
+async def test_a_failure_that_may_pass_is_tried_again(
     status: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aionotify.client.client._RETRY", 0.1)
@@ -195,7 +195,9 @@ async def test_a_refusal_is_final_and_gives_the_servers_reason(status: str) -> N
     ],
     ids=["no JSON", "deep JSON", "a page", "elsewhere", "terminal commands"],
 )
-async def test_what_is_no_stream_is_refused_in_words_of_ours(refusal: bytes, text: str) -> None:
+async def test_an_answer_that_is_no_stream_is_refused_in_words_of_ours(
+    refusal: bytes, text: str
+) -> None:
     async with Server(refusal).listening() as server, Client(server.url) as client:
         with pytest.raises(StreamRefused, match=text):
             await take(client, 1)
@@ -254,7 +256,7 @@ async def test_a_connection_that_fell_silent_is_given_up(
     ],
     ids=["another protocol", "a cut body", "nothing"],
 )
-async def test_what_is_not_http_is_an_outage(
+async def test_an_answer_that_is_not_http_is_an_outage(
     garbage: bytes, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
@@ -294,7 +296,7 @@ async def test_a_client_that_is_not_entered_says_what_to_do() -> None:
         await anext(Client("http://127.0.0.1/notify"))
 
 
-async def test_nothing_is_missed_while_a_server_is_killed_and_started_again(
+async def test_client_misses_nothing_while_a_server_is_killed_and_started_again(
     redis_server: RedisServer, main_host: MainHost
 ) -> None:
     """The other side is real here: what was published in between comes, once and in order."""

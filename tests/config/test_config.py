@@ -98,7 +98,7 @@ def test_every_setting_is_documented_with_its_default_and_limits(item: Setting) 
     assert f"{told} Expected: {item.field.expected}." in text
 
 
-def test_it_is_documented_of_every_setting_whether_it_takes_a_restart() -> None:
+def test_settings_are_documented_with_whether_they_take_a_restart() -> None:
     page = (ROOT / "docs" / "configuration.rst").read_text()
     [(rule, table)] = re.findall(r"(?m)^(=+  =[= ]+)\nSection .*\n\1\n((?:.*\n)*?)\1$", page)
     columns = [match.span() for match in re.finditer("=+", rule)]
@@ -112,7 +112,7 @@ def test_it_is_documented_of_every_setting_whether_it_takes_a_restart() -> None:
     assert told == {path: item.fixed for path, item in SETTINGS.items()}
 
 
-def test_the_one_in_force_after_a_reload_is_the_new_one_but_for_what_is_fixed() -> None:
+def test_configuration_in_force_after_a_reload_is_the_new_one_but_for_what_is_fixed() -> None:
     old = Config.from_mapping({"server": {"port": 1, "drain": 1}, "redis": {"prefix": "old"}})
     new = Config.from_mapping(
         {

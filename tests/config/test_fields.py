@@ -184,7 +184,7 @@ def test_an_empty_list_and_a_text_are_not_the_same() -> None:
 
 
 @pytest.mark.parametrize("item", [s for s in SETTINGS.values() if not s.field.quoted])
-def test_what_may_hold_a_secret_is_not_quoted_when_it_is_wrong(item: Setting) -> None:
+def test_a_value_that_may_hold_a_secret_is_not_quoted_when_it_is_wrong(item: Setting) -> None:
     for wrong in ("\nhunter2", "ftp://a:hunter2@b", ["hunter2"], {"hunter2": 1}, "hunter2" * 10000):
         outcome = outcome_of(partial(Config.from_mapping, nested(item.path, wrong)))
         if isinstance(outcome, ConfigError):

@@ -13,7 +13,7 @@ from aionotify.config import (
 from tests.config.helpers import nested, outcome_of, problems_of
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_problems_are_told_all_at_once() -> None:
     problems = problems_of(
         {
             "server": {"port": 0.5, "prot": 1},
@@ -70,7 +70,7 @@ def test_an_empty_section_has_its_defaults() -> None:
         max_leaves=12,
     )
 )
-def test_whatever_is_given_is_a_configuration_or_a_configuration_error(value: object) -> None:
+def test_any_mapping_is_a_configuration_or_a_configuration_error(value: object) -> None:
     mapping = {"server": value, "auth": value, "cors": value}
     outcome = outcome_of(partial(Config.from_mapping, mapping))
     assert isinstance(outcome, Config) or outcome.problems

@@ -93,7 +93,7 @@ def test_an_empty_file_is_all_defaults(file: Write, text: str) -> None:
 
 
 @given(st.text(max_size=60))
-def test_whatever_text_is_a_configuration_or_a_configuration_error(
+def test_any_text_is_a_configuration_or_a_configuration_error(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"

@@ -34,7 +34,7 @@ async def refused(world: World, events: Sequence[Event]) -> None:
     raise NotPublished("no right to")
 
 
-async def test_it_has_nothing_to_say_against_ways_that_work(world: World) -> None:
+async def test_check_has_nothing_to_say_against_ways_that_work(world: World) -> None:
     report = await check.check(world, (PUBLISH, OBJECT))
     assert report.problems == []
     assert [each.users for each in report.deliveries] == [
@@ -62,7 +62,7 @@ async def test_it_has_nothing_to_say_against_ways_that_work(world: World) -> Non
     ],
     ids=lambda value: value.name if isinstance(value, Way) else "",
 )
-async def test_it_finds_a_way_that_does_not_do_what_it_says(
+async def test_check_finds_a_way_that_does_not_do_what_it_says(
     way: Way, problem: str, world: World
 ) -> None:
     report = await check.check(world, (way,), within=1)
@@ -70,7 +70,7 @@ async def test_it_finds_a_way_that_does_not_do_what_it_says(
     assert report.resume_ok
 
 
-async def test_it_fails_when_somebody_else_gets_what_is_for_one(
+async def test_check_fails_when_somebody_else_gets_what_is_for_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A main host that takes bob's token for alice's: his stream is hers."""
@@ -81,7 +81,7 @@ async def test_it_fails_when_somebody_else_gets_what_is_for_one(
     assert "Redis PUBLISH, to alice: expected alice (ephemeral, names alice); got: " in printed
 
 
-async def test_it_fails_when_a_stream_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_check_fails_when_a_stream_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     users = {"alice-token": "alice"}
     assert await run(Config(), Ports(0, 0, 0), users, (PUBLISH,), within=1) == 1
     assert "the stream of bob: the server answered 401" in capsys.readouterr().out
@@ -90,7 +90,7 @@ async def test_it_fails_when_a_stream_is_refused(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     "resumed", [(), MISSED[:2], MISSED[::-1], (*MISSED, MISSED[0]), (*MISSED, "an ephemeral one")]
 )
-def test_it_fails_when_what_was_missed_is_not_all_of_it_once_and_in_order(
+def test_check_fails_when_what_was_missed_is_not_all_of_it_once_and_in_order(
     resumed: Sequence[str],
 ) -> None:
     report = Report([], resumed, [])
@@ -98,7 +98,7 @@ def test_it_fails_when_what_was_missed_is_not_all_of_it_once_and_in_order(
     assert len(report.problems) == 1
 
 
-def test_it_fails_when_a_list_shows_one_receiver_another() -> None:
+def test_check_fails_when_a_list_shows_one_receiver_another() -> None:
     arrivals = [
         Arrival(user, "Redis PUBLISH", "both", "alice", durable=False) for user in ("alice", "bob")
     ]

@@ -44,7 +44,7 @@ async def test_the_page_has_what_its_script_needs(
             assert world.key not in await answer.text()
 
 
-async def test_nothing_in_the_page_comes_from_or_goes_to_elsewhere(
+async def test_page_has_nothing_from_elsewhere_and_sends_nothing_there(
     session: aiohttp.ClientSession,
 ) -> None:
     async with session.get("/") as answer:
@@ -112,7 +112,7 @@ async def test_another_site_gets_no_leave_to_send_the_key(session: aiohttp.Clien
             assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-async def test_what_the_page_publishes_as_ephemeral_arrives_and_is_not_kept(
+async def test_an_ephemeral_event_of_the_page_arrives_and_is_not_kept(
     world: World, session: aiohttp.ClientSession
 ) -> None:
     token = world.tokens["alice"]

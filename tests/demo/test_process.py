@@ -56,7 +56,7 @@ def test_a_taken_port_is_told_and_nothing_is_left_running(
 
 
 @pytest.mark.parametrize("port", ["65536", "-1", "²"])
-def test_what_is_no_port_is_a_usage_error(port: str, tmp_path: Path) -> None:
+def test_a_port_that_is_none_is_a_usage_error(port: str, tmp_path: Path) -> None:
     with Demo(tmp_path, f"--port={port}") as demo:
         assert demo.wait() == 2
         assert "expected a number from 0 to 65535" in demo.output

@@ -64,12 +64,12 @@ def run(binary: Path, *words: str, temporary: Path) -> str:
     ).stdout
 
 
-def test_it_needs_nothing_to_say_its_version(binary: Path, temporary: Path) -> None:
+def test_binary_needs_nothing_to_say_its_version(binary: Path, temporary: Path) -> None:
     assert run(binary, "--version", temporary=temporary).startswith("aionotify 0.")
     assert not list(temporary.iterdir())
 
 
-def test_it_prints_units_for_itself(binary: Path, temporary: Path) -> None:
+def test_binary_prints_units_for_itself(binary: Path, temporary: Path) -> None:
     unit = run(binary, "systemd", "service", temporary=temporary)
     assert f"ExecStart={binary} serve\n" in unit
 
@@ -82,7 +82,7 @@ def test_the_demo_works_from_it(binary: Path, temporary: Path) -> None:
 
 @pytest.mark.parametrize("group", [False, True], ids=["one process", "the whole group"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_it_serves_with_a_redis_of_its_own_and_leaves_nothing(
+async def test_binary_serves_with_a_redis_of_its_own_and_leaves_nothing(
     binary: Path, temporary: Path, main_host: MainHost, number: int, group: bool
 ) -> None:
     """To signal the group, as a terminal does, is no second signal to the process that serves."""
@@ -110,7 +110,7 @@ async def test_it_serves_with_a_redis_of_its_own_and_leaves_nothing(
     assert not list(temporary.iterdir())
 
 
-async def test_it_serves_with_several_workers(
+async def test_binary_serves_with_several_workers(
     binary: Path, temporary: Path, main_host: MainHost, redis_server: RedisServer
 ) -> None:
     """Which unpack nothing again: all run from the one place that the first has unpacked to."""

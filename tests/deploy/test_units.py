@@ -131,14 +131,14 @@ def test_a_directory_that_cannot_be_written_to_is_told_in_a_line(tmp_path: Path)
     assert caught.value.stderr == f"aionotify: {tmp_path / 'no'}: No such file or directory\n"
 
 
-def test_it_says_what_the_service_could_not_read() -> None:
+def test_printing_units_says_what_the_service_could_not_read() -> None:
     """Rather than to let systemd say: status=203/EXEC."""
     with tempfile.NamedTemporaryFile(dir="/tmp") as config:
         told = printed("--config", config.name).stderr
     assert f"cannot read {config.name}: the service has a /tmp of its own\n" in told
 
 
-async def test_it_serves_on_the_socket_that_systemd_has_opened(
+async def test_service_serves_on_the_socket_that_systemd_has_opened(
     redis_server: RedisServer, main_host: MainHost
 ) -> None:
     """systemd-socket-activate starts it when the first connection comes in."""

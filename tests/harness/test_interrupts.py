@@ -22,13 +22,13 @@ async def hears(heard: str) -> None:
     assert output.decode().strip() == heard
 
 
-async def test_what_is_started_meanwhile_hears_it() -> None:
+async def test_a_process_started_meanwhile_hears_an_interrupt() -> None:
     with interruptible():
         await hears("True")
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
-async def test_of_several_that_are_started_at_once_each_hears_it() -> None:
+async def test_each_process_of_several_started_at_once_hears_an_interrupt() -> None:
     """The first to come may be the first to have been started."""
     first = ExitStack()
     first.enter_context(interruptible())
@@ -39,14 +39,14 @@ async def test_of_several_that_are_started_at_once_each_hears_it() -> None:
 
 
 @pytest.mark.asyncio(loop_factories=["asyncio"])
-async def test_what_is_started_afterwards_does_not() -> None:
+async def test_a_process_started_afterwards_hears_no_interrupt() -> None:
     """Or the test above could not fail."""
     with interruptible():
         pass
     await hears("False")
 
 
-def test_who_hears_it_anyway_is_left_alone() -> None:
+def test_a_handler_of_interrupts_is_left_alone() -> None:
     signal.signal(signal.SIGINT, print)
     with interruptible():
         assert signal.getsignal(signal.SIGINT) is print

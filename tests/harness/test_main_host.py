@@ -18,7 +18,7 @@ async def ask(host: MainHost, token: str) -> tuple[int, object]:
         return response.status, await response.json(content_type=None) if response.ok else None
 
 
-async def test_it_knows_tokens_by_rule_and_by_name(main_host: MainHost) -> None:
+async def test_main_host_knows_tokens_by_rule_and_by_name(main_host: MainHost) -> None:
     """``token-42`` is 42; others are as told; strangers are refused."""
     main_host.answers["gold"] = {"user_id": 7, "expires_in": 60}
     assert await ask(main_host, "token-42") == (200, {"user_id": "42"})
@@ -31,7 +31,7 @@ async def test_it_knows_tokens_by_rule_and_by_name(main_host: MainHost) -> None:
     assert main_host.most_in_flight == 1
 
 
-async def test_it_fails_in_every_way(main_host: MainHost) -> None:
+async def test_main_host_fails_in_every_way(main_host: MainHost) -> None:
     """Refusing, broken, talking nonsense, down; then well again, on the same port."""
     main_host.mode = Mode.REFUSE
     assert (await ask(main_host, "token-1"))[0] == 401

@@ -40,7 +40,7 @@ async def peers() -> AsyncIterator[Peers]:
         peers.close()
 
 
-async def test_it_passes_bytes_both_ways(peers: Peers) -> None:
+async def test_proxy_passes_bytes_both_ways(peers: Peers) -> None:
     """What one side writes the other reads, and its end too."""
     reader, writer = await peers.connect()
     writer.write(b"hello")
@@ -91,7 +91,7 @@ async def test_a_cut_comes_in_the_middle_of_a_message(peers: Peers) -> None:
     assert await reader.readexactly(7) == b"message"
 
 
-async def test_it_refuses_and_comes_back_on_the_same_port(peers: Peers) -> None:
+async def test_proxy_refuses_and_comes_back_on_the_same_port(peers: Peers) -> None:
     """While it refuses, connecting fails at once."""
     reader, _ = await peers.connect()
     await eventually(lambda: peers.proxy.accepted == 1)

@@ -10,7 +10,7 @@ from tests.harness import MainHost, NotifyServer, RedisServer, free_port
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio"])  # each start takes a second
 
 
-async def test_it_is_ready_when_it_has_started_and_ends_in_order(
+async def test_server_is_ready_when_it_has_started_and_ends_in_order(
     redis_server: RedisServer, main_host: MainHost
 ) -> None:
     """Settings reach it, it answers, its logs are here, and SIGTERM gives exit code 0."""
@@ -32,7 +32,7 @@ async def test_it_is_ready_when_it_has_started_and_ends_in_order(
     assert all(line.startswith("{") for line in server.logs)
 
 
-async def test_it_can_be_started_without_being_ready(main_host: MainHost) -> None:
+async def test_server_can_be_started_without_being_ready(main_host: MainHost) -> None:
     """Without Redis it is alive, which is what some tests need; killed, it says so."""
     server = NotifyServer(
         {

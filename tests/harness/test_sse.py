@@ -57,9 +57,7 @@ def test_the_parser_follows_the_html_standard(
     end=st.sampled_from([b"\n", b"\r\n", b"\r"]),
     cuts=st.lists(st.integers(0, 80)),
 )
-def test_where_chunks_end_makes_no_difference(
-    lines: list[bytes], end: bytes, cuts: list[int]
-) -> None:
+def test_ends_of_chunks_make_no_difference(lines: list[bytes], end: bytes, cuts: list[int]) -> None:
     """Any chunking of a stream gives the same events, comments and last event id."""
     # The end of a line that ends with CR is known only when the next byte is.
     stream = end.join([*lines, b":last"])
@@ -114,7 +112,7 @@ def chunked(*contents: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(content), content) for content in contents)
 
 
-async def test_it_takes_the_chunked_coding_off_and_keeps_the_bytes() -> None:
+async def test_client_takes_the_chunked_coding_off_and_keeps_the_bytes() -> None:
     """Events that chunks cut in two are whole, and `raw` is what was sent."""
     body = chunked(b"id: 1\ndata: o", b"ne\n\n:\n", b"id: 2\nevent: t\ndata: two\n\n")
     async with (
@@ -133,7 +131,7 @@ async def test_it_takes_the_chunked_coding_off_and_keeps_the_bytes() -> None:
         assert "Last-Event-ID" not in script.requests[0]
 
 
-async def test_it_comes_back_with_the_last_event_id() -> None:
+async def test_client_comes_back_with_the_last_event_id() -> None:
     """A reconnect sends Last-Event-ID, and adds to what was seen."""
     async with (
         scripted(lambda writer: writer.write(HEAD + chunked(b":\nid: 7\ndata: x\n\n"))) as script,
@@ -156,7 +154,7 @@ async def test_it_comes_back_with_the_last_event_id() -> None:
         (b"HTTP/1.0 200 OK\r\n\r\ndata: 1\n\n", "complete"),
     ],
 )
-async def test_it_tells_how_a_response_ended(response: bytes, end: str) -> None:
+async def test_client_tells_how_a_response_ended(response: bytes, end: str) -> None:
     """Complete as HTTP has it, or cut in the middle."""
 
     def respond(writer: asyncio.StreamWriter) -> None:

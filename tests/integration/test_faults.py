@@ -145,7 +145,7 @@ async def test_a_server_starts_without_redis_and_finds_it_when_it_comes(
         assert await metric(server, "aionotify_check_ok", check="redis") == 1
 
 
-async def test_what_is_published_durably_while_a_node_is_cut_off_arrives_once_and_in_order(
+async def test_durable_events_arrive_once_and_in_order_after_a_node_was_cut_off(
     serve: Serve, own_redis: RedisServer, proxy: TcpProxy
 ) -> None:
     server = await serve({"redis.url": proxy.url})
@@ -182,7 +182,7 @@ async def test_redis_restarted_again_and_again_leaves_nothing_broken(
     assert len(subscribers) == 1
 
 
-async def test_one_whose_connection_alone_is_killed_is_heard_again(
+async def test_a_node_whose_connection_alone_is_killed_is_heard_again(
     serve: Serve, own_redis: RedisServer
 ) -> None:
     """As Redis does to a subscriber that falls behind."""

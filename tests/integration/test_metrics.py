@@ -140,7 +140,7 @@ async def test_a_worker_that_hangs_holds_up_no_scrape(server: NotifyServer) -> N
     await eventually(both)
 
 
-async def test_nobody_else_can_ask_the_workers_and_nothing_is_left_of_them(
+async def test_workers_can_be_asked_by_nobody_else_and_leave_nothing(
     server: NotifyServer, runtime: Path
 ) -> None:
     [directory] = runtime.iterdir()
@@ -150,14 +150,14 @@ async def test_nobody_else_can_ask_the_workers_and_nothing_is_left_of_them(
     assert list(runtime.iterdir()) == []
 
 
-async def test_nothing_is_left_of_workers_whose_parent_was_killed(
+async def test_workers_whose_parent_was_killed_leave_nothing(
     server: NotifyServer, runtime: Path
 ) -> None:
     await server.kill()
     await eventually(lambda: not list(runtime.iterdir()))
 
 
-async def test_where_workers_have_no_place_to_meet_each_tells_its_own(
+async def test_workers_without_a_place_to_meet_tell_each_its_own(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "missing"))

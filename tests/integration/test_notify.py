@@ -60,7 +60,7 @@ async def test_a_star_is_for_everyone_and_a_list_for_each_without_the_others(
         assert b"absent" not in bytes(one.raw + two.raw + three.raw)
 
 
-async def test_what_is_published_once_the_status_is_seen_arrives(
+async def test_an_event_published_once_the_status_is_seen_arrives(
     server: NotifyServer, redis_server: RedisServer
 ) -> None:
     """No event falls between the answer and the beginning of the stream."""
@@ -125,7 +125,9 @@ async def test_another_path_is_404(server: NotifyServer) -> None:
         assert (answer.status, answer.code) == (404, "not_found"), path
 
 
-async def test_who_may_not_listen_is_told_why_and_what_to_send(server: NotifyServer) -> None:
+async def test_a_client_that_may_not_listen_is_told_why_and_what_to_send(
+    server: NotifyServer,
+) -> None:
     for authorization, status, code in (
         (None, 403, "credentials_missing"),
         ("", 403, "invalid_scheme"),

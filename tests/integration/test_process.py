@@ -115,7 +115,7 @@ async def test_without_streams_it_ends_at_once(serve: Serve) -> None:
     assert time.monotonic() - started < 3
 
 
-async def test_it_tells_the_service_manager_what_it_does(
+async def test_server_tells_the_service_manager_what_it_does(
     serve: Serve, manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "300000")
@@ -128,7 +128,7 @@ async def test_it_tells_the_service_manager_what_it_does(
     await eventually(lambda: manager.told("STOPPING=1") == 1)
 
 
-async def test_it_says_where_it_listens_and_on_which_loop(serve: Serve) -> None:
+async def test_server_says_where_it_listens_and_on_which_loop(serve: Serve) -> None:
     server = await serve()
     assert any(f"listening address={server.url} loop=uvloop" in line for line in server.logs)
 
@@ -145,7 +145,7 @@ async def test_without_uvloop_it_runs_on_asyncio(
     assert await server.terminate() == 0
 
 
-async def test_it_takes_as_many_open_files_as_it_may(serve: Serve) -> None:
+async def test_server_takes_as_many_open_files_as_it_may(serve: Serve) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # inherited
     try:
@@ -155,7 +155,9 @@ async def test_it_takes_as_many_open_files_as_it_may(serve: Serve) -> None:
     assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE) == (hard, hard)
 
 
-async def test_it_serves_on_a_unix_socket(serve: Serve, tmp_path: Path, manager: Manager) -> None:
+async def test_server_serves_on_a_unix_socket(
+    serve: Serve, tmp_path: Path, manager: Manager
+) -> None:
     path = f"{tmp_path}/a.sock"
     server = await serve({"server.host": f"unix:{path}"}, until=None)
     await eventually(lambda: manager.told(f"STATUS=Serving on unix:{path}"))

@@ -277,7 +277,7 @@ async def test_another_one_can_be_asked_whose_a_token_is(
         assert third.status == 200
 
 
-async def test_who_cannot_be_asked_ends_no_stream(
+async def test_an_authority_that_cannot_be_asked_ends_no_stream(
     serve: Serve, file: File, redis_server: RedisServer
 ) -> None:
     settings = {"server.drain": 0, "auth.method": "jwt", "auth.jwt.algorithms": ["RS256"]}
@@ -380,7 +380,7 @@ async def test_limits_and_origins_are_in_force_at_once(serve: Serve, file: File)
                 assert client.status == 200
 
 
-async def test_it_drains_for_as_long_as_is_configured_now(serve: Serve, file: File) -> None:
+async def test_drain_takes_as_long_as_is_configured_now(serve: Serve, file: File) -> None:
     server = await serve({}, file=file.path)
     async with stream(server, "42") as client:
         file.write({"server": {"drain": 0.25}})
@@ -463,7 +463,7 @@ WRONG: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_what_cannot_be_used_changes_nothing_and_is_told_as_at_a_start(
+async def test_a_configuration_that_cannot_be_used_changes_nothing_and_is_told_as_at_a_start(
     serve: Serve, file: File, redis_server: RedisServer, wrong: str, workers: int
 ) -> None:
     text, problem = WRONG[wrong]
@@ -493,7 +493,9 @@ async def test_what_cannot_be_used_changes_nothing_and_is_told_as_at_a_start(
     assert await server.terminate() == 0
 
 
-async def test_what_was_refused_and_is_put_right_is_in_force(serve: Serve, file: File) -> None:
+async def test_a_configuration_that_was_refused_and_is_put_right_is_in_force(
+    serve: Serve, file: File
+) -> None:
     server = await serve(file=file.path)
     [before] = (await scrape(server.url))[WHEN].values()
     file.write_text("server: {drain: 1")

@@ -159,7 +159,7 @@ async def test_a_cursor_of_another_user_shows_none_of_their_events(serve: Serve)
         await expect(other, "gap: unknown", "mine", "mine, too")
 
 
-async def test_what_is_no_longer_kept_is_a_gap(serve: Serve) -> None:
+async def test_an_event_that_is_no_longer_kept_is_a_gap(serve: Serve) -> None:
     """After it the client is where its inbox begins, and goes on from there without another."""
     server = await serve({**SETTINGS, "inbox.max_events": 2})
     api = Api(server)

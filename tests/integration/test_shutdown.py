@@ -77,7 +77,7 @@ async def _streams(server: NotifyServer, count: int) -> bool:
     return await metric(server, "aionotify_streams") == count
 
 
-async def test_who_comes_while_it_ends_is_sent_elsewhere(serve: Serve) -> None:
+async def test_a_client_that_comes_during_the_drain_is_sent_elsewhere(serve: Serve) -> None:
     server = await serve({"server.drain": 3})
     async with AsyncExitStack() as stack:
         for n in range(30):

@@ -62,7 +62,7 @@ def server() -> Server:
     return Server()
 
 
-async def test_what_is_asked_for_before_it_runs_is_done_once_it_does(server: Server) -> None:
+async def test_a_reload_that_is_asked_for_too_early_is_done_later(server: Server) -> None:
     for _ in range(3):
         server.reloading.ask()
     assert server.loads == 0
@@ -71,7 +71,7 @@ async def test_what_is_asked_for_before_it_runs_is_done_once_it_does(server: Ser
     assert server.adopted == [CONFIG]
 
 
-async def test_whatever_is_asked_for_during_a_reload_leads_to_one_more(server: Server) -> None:
+async def test_reloads_that_are_asked_for_during_one_lead_to_one_more(server: Server) -> None:
     server.may_load.clear()
     async with server.running():
         server.reloading.ask()
@@ -86,7 +86,7 @@ async def test_whatever_is_asked_for_during_a_reload_leads_to_one_more(server: S
 
 @pytest.mark.parametrize("where", ["found", "wrong"])
 @pytest.mark.parametrize("error", [ConfigError({"redis.url": "no"}, "f.yaml"), MemoryError()])
-async def test_what_fails_is_told_and_the_next_reload_is_tried(
+async def test_a_reload_that_fails_is_told_and_the_next_one_is_tried(
     server: Server, where: str, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with server.running():
@@ -114,7 +114,7 @@ async def test_a_reason_for_a_status_is_one_short_line(server: Server) -> None:
     assert len(server.reloading.problem) < 300
 
 
-async def test_what_takes_a_restart_is_not_taken_to_be_in_force(server: Server) -> None:
+async def test_a_setting_that_takes_a_restart_is_not_taken_to_be_in_force(server: Server) -> None:
     found = replace(CONFIG, server=ServerConfig(port=9000, drain=1.0))
     server.found = found
     async with server.running():

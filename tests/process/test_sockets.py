@@ -39,7 +39,7 @@ def connected(closing: ExitStack, sock: socket.socket) -> socket.socket:
     ("host", "address"),
     [("127.0.0.1", "http://127.0.0.1:{}"), ("::1", "http://[::1]:{}")],
 )
-def test_it_listens_at_once(closing: ExitStack, host: str, address: str) -> None:
+def test_a_socket_listens_at_once(closing: ExitStack, host: str, address: str) -> None:
     [[sock]] = opened(closing, host, 0)
     connected(closing, sock)
     assert address_of(sock) == address.format(sock.getsockname()[1])

@@ -91,7 +91,7 @@ def test_a_value_can_neither_start_a_line_nor_pass_for_another_field(
 
 
 @given(st.text())
-def test_what_is_escaped_is_printable(text: str) -> None:
+def test_escaped_text_is_printable(text: str) -> None:
     assert escaped(text).isprintable()
     assert not text.isprintable() or escaped(text) == text
 
@@ -150,7 +150,7 @@ def test_each_line_for_the_journal_has_its_priority(level: int, priority: int) -
     assert all(line.startswith(f"<{priority}>") for line in lines)
 
 
-def test_it_writes_for_the_journal_only_where_the_journal_reads(tmp_path: Path) -> None:
+def test_journal_format_is_used_only_where_the_journal_reads(tmp_path: Path) -> None:
     """The variable is inherited by what a service starts; its standard error may be another's."""
     with (tmp_path / "journal").open("w+") as journal, (tmp_path / "other").open("w+") as other:
         status = os.fstat(journal.fileno())
@@ -163,7 +163,7 @@ def test_it_writes_for_the_journal_only_where_the_journal_reads(tmp_path: Path) 
         assert other.read().startswith("20")
 
 
-def test_what_is_below_the_level_is_not_written() -> None:
+def test_a_record_below_the_level_is_not_written() -> None:
     stream = io.StringIO()
     configure("warning", "json", stream, {})
     logging.getLogger("aionotify.x").info("quiet")
@@ -171,7 +171,7 @@ def test_what_is_below_the_level_is_not_written() -> None:
     assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["loud"]
 
 
-def test_nobody_but_the_process_sets_up_logging() -> None:
+def test_logging_is_set_up_by_the_process_alone() -> None:
     """Inside an application of somebody else's, logging is theirs."""
     package = Path(sys.modules["aionotify"].__file__ or "").parent
     callers = {

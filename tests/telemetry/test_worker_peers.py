@@ -8,7 +8,7 @@ import pytest
 from aionotify.telemetry.worker_peers import WorkerPeers, WorkerPlace
 
 
-async def test_one_that_cannot_tell_keeps_nobody_waiting(
+async def test_a_peer_that_cannot_tell_keeps_nobody_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aionotify.telemetry.worker_peers._TIMEOUT", 60)

@@ -34,7 +34,7 @@ class Failing:
         (TimeoutError(), 500, "internal_error"),
     ],
 )
-async def test_what_an_authenticator_raises_becomes_an_answer(
+async def test_an_error_of_an_authenticator_becomes_an_answer(
     redis_server: RedisServer,
     error: Exception,
     status: int,
@@ -65,7 +65,7 @@ async def test_a_pause_is_told_in_whole_seconds_and_never_none(
 
 
 @pytest.mark.parametrize("error", [AuthFailed("no"), AuthUnavailable("no")])
-async def test_who_could_not_be_told_is_always_told_when_to_come_back(
+async def test_an_outage_of_an_authenticator_is_told_with_when_to_come_back(
     redis_server: RedisServer, error: AuthError
 ) -> None:
     """An authenticator of somebody's own need not think of it."""

@@ -45,11 +45,13 @@ def test_a_trusted_proxy_is_believed() -> None:
         ("192.0.2.66,192.0.2.67," * 500 + "203.0.113.1, ",),
     ],
 )
-def test_what_a_client_wrote_before_the_proxies_did_is_ignored(forwarded: tuple[str, ...]) -> None:
+def test_an_address_that_a_client_wrote_before_the_proxies_did_is_ignored(
+    forwarded: tuple[str, ...],
+) -> None:
     assert address("10.0.0.1", *forwarded) == "203.0.113.1"
 
 
-def test_one_behind_nothing_but_proxies_is_the_farthest_of_them() -> None:
+def test_address_behind_nothing_but_proxies_is_the_farthest_of_them() -> None:
     assert address("10.0.0.1", "10.0.0.3, 10.0.0.2") == "10.0.0.3"
     assert address("10.0.0.1") == "10.0.0.1"
 
@@ -72,7 +74,7 @@ def test_a_network_of_ipv6_counts_as_one(written: str) -> None:
     assert address("10.0.0.1", "2001:db8:1:3::1") != "2001:db8:1:2::/64"
 
 
-def test_whoever_connects_to_a_unix_socket_is_a_proxy() -> None:
+def test_a_client_of_a_unix_socket_is_a_proxy() -> None:
     assert address("", "203.0.113.1", trusted=()) == "203.0.113.1"
     assert address("", trusted=()) == ""
 
@@ -80,7 +82,7 @@ def test_whoever_connects_to_a_unix_socket_is_a_proxy() -> None:
 @pytest.mark.parametrize(
     "junk", ["unknown", "_hidden", "1.2.3.4.5", "a" * 8000, "\xff", "[::1", "::1%" + "z" * 99]
 )
-def test_what_is_no_address_is_one_client_and_not_a_long_one(junk: str) -> None:
+def test_a_text_that_is_no_address_is_one_client_and_not_a_long_one(junk: str) -> None:
     assert address("10.0.0.1", junk) == address("10.0.0.1", junk)
     assert len(address("10.0.0.1", junk)) <= 64
 
@@ -138,7 +140,7 @@ def test_less_than_one_in_a_second_is_a_rate_too() -> None:
     limits.enter(request("203.0.113.1"))
 
 
-def test_what_an_address_is_refused_costs_others_nothing_of_the_rate() -> None:
+def test_a_refusal_of_an_address_costs_others_nothing_of_the_rate() -> None:
     limits = Limits(max_streams_per_address=1, handshake_rate=2, clock=Clock())
     limits.enter(request("203.0.113.1"))
     for _ in range(10):

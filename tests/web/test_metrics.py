@@ -78,7 +78,7 @@ async def node(redis_server: RedisServer) -> AsyncIterator[Node]:
     await runner.cleanup()
 
 
-async def test_everything_that_is_counted_is_told(node: Node) -> None:
+async def test_counters_are_all_told(node: Node) -> None:
     """Each counter is given a value that no other has, and that value is looked for."""
     expected = {}
     number = 1000
@@ -98,7 +98,7 @@ async def test_everything_that_is_counted_is_told(node: Node) -> None:
     assert missing == set()
 
 
-async def test_it_is_prometheus_text_and_openmetrics_for_those_who_ask(node: Node) -> None:
+async def test_metrics_are_prometheus_text_and_openmetrics_for_those_who_ask(node: Node) -> None:
     content_type, text = await node.scrape()
     assert content_type.startswith("text/plain; version=0.0.4")
     families = {family.name for family in parse(text)}

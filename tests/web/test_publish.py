@@ -194,7 +194,7 @@ async def test_a_key_with_a_prefix_is_for_those_recipients(node: Node, recipient
     assert (await node.post({"recipient_id": ["shop:1", "shop:2"]}, key=SCOPED))[0] == 202
 
 
-async def test_what_was_stored_of_a_list_is_said(node: Node) -> None:
+async def test_answer_says_what_was_stored_of_a_list(node: Node) -> None:
     """503, and for each recipient its cursor or its error."""
     node.redis.cli("SET", "aionotify:{bad}:inbox", "no list", "EX", 60)
     status, answer = await node.post({"recipient_id": ["a", "bad"], "id": "k"})
@@ -206,7 +206,7 @@ async def test_what_was_stored_of_a_list_is_said(node: Node) -> None:
     assert len(node.stored("a")) == 1
 
 
-async def test_what_was_stored_of_a_batch_is_said(node: Node) -> None:
+async def test_answer_says_what_was_stored_of_a_batch(node: Node) -> None:
     node.redis.cli("SET", "aionotify:{bad}:inbox", "no list", "EX", 60)
     status, answer = await node.post([{"recipient_id": user} for user in ("a", "bad", "b")])
     assert status == 503

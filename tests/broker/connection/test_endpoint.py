@@ -37,14 +37,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
     return 0.4
 
 
-async def test_it_talks_to_redis_over_tcp(redis_server: RedisServer) -> None:
+async def test_endpoint_talks_to_redis_over_tcp(redis_server: RedisServer) -> None:
     """Commands and subscriptions, in bytes."""
     async with endpoint(redis_server.url) as made:
         assert made.description == redis_server.url
         await published(made, "channel")
 
 
-async def test_it_talks_to_redis_over_a_unix_socket(tmp_path: Path) -> None:
+async def test_endpoint_talks_to_redis_over_a_unix_socket(tmp_path: Path) -> None:
     """The same through a socket file."""
     path = tmp_path / "redis.sock"
     with RedisServer(tmp_path, options={"unixsocket": str(path)}) as server:
@@ -54,14 +54,14 @@ async def test_it_talks_to_redis_over_a_unix_socket(tmp_path: Path) -> None:
         assert server.cli("INFO", "keyspace")["db2"]["keys"] == 1
 
 
-async def test_it_talks_to_a_redis_of_its_own() -> None:
+async def test_endpoint_talks_to_a_redis_of_its_own() -> None:
     """With embedded:// there is a server between start() and close()."""
     async with endpoint("embedded://") as made:
         assert made.description == "embedded://"
         await published(made, "channel")
 
 
-async def test_it_logs_in_and_selects_the_database(own_redis: RedisServer) -> None:
+async def test_endpoint_logs_in_and_selects_the_database(own_redis: RedisServer) -> None:
     """User, password and database of the address are used, by both kinds of connections."""
     own_redis.cli("ACL", "SETUSER", "me", "on", ">p@ss/", "allkeys", "allchannels", "+@all")
     async with endpoint(f"redis://me:p%40ss%2F@127.0.0.1:{own_redis.port}/3") as made:
@@ -212,7 +212,7 @@ async def test_closing_closes_every_connection_and_can_be_repeated(
         await eventually(lambda: connections(redis_server, "aionotify-reads") == 0)
 
 
-async def test_what_redis_refuses_is_told_apart_from_an_outage(own_redis: RedisServer) -> None:
+async def test_a_refusal_of_redis_is_told_apart_from_an_outage(own_redis: RedisServer) -> None:
     """Out of memory, read-only, not allowed, cannot save: it answered, and nothing is stored."""
     async with endpoint(own_redis.url) as made:
         client = made.client()
@@ -246,7 +246,7 @@ async def _fails_to_save(server: RedisServer) -> None:
     await eventually(lambda: server.cli("INFO")["rdb_last_bgsave_status"] == "err")
 
 
-async def test_what_redis_quotes_of_a_command_is_left_out(redis_server: RedisServer) -> None:
+async def test_a_quote_of_a_command_is_left_out(redis_server: RedisServer) -> None:
     """Redis repeats the arguments of a command it does not know; they may be an event."""
     async with endpoint(redis_server.url) as made:
         with pytest.raises(BrokerRefused, match="unknown command 'NOSUCH'") as caught, translated():

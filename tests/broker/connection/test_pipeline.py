@@ -43,7 +43,7 @@ async def test_each_caller_gets_the_answers_to_what_he_asked(execute: Execute) -
     assert await asyncio.gather(*(echo(execute, *words) for words in asked)) == asked
 
 
-async def test_all_is_said_on_one_connection_and_nothing_before_it_is_needed(
+async def test_commands_go_over_one_connection_and_none_before_it_is_needed(
     execute: Execute, own_redis: RedisServer
 ) -> None:
     before = connections(own_redis)
@@ -64,13 +64,15 @@ async def test_an_answer_of_many_reads_is_whole(execute: Execute) -> None:
     assert await asyncio.gather(*(echo(execute, *words) for words in asked)) == asked
 
 
-async def test_what_redis_refuses_is_an_answer_and_the_others_get_theirs(execute: Execute) -> None:
+async def test_a_refusal_of_redis_is_an_answer_and_the_others_get_theirs(execute: Execute) -> None:
     first, refused, last = await execute([("ECHO", "a"), ("NONSENSE",), ("ECHO", "b")])
     assert isinstance(refused, ResponseError)
     assert (first, last) == (b"a", b"b")
 
 
-async def test_what_cannot_be_sent_is_its_callers_error_and_nobody_elses(execute: Execute) -> None:
+async def test_a_command_that_cannot_be_sent_is_its_callers_error_and_nobody_elses(
+    execute: Execute,
+) -> None:
     """Or all answers after it would go to the wrong callers."""
     good = asyncio.create_task(echo(execute, "a"))
     with pytest.raises(UnicodeEncodeError):
@@ -93,7 +95,7 @@ async def test_a_caller_who_leaves_takes_nobody_elses_answer(
     assert await echo(execute, "after") == ["after"]
 
 
-async def test_who_waits_when_the_connection_is_lost_is_told_at_once(
+async def test_a_caller_who_waits_when_the_connection_is_lost_is_told_at_once(
     execute: Execute, own_redis: RedisServer
 ) -> None:
     await echo(execute, "connected")
@@ -156,7 +158,7 @@ async def test_a_master_that_was_demoted_is_left(execute: Execute, own_redis: Re
     assert connections(own_redis) - before == 1 + 2
 
 
-async def test_who_waits_when_it_is_closed_is_told(
+async def test_a_caller_who_waits_when_the_pipeline_is_closed_is_told(
     execute: Execute, own_redis: RedisServer
 ) -> None:
     await echo(execute, "connected")
@@ -167,7 +169,7 @@ async def test_who_waits_when_it_is_closed_is_told(
         await waiting
 
 
-async def test_who_wants_a_connection_while_one_is_made_shares_its_fate(
+async def test_a_caller_who_comes_while_a_connection_is_made_shares_its_fate(
     own_redis: RedisServer,
 ) -> None:
     """One after the other, each would wait for as long again."""
@@ -181,7 +183,7 @@ async def test_who_wants_a_connection_while_one_is_made_shares_its_fate(
         assert await echo(execute, "after") == ["after"]
 
 
-async def test_who_leaves_while_a_connection_is_made_does_so_for_himself(
+async def test_a_caller_who_leaves_while_a_connection_is_made_takes_it_from_nobody(
     own_redis: RedisServer,
 ) -> None:
     async with TcpProxy(own_redis.port) as proxy, on_one_connection(proxy.port) as execute:
@@ -219,7 +221,7 @@ async def test_a_connection_closed_before_anything_is_heard_leaves_nobody_waitin
         await answer
 
 
-async def test_nothing_asked_is_nothing_answered(execute: Execute) -> None:
+async def test_no_commands_have_no_answers(execute: Execute) -> None:
     """And what is asked next has an answer of its own."""
     assert await execute([]) == []
     assert await echo(execute, "x") == ["x"]

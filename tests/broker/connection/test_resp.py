@@ -98,7 +98,9 @@ async def test_a_flood_is_heard_in_order_and_lets_others_have_their_turn() -> No
         (b"HTTP/1.1 400 Bad Request\r\n", InvalidResponse),
     ],
 )
-async def test_what_is_no_message_ends_it(said: bytes, error: type[Exception]) -> None:
+async def test_a_reply_that_is_no_message_ends_the_connection(
+    said: bytes, error: type[Exception]
+) -> None:
     """Redis refuses what was asked, or it is not Redis; nothing that follows counts."""
     async with line() as it:
         it.said.write(MESSAGE % (1, b"a") + said + MESSAGE % (1, b"b"))
@@ -129,7 +131,7 @@ async def test_a_connection_that_was_lost_before_it_is_heard_is_no_silent_one() 
 
 
 @pytest.mark.parametrize("lost", [False, True])
-async def test_what_is_said_waits_for_who_listens(lost: bool) -> None:
+async def test_saying_waits_for_whoever_listens(lost: bool) -> None:
     """Or all of it would be kept here. One who is gone is waited for no longer."""
     async with line() as it:
         it.said.transport.pause_reading()  # type: ignore[attr-defined]

@@ -93,7 +93,7 @@ def process_using(data_dir: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=REPOSITORY)
 
 
-async def test_it_is_there_from_start_to_stop() -> None:
+async def test_embedded_server_is_there_from_start_to_stop() -> None:
     """It answers, and after stop() neither the process nor a file is left."""
     async with running() as server:
         assert await ask(server, "SET", "key", "value")
@@ -104,7 +104,7 @@ async def test_it_is_there_from_start_to_stop() -> None:
     await server.stop()
 
 
-async def test_it_is_private() -> None:
+async def test_embedded_server_is_private() -> None:
     """No TCP port; the socket's directory is for its owner alone; our environment stays ours."""
     os.environ["AIONOTIFY_TEST_SECRET"] = "hush"
     try:
@@ -118,7 +118,7 @@ async def test_it_is_private() -> None:
         del os.environ["AIONOTIFY_TEST_SECRET"]
 
 
-async def test_it_refuses_rather_than_forgets() -> None:
+async def test_embedded_server_refuses_rather_than_forgets() -> None:
     """A full memory is an error for the publisher, not a loss for the reader."""
     async with running() as server:
         policy = await ask(server, "CONFIG GET", "maxmemory-policy")
@@ -135,7 +135,9 @@ async def test_with_a_directory_it_keeps_its_data_without_one_it_does_not(tmp_pa
     assert stat.S_IMODE((tmp_path / "new" / "data").stat().st_mode) == 0o700
 
 
-async def test_it_ends_with_a_process_that_is_killed_and_loses_nothing(tmp_path: Path) -> None:
+async def test_embedded_server_ends_with_a_process_that_is_killed_and_loses_nothing(
+    tmp_path: Path,
+) -> None:
     """SIGKILL to its user: the server ends, its socket goes, the data is there for the next."""
     with process_using(tmp_path) as process:
         assert process.stdout is not None
@@ -149,7 +151,7 @@ async def test_it_ends_with_a_process_that_is_killed_and_loses_nothing(tmp_path:
     await eventually(lambda: not socket.parent.exists())
 
 
-async def test_when_it_dies_it_is_started_again_in_the_same_place(
+async def test_embedded_server_that_dies_is_started_again_in_the_same_place(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However often, and with its data; each death is logged with the exit status."""
@@ -309,7 +311,7 @@ async def test_a_start_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
         assert await ask(other, "PING")
 
 
-async def test_its_socket_fits_where_the_temporary_directory_has_a_long_name(
+async def test_socket_fits_where_the_temporary_directory_has_a_long_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A socket's path is limited to some 100 bytes; a shorter place is found."""
@@ -321,7 +323,9 @@ async def test_its_socket_fits_where_the_temporary_directory_has_a_long_name(
     assert list(long.iterdir()) == []
 
 
-async def test_what_it_says_is_logged_for_debugging(caplog: pytest.LogCaptureFixture) -> None:
+async def test_output_of_the_embedded_server_is_logged_for_debugging(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Line by line, below what is logged usually."""
     caplog.set_level(logging.DEBUG, "aionotify.broker.embedded")
     async with running():

@@ -298,4 +298,4 @@ async def test_a_user_is_never_taken_for_another_or_for_a_name_of_ours(
         ]
         await client.close()
         assert len(messages(client)) == 4
-    assert len(redis_server.cli("KEYS", "*{*")) == len(names) * (1 + len(keys))
+    assert len(redis_server.cli("KEYS", "aionotify:{*")) == len(names) * (1 + len(keys))

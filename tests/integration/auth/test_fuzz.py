@@ -141,7 +141,7 @@ async def fuzzed(
     return statuses
 
 
-async def test_nothing_makes_it_stumble(serve: Serve, main_host: HostProcess) -> None:
+async def test_server_survives_any_request(serve: Serve, main_host: HostProcess) -> None:
     server = await serve(
         {
             "auth.cookie": "session",

@@ -87,7 +87,7 @@ async def test_an_address_has_its_streams_and_cannot_make_up_another(
         assert (await knock(server, "token-3", X_Forwarded_For="203.0.113.2")).status == 200
 
 
-async def test_nobody_but_a_trusted_proxy_says_who_else_it_is(serve: Serve) -> None:
+async def test_a_trusted_proxy_alone_says_who_else_it_is(serve: Serve) -> None:
     server = await serve(
         {"server.trusted_proxies": ["10.0.0.0/8"], "server.max_streams_per_address": 1}
     )

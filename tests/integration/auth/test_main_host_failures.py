@@ -53,7 +53,7 @@ LIES: dict[str, dict[str, Any]] = {
 }
 
 
-async def test_nobody_is_let_in_or_refused_by_nonsense(
+async def test_nonsense_lets_nobody_in_and_refuses_nobody(
     serve: Serve, main_host: HostProcess
 ) -> None:
     """And nothing of it is remembered, no redirect followed."""
@@ -74,7 +74,7 @@ async def gets_in(server: NotifyServer, token: str) -> bool:
     return (await knock(server, token)).status == 200
 
 
-async def test_one_that_drips_has_its_time_and_no_more(
+async def test_a_main_host_that_drips_has_its_time_and_no_more(
     serve: Serve, main_host: HostProcess
 ) -> None:
     server = await serve(QUICK)
@@ -86,7 +86,7 @@ async def test_one_that_drips_has_its_time_and_no_more(
     assert reply.retry_after >= 1
 
 
-async def test_one_that_is_slow_or_down_is_504_and_never_a_refusal(
+async def test_a_main_host_that_is_slow_or_down_is_504_and_never_a_refusal(
     serve: Serve, main_host: HostProcess
 ) -> None:
     server = await serve(QUICK)
@@ -145,7 +145,7 @@ async def test_a_refusal_is_401_with_a_challenge(serve: Serve, main_host: HostPr
         assert "retry-after" not in reply.headers
 
 
-async def test_who_was_refused_does_not_come_back_while_it_is_down(
+async def test_a_refused_token_does_not_come_back_while_the_main_host_is_down(
     serve: Serve, main_host: HostProcess
 ) -> None:
     server = await serve({**QUICK, "auth.main_host.refusal_ttl": 0})
@@ -186,7 +186,7 @@ async def test_a_bad_token_that_is_repeated_costs_one_question(
     assert await metric(server, "aionotify_auth_answers_total", **labels) >= 100
 
 
-async def test_it_is_asked_again_when_the_refusal_is_old(
+async def test_main_host_is_asked_again_when_the_refusal_is_old(
     serve: Serve, main_host: HostProcess
 ) -> None:
     server = await serve({"auth.main_host.refusal_ttl": 0.5})
@@ -197,7 +197,7 @@ async def test_it_is_asked_again_when_the_refusal_is_old(
     assert main_host.seen.about == {"token-42": 2}
 
 
-async def test_it_gets_the_token_and_nothing_else_of_the_client(
+async def test_main_host_gets_the_token_and_nothing_else_of_the_client(
     serve: Serve, main_host: HostProcess
 ) -> None:
     server = await serve()

@@ -35,7 +35,7 @@ async def is_revoked(client: SSEClient) -> bool:
     return (last.event, json.loads(last.data)) == ("aionotify.expired", {"reason": "revoked"})
 
 
-async def test_all_streams_of_the_user_end_on_every_node_within_a_second(
+async def test_streams_of_the_user_all_end_on_every_node_within_a_second(
     serve: Serve, main_host: HostProcess
 ) -> None:
     """And the token is asked about anew, although it was known on both."""
@@ -137,7 +137,7 @@ STRANGE = [
 ]
 
 
-async def test_whatever_the_main_host_calls_a_user_is_revoked_and_nobody_else(
+async def test_revocation_takes_any_name_of_the_main_hosts_and_ends_nobody_else(
     serve: Serve, main_host: HostProcess
 ) -> None:
     main_host.be(answers={f"t{n}": {"user_id": name} for n, name in enumerate(STRANGE)})
@@ -156,7 +156,7 @@ async def test_whatever_the_main_host_calls_a_user_is_revoked_and_nobody_else(
             assert not any(other.end for other in open_clients.values()), name
 
 
-async def test_what_cannot_be_a_user_is_400_and_ends_nothing(serve: Serve) -> None:
+async def test_a_name_that_cannot_be_a_user_is_400_and_ends_nothing(serve: Serve) -> None:
     server = await serve(KEYS)
     async with stream(server, "42") as client:
         for user_id in ("*", "%00", "a%0Ab", "%7F", "x" * 257):

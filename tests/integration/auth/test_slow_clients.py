@@ -141,7 +141,7 @@ async def test_the_body_of_a_publisher_has_a_time_too(
     await eventually(lambda: connections(runner) == 0)
 
 
-async def test_what_is_sent_behind_a_stream_takes_no_memory(serve: Serve) -> None:
+async def test_requests_behind_a_stream_take_no_memory(serve: Serve) -> None:
     """Kept as requests to be answered later, each could be a megabyte, at 32 to a connection."""
     server = await serve()
     port = int(server.url.rpartition(":")[2])
