@@ -68,6 +68,10 @@ class BrokerRefused(BrokerError):
     """Redis answered and refused; nothing was stored."""
 
 
+class InboxRefused(BrokerRefused):
+    """Redis refuses to read one inbox, and will until somebody changes that."""
+
+
 class RequestError(AionotifyError):
     """A request that gets an error answer. `retry_after` is in seconds."""
 

@@ -149,6 +149,10 @@ class Instance:
             asyncio.create_task(services.revalidation.run(), name="aionotify revalidation"),
             asyncio.create_task(services.write_check.run(), name="aionotify write check"),
             asyncio.create_task(services.open_files.run(), name="aionotify open files check"),
+            asyncio.create_task(
+                services.inbox.unreadable.run(services.inbox.newest),
+                name="aionotify unreadable inboxes",
+            ),
         ]
 
     async def reload(self, config: Config) -> tuple[str, ...]:

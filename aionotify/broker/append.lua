@@ -37,7 +37,12 @@ local oldest_kept = now - retention * 1000000
 -- The first event of an inbox that has expired, or never was, follows on from any position within
 -- the retention: had there been an event since, the inbox would still be here. So `previous` is odd.
 local previous = oldest_kept + 1 - oldest_kept % 2
-local last = redis.call('LINDEX', inbox, -1)
+local index = -1
+local last = redis.call('LINDEX', inbox, index)
+while last and position_of(last) == 0 do
+  index = index - 1
+  last = redis.call('LINDEX', inbox, index)
+end
 if last then previous = position_of(last) end
 
 -- Positions grow even while the clock is set back, and those of events are even.

@@ -6,14 +6,21 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from redis.exceptions import ClusterCrossSlotError, RedisError
+from redis.exceptions import AuthenticationError, ClusterCrossSlotError, ResponseError
 
 from aionotify.batcher import Batcher
 from aionotify.broker.connection.endpoint import translate
 from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.scripts import Script
 from aionotify.broker.keys import Keys
-from aionotify.errors import BrokerError, BrokerUnavailable, InvalidEvent
+from aionotify.broker.unreadable import UnreadableInboxes
+from aionotify.errors import (
+    BrokerError,
+    BrokerRefused,
+    BrokerUnavailable,
+    InboxRefused,
+    InvalidEvent,
+)
 from aionotify.events.event import decode
 from aionotify.events.page import Entry, GapReason, Page
 from aionotify.events.position import NOWHERE, is_possible, latest
@@ -57,6 +64,9 @@ class Inbox:
         retention: seconds for which events are kept.
         max_bytes: the longest event.
         page_bytes: how much is read at a time, though never less than one event.
+
+    Attributes:
+        unreadable: the inboxes that Redis refused when they were asked for last.
     """
 
     def __init__(
@@ -73,6 +83,7 @@ class Inbox:
         self._retention = retention
         self._max_bytes = max_bytes
         self._page_bytes = page_bytes
+        self.unreadable = UnreadableInboxes(keys)
         self._stats = stats
         self._script = Script(execute, "read.lua")
         self._in_one = _IN_ONE
@@ -104,7 +115,8 @@ class Inbox:
         connection, about everyone's inbox) share one answer; but only until it has been asked,
         so that an answer is never older than the question.
 
-        The future raises BrokerUnavailable or BrokerRefused when it cannot be read now.
+        The future raises BrokerUnavailable or BrokerRefused when it cannot be read now, and
+        InboxRefused when that is due to this inbox.
         """
         return self._batcher.submit((recipient_id, after))
 
@@ -135,10 +147,14 @@ class Inbox:
             try:
                 replies += await call
             except BrokerError as error:
-                if isinstance(error.__cause__, ClusterCrossSlotError) and len(some) > 1:
-                    # A cluster of one shard has all keys, and wants its questions one by one.
-                    self._in_one = 1
-                    replies += await self._replies(some)
+                if len(some) > 1 and _is_answer(error):
+                    # A cluster of one shard has all keys, and wants its questions one by one. Or
+                    # there is no right to one of these (ACL), and that is no reason not to read
+                    # the others.
+                    if isinstance(error.__cause__, ClusterCrossSlotError):
+                        self._in_one = 1
+                    for question in some:
+                        replies += await self._replies([question])
                 else:
                     replies += [error] * len(some)
             except Exception as error:  # noqa: BLE001 - it belongs to those who ask
@@ -146,8 +162,15 @@ class Inbox:
         return replies
 
     def _page(self, reply: Any, recipient_id: str) -> Page | Exception:
+        if isinstance(reply, ResponseError):  # in the place of a page
+            reply = translate(reply)
         if isinstance(reply, Exception):
-            return translate(reply) if isinstance(reply, RedisError) else reply
+            if not _is_answer(reply):
+                return reply
+            self._stats.inboxes_refused += 1
+            self.unreadable.add(recipient_id, str(reply))
+            return InboxRefused(str(reply))
+        self.unreadable.discard(recipient_id)
         if isinstance(reply, bytes):
             return Page([], int(reply), int(reply), None)
         newest, complete, gap, *raw = reply
@@ -164,6 +187,14 @@ class Inbox:
         if not complete:
             upto = latest(map(_position, raw))
         return Page(entries, upto, int(newest), GapReason(gap.decode()) if gap else None)
+
+
+def _is_answer(error: Exception) -> bool:
+    """Whether Redis has let us in, has understood the question, and will not answer it."""
+    cause = error.__cause__
+    let_in = not isinstance(cause, AuthenticationError)
+    at_leisure = not str(cause).startswith("BUSY")  # with a script that takes too long
+    return isinstance(error, BrokerRefused) and let_in and at_leisure
 
 
 def _position(entry: bytes) -> int:

@@ -21,7 +21,7 @@ local now = time[1] * 1000000 + time[2]
 local nothing_yet = now - 1 + now % 2
 
 local function number(position) return string.format('%.0f', position) end
--- What is no entry, whoever put it there, counts as part of the one before it.
+-- What is no entry, whoever put it there, counts as part of the one before it; 0 before the first.
 local function position_at(inbox, index)
   for at = index, 0, -1 do
     local position = tonumber(string.match(redis.call('LINDEX', inbox, at), '^%d+ '))
@@ -30,42 +30,42 @@ local function position_at(inbox, index)
   return 0
 end
 
+local function nothing(after)
+  if not after then return number(nothing_yet) end
+  local gap = ''
+  if after == 0 or after > now then gap = 'unknown'
+  elseif after < now - retention * 1000000 then gap = 'trimmed'
+  elseif after % 2 == 0 then gap = 'lost' end
+  return {number(nothing_yet), 1, gap}
+end
+
 local function read(inbox, after)
   local length = redis.call('LLEN', inbox)
-  if length == 0 then
-    if not after then return number(nothing_yet) end
-    local gap = ''
-    if after == 0 or after > now then gap = 'unknown'
-    elseif after < now - retention * 1000000 then gap = 'trimmed'
-    elseif after % 2 == 0 then gap = 'lost' end
-    return {number(nothing_yet), 1, gap}
-  end
-
-  local newest = position_at(inbox, length - 1)
+  local newest = length > 0 and position_at(inbox, length - 1) or 0
+  if newest == 0 then return nothing(after) end
   if not after then return number(newest) end
   if after == newest then return {number(newest), 1, ''} end
 
+  local unknown = after == 0 or after > now + 1 and after > newest
+  if after > newest and not unknown then
+    return {number(newest), 1, after % 2 == 0 and 'lost' or ''}
+  end
+  if unknown then after = 0 end
+
+  local first, high = 0, length - 1 -- index of the first entry after `after`, between the two
+  while first < high do
+    local middle = math.floor((first + high) / 2)
+    if position_at(inbox, middle) > after then high = middle else first = middle + 1 end
+  end
   local gap = ''
-  local first = 0 -- index of the first entry of the page
-  if after == 0 or after > now + 1 and after > newest then
-    gap = 'unknown'
-  elseif after > newest then
-    if after % 2 == 0 then gap = 'lost' end
-    return {number(newest), 1, gap}
-  else
-    local low, high = 0, length - 1 -- the first entry after `after` is between the two
-    while low < high do
-      local middle = math.floor((low + high) / 2)
-      if position_at(inbox, middle) > after then high = middle else low = middle + 1 end
-    end
-    first = low
-    if first == 0 then
-      local before = tonumber(string.match(redis.call('LINDEX', inbox, 0), '^%d+ (%d+) ') or 0)
-      if after < before then gap = 'trimmed'
-      elseif after % 2 == 0 and after ~= before then gap = 'lost' end
-    elseif after % 2 == 0 and position_at(inbox, first - 1) ~= after then
-      gap = 'lost'
-    end
+  local before = first > 0 and position_at(inbox, first - 1) or 0 -- the position of the one before
+  if unknown then gap = 'unknown'
+  elseif before > 0 then
+    if after % 2 == 0 and after ~= before then gap = 'lost' end
+  else -- it is the first that there is, and says itself what was before it
+    before = tonumber(string.match(redis.call('LINDEX', inbox, first), '^%d+ (%d+) ') or 0)
+    if after < before then gap = 'trimmed'
+    elseif after % 2 == 0 and after ~= before then gap = 'lost' end
   end
 
   local reply = {number(newest), 0, gap}

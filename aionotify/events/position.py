@@ -37,7 +37,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from aionotify.events.cursor import Cursor
-from aionotify.events.page import Entry, Page
+from aionotify.events.page import Entry, GapReason, Page
 
 NOWHERE: Final = 0
 LAST: Final = 9 * 10**15  # the year 2255; from 2^53 on, Lua's numbers have gaps between them
@@ -192,6 +192,15 @@ def merged(pages: Sequence[tuple[R, Page]], end: float) -> list[tuple[R, Entry]]
 def after_gap(page: Page) -> int:
     """Where the reader of a page is, once told that something is gone before its first entry."""
     return page.entries[0].previous if page.entries else page.upto
+
+
+def unreadable(question: Question) -> Page:
+    """What is said in place of a page of an inbox that cannot be read: that events may be gone.
+
+    What its reader knows, or anybody here, counts as known, and all that is heard next as new.
+    """
+    upto = latest((question.after or NOWHERE, question.newest or NOWHERE)) | 1
+    return Page([], upto, upto, GapReason.LOST)
 
 
 def reached(page: Page, end: float, newest: int | None) -> int | None:

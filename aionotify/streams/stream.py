@@ -24,18 +24,20 @@ import aiohttp_sse
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from aionotify.errors import BrokerError
+from aionotify.errors import BrokerError, InboxRefused
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.frame import chunk, control_frame, frame
 from aionotify.events.page import Page
 from aionotify.events.position import (
+    Question,
     after_gap,
     common_end,
     is_caught_up,
     merged,
     reached,
     to_read,
+    unreadable,
 )
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
@@ -68,7 +70,8 @@ class Inbox(Protocol):
     def read(self, recipient_id: str, after: int) -> asyncio.Future[Page]:
         """The page after a position.
 
-        The future raises BrokerError when it cannot be read now.
+        The future raises BrokerError when it cannot be read now, and InboxRefused when that will
+        not change by itself.
         """
 
 
@@ -226,7 +229,10 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         ]
         questions = [recipient.question(after) for recipient, after in asked]
         answers = [inbox.read(recipient.id, after) for recipient, after in asked]
-        pages = [await answer for answer in answers]
+        pages = [
+            await _page(answer, question)
+            for answer, question in zip(answers, questions, strict=True)
+        ]
         for (recipient, _), question, page in zip(asked, questions, pages, strict=True):
             self._hub.apply_page(recipient, question, page)
         # Of two pages of one inbox the last is the one after this stream's own position.
@@ -382,6 +388,13 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         if sock is not None and sock.family in _TCP:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()
+
+
+async def _page(answer: asyncio.Future[Page], question: Question) -> Page:
+    try:
+        return await answer
+    except InboxRefused:  # no reason to do without the events of the other inbox
+        return unreadable(question)
 
 
 def _unchunk(data: bytes) -> bytes:

@@ -47,6 +47,8 @@ class Stats:
     """Durable events received live, for any recipient."""
     events_invalid: int = 0
     """Messages from Redis that broke the event contract and were skipped."""
+    inboxes_refused: int = 0
+    """Reads of an inbox that Redis refused."""
     events_repeated: int = 0
     """Durable events heard after a stream had already read them from the inbox."""
     delivered_live: int = 0

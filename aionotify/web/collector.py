@@ -96,6 +96,9 @@ class NodeCollector(Collector):
             "Durable events that pub/sub lost and that streams then read from the inbox.",
             stats.missed,
         )
+        yield _plain_counter(
+            "inbox_reads_refused", "Reads of an inbox that Redis refused.", stats.inboxes_refused
+        )
         yield _histogram(
             "delivery_latency_seconds",
             "Time from publish to write of durable events, including the difference between the"

@@ -1,11 +1,14 @@
 """Liveness and readiness."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from aiohttp import web
 
 from aionotify.web.errors import json_response
 from aionotify.web.services import SERVICES, Services
+
+_STOPS_DELIVERY: Final = ("redis", "open_files", "draining")
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -16,11 +19,11 @@ async def healthz(request: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """Answer 200 when this node can deliver, else 503; with the reason of each failed check.
 
-    A failed `store` check leaves the node ready: if a load balancer took all nodes out because
-    Redis stores nothing, it would disconnect every user and fix nothing.
+    A check that does not keep this node from delivering leaves it ready: if a load balancer took
+    all nodes out because Redis stores nothing, it would disconnect every user and fix nothing.
     """
     found = problems(request.config_dict[SERVICES])
-    ready = not any(problem for name, problem in found.items() if name != "store")
+    ready = not any(found[name] for name in _STOPS_DELIVERY)
     checks = {
         name: {"ok": problem is None, **({"reason": problem} if problem else {})}
         for name, problem in found.items()
@@ -33,6 +36,7 @@ def problems(services: Services) -> Mapping[str, str | None]:
     return {
         "redis": services.subscriber.problem,
         "store": services.write_check.health.problem,
+        "inboxes": services.inbox.unreadable.problem,
         "open_files": services.open_files.health.problem,
         "draining": "this node is draining" if services.hub.closed else None,
     }

@@ -238,3 +238,12 @@ def test_garbage_in_an_inbox_does_not_stop_it(scripts: Scripts, garbage: str) ->
     scripts.pass_time(1)
     assert scripts.append("b").position == first.position + SECOND
     assert len(scripts.stored()) == 3
+
+
+def test_garbage_at_the_end_does_not_hide_the_last_position(scripts: Scripts) -> None:
+    """Or the next event, while the clock is set back, would have one that is less."""
+    last = scripts.append("a").position
+    scripts.server.cli("RPUSH", scripts.inbox, "garbage", "more")
+    scripts.pass_time(-600)
+    assert scripts.append("b").position == last + 2
+    assert scripts.stored()[-1] == f"{last + 2} {last} b"

@@ -17,7 +17,7 @@ from aionotify.broker.inbox import Inbox, parse_entry
 from aionotify.broker.keys import Keys
 from aionotify.broker.publisher import Publisher
 from aionotify.config import InboxConfig, RedisConfig
-from aionotify.errors import BrokerRefused, BrokerUnavailable, InvalidEvent
+from aionotify.errors import BrokerUnavailable, InboxRefused, InvalidEvent
 from aionotify.events.event import decode
 from aionotify.events.page import Page
 from aionotify.events.position import is_complete
@@ -155,8 +155,42 @@ async def test_an_inbox_that_cannot_be_read_is_no_reason_not_to_read_the_others(
     )
     assert isinstance(before, Page)
     assert isinstance(after, Page)
-    assert isinstance(broken, BrokerRefused)
+    assert isinstance(broken, InboxRefused)
     assert "WRONGTYPE" in str(broken) or "wrong kind of value" in str(broken)
+
+
+async def test_a_right_that_is_missing_to_one_inbox_hides_no_other(own_redis: RedisServer) -> None:
+    """Redis then refuses the whole call, in which there are 32 of them."""
+    own_redis.cli("ACL", "SETUSER", "default", "resetkeys", "~p:{a}:*", "~p:{b}:*")
+    async with reader_of(own_redis) as reader:
+        before, broken, after = await asyncio.gather(
+            *(reader.read(user, 0) for user in ("a", "secret", "b")), return_exceptions=True
+        )
+        assert isinstance(before, Page)
+        assert isinstance(after, Page)
+        assert isinstance(broken, InboxRefused)
+        assert reader.stats.inboxes_refused == 1
+        assert str(reader.unreadable.problem).startswith("p:{secret}:inbox: Redis refused: NOPERM")
+
+
+async def test_a_redis_that_is_busy_refuses_no_inbox(own_redis: RedisServer) -> None:
+    """With a script that takes too long: it will answer, and nobody has missed anything."""
+    own_redis.cli("CONFIG", "SET", "busy-reply-threshold", 1)
+    async with reader_of(own_redis) as reader:
+        await reader.page(0)
+        endless = asyncio.create_task(
+            asyncio.to_thread(own_redis.cli, "EVAL", "while true do end", 0)
+        )
+        try:
+            answer: object = None
+            while answer is None or isinstance(answer, Page):
+                [answer] = await asyncio.gather(reader.read("u", 0), return_exceptions=True)
+        finally:
+            own_redis.cli("SCRIPT", "KILL")
+            await asyncio.gather(endless, return_exceptions=True)
+        assert "BUSY" in str(answer)
+        assert not isinstance(answer, InboxRefused)
+        assert reader.unreadable.problem is None
 
 
 async def test_a_silent_redis_keeps_nobody_for_longer_than_one_timeout(

@@ -214,3 +214,33 @@ def test_garbage_does_not_hide_the_events_around_it(three: Scripts) -> None:
     """It is handed over as it is, for who reads to skip."""
     three.server.cli("LINSERT", three.inbox, "AFTER", three.stored()[1], "some junk here")
     assert three.read(at(0) - 1).events == ["0", "1", "some junk here", "2"]
+
+
+@pytest.mark.parametrize("garbage", [["x" * 70000], ["hello"] * 101])
+def test_garbage_at_the_head_is_passed_over(three: Scripts, garbage: list[str]) -> None:
+    """In one page, which leads on: whoever comes back with its end is told of no gap again."""
+    three.server.cli("LPUSH", three.inbox, *garbage)
+    page = three.read(0, max_events=3)
+    assert (page.events, page.newest, page.gap) == (["0", "1", "2"], at(2), "unknown")
+    assert three.read(at(0) - 1).events == ["0", "1", "2"]
+    assert three.read(at(0) - 1).gap == ""
+
+
+def test_garbage_at_the_head_hides_no_gap(scripts: Scripts) -> None:
+    """Whether something is gone is said by the first event that there is."""
+    positions = [scripts.append(str(number), max_events=2).position for number in range(4)]
+    scripts.server.cli("LPUSH", scripts.inbox, "garbage")
+    assert scripts.read(positions[1]).gap == ""
+    assert scripts.read(positions[0]).gap == "trimmed"
+    assert scripts.read(positions[1] - 1).gap == "trimmed"
+    scripts.server.cli("LPOP", scripts.inbox, 2)
+    scripts.server.cli("LPUSH", scripts.inbox, "garbage")
+    assert scripts.read(positions[2] - 1).gap == "trimmed"
+
+
+def test_an_inbox_of_nothing_but_garbage_is_empty(scripts: Scripts) -> None:
+    scripts.server.cli("RPUSH", scripts.inbox, "garbage", "more")
+    assert scripts.read(None).newest == NOW - 1
+    assert scripts.read(NOW - 1) == ([], NOW - 1, 1, "")
+    scripts.append("event")
+    assert scripts.read(NOW - 1).events == ["event"]

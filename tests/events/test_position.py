@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aionotify.events.cursor import Cursor
 from aionotify.events.event import decode
-from aionotify.events.page import Entry, Page
+from aionotify.events.page import Entry, GapReason, Page
 from aionotify.events.position import (
     BACKLOG,
     LAST,
@@ -29,6 +29,7 @@ from aionotify.events.position import (
     reached,
     serves_as_now,
     to_read,
+    unreadable,
 )
 
 EVENT = decode(b'{"recipient_id": "u"}')
@@ -304,6 +305,17 @@ def test_a_client_that_is_ahead_of_its_node_has_what_lies_between_read_as_well()
 def test_a_reader_who_is_told_of_a_gap_is_right_before_what_there_still_is() -> None:
     assert after_gap(Page([Entry(104, 102, EVENT)], 104, 104, None)) == 102
     assert after_gap(Page([], 101, 101, None)) == 101
+
+
+@pytest.mark.parametrize(
+    ("after", "newest", "upto"), [(100, None, 101), (100, 120, 121), (130, 120, 131), (0, None, 1)]
+)
+def test_an_inbox_that_cannot_be_read_counts_as_known_and_what_is_heard_next_as_new(
+    after: int, newest: int | None, upto: int
+) -> None:
+    page = unreadable(Question(after, newest, 1))
+    assert page == Page([], upto, upto, GapReason.LOST)
+    assert judge_heard(page.newest, 0, 200, 150 if upto > 150 else upto - 1) is Verdict.NEXT
 
 
 def test_in_an_empty_inbox_the_moment_counts_that_is_known() -> None:
