@@ -151,7 +151,7 @@ async def test_who_is_revoked_while_a_node_leaves_gets_in_nowhere(
     serve: Serve, main_host: HostProcess, redis_server: RedisServer
 ) -> None:
     """And who has moved already is sent away."""
-    settings = {**SETTINGS, "server.drain": 30}
+    settings = {**SETTINGS, "server.drain": 300}  # a stream a second
     one, other = await serve(settings), await serve(settings)
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(stream(one, user)) for user in USERS]
