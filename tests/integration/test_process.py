@@ -20,6 +20,7 @@ from aiohttp.web_runner import AppRunner, BaseRunner
 from aiohttp.web_server import Server
 
 from aionotify.process.node import RUNNER_OPTIONS
+from aionotify.process.worker import VARIABLE
 from tests.harness import (
     MainHost,
     NotifyServer,
@@ -358,11 +359,17 @@ async def test_workers_end_with_a_parent_that_is_killed(two_workers: NotifyServe
     await eventually(lambda: not any(is_alive(pid) for pid in workers))
 
 
-async def test_a_worker_that_cannot_start_ends_the_server_with_its_reason(serve: Serve) -> None:
-    settings = {"server.workers": 2, "redis.url": "redis+sentinel://127.0.0.1"}
-    server = await serve(settings, until=None)
+async def test_a_worker_that_cannot_start_ends_the_server_with_its_reason(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os\nif {VARIABLE!r} in os.environ:\n"
+        "    os.write(2, b'this worker has a reason\\n')\n    os._exit(2)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    server = await serve({"server.workers": 2}, until=None)
     assert await server.wait() == 2
-    assert any("redis.url: expected the service's name" in line for line in server.logs)
+    assert "this worker has a reason" in server.logs
     assert any("worker did not start code=2" in line for line in server.logs)
 
 
