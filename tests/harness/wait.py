@@ -10,14 +10,14 @@ T = TypeVar("T")
 
 @overload
 async def eventually(
-    predicate: Callable[[], Awaitable[T]], timeout: float = 10, interval: float = 0.02
+    predicate: Callable[[], Awaitable[T]], timeout: float = 30, interval: float = 0.02
 ) -> T: ...
 @overload
 async def eventually(
-    predicate: Callable[[], T], timeout: float = 10, interval: float = 0.02
+    predicate: Callable[[], T], timeout: float = 30, interval: float = 0.02
 ) -> T: ...
 async def eventually(
-    predicate: Callable[[], Any], timeout: float = 10, interval: float = 0.02
+    predicate: Callable[[], Any], timeout: float = 30, interval: float = 0.02
 ) -> Any:
     """Return what `predicate`, plain or async, returns once that is true.
 

@@ -33,7 +33,7 @@ async def serve(redis_server: RedisServer, main_host: MainHost) -> AsyncIterator
             settings: Mapping[str, object] | None = None,
             *,
             until: str | None = "/readyz",
-            timeout: float = 10,
+            timeout: float = 30,
             file: Path | None = None,
         ) -> NotifyServer:
             merged = {**defaults, **(settings or {})}
