@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.browser.site import Site, Tab
 
@@ -45,19 +44,13 @@ def test_an_example_loses_nothing_while_the_server_is_killed_and_ends_in_order(
     code = re.sub(r"import (.*) from (.*);", r"const \1 = await import(\2);", example)
     tab.run(f"(async () => {{ {GIVEN} {textwrap.dedent(code)} }})();")
 
-    def wait_opened(count: int) -> None:
-        def opened(_: object) -> bool:
-            return sum("stream opened" in line for line in site.server.logs) >= count
-
-        WebDriverWait(tab.browser, 15, 0.05).until(opened, f"opened {count} times")
-
-    wait_opened(1)
+    tab.wait_opened(site, 1)
     sent: list[int] = []
     for times, end in enumerate((site.kill, site.terminate, site.kill), start=2):
         end()
         sent += site.publish(3, event="order.shipped")
         site.start()
-        wait_opened(times)
+        tab.wait_opened(site, times)
         sent += site.publish(1, event="order.shipped")
         text = json.dumps(sent, separators=(",", ":"))
         tab.wait(f"JSON.stringify(shown) === '{text}'", 20)
