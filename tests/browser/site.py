@@ -136,6 +136,10 @@ class Site:
         [line] = [line for line in text.splitlines() if line.startswith("aionotify_streams ")]
         return round(float(line.split()[1]))
 
+    def opened(self) -> int:
+        """How many streams the node has opened, by its log."""
+        return sum("stream opened" in line for line in self.server.logs)
+
     def end_streams(self, user: str = "42") -> None:
         """Close the user's streams, as when somebody signs out everywhere."""
         headers = {"Authorization": f"Bearer {KEY}"}
@@ -250,6 +254,10 @@ class Tab:
     def wait_streams(self, site: Site, count: int) -> None:
         """Return when the node has so many open."""
         WebDriverWait(self.browser, 15, 0.05).until(lambda _: site.streams() == count)
+
+    def wait_opened(self, site: Site, count: int) -> None:
+        """Return when the node has opened so many."""
+        WebDriverWait(self.browser, 15, 0.05).until(lambda _: site.opened() >= count)
 
     def cdp(self, command: str, **arguments: object) -> Any:
         """Have the browser's debugger do something to this tab."""

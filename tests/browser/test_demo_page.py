@@ -1,4 +1,4 @@
-"""The demo page and its module aionotify.js, in a real browser."""
+"""The demo page, in a real browser."""
 
 import json
 from collections.abc import Iterator
@@ -96,13 +96,33 @@ def test_a_stream_that_the_server_ends_comes_back_by_itself(page: Page, demo: De
     page.wait_texts("alice", "before", "revoked", "missed")
 
 
+def test_in_the_fourth_tab_it_works_as_in_the_first(page: Page, demo: Demo) -> None:
+    """Each shows two users, and a browser opens six connections to a host over HTTP/1.1."""
+    browser = page.browser
+    first = browser.current_window_handle
+    for _ in range(3):
+        browser.switch_to.new_window("tab")
+        other = Page(browser, demo.url)
+        other.send("both", "hello")
+    others = [handle for handle in browser.window_handles if handle != first]
+    for handle, texts in zip(
+        [*others[::-1], first], ([1], [1, 2], [1, 2, 3], [1, 2, 3]), strict=True
+    ):
+        browser.switch_to.window(handle)
+        for user in ("alice", "bob"):
+            page.wait_texts(user, *("hello" for _ in texts))
+        if handle != first:
+            browser.close()
+    browser.switch_to.window(first)
+
+
 def test_a_token_that_is_not_known_is_not_tried_again(browser: Chrome, demo: Demo) -> None:
     browser.get(demo.url)
     detail = browser.execute_async_script(
         """
         const [done] = arguments;
-        import("/static/aionotify.js").then(({ Notifications }) => {
-          const refused = new Notifications("/notify", { token: async () => "carol-token" });
+        import("/notify/client.js").then(({ Notifications }) => {
+          const refused = new Notifications("/notify", { token: "carol-token" });
           refused.addEventListener("error", ({ detail }) =>
             done([detail.status, detail.final, refused.readyState]));
         });

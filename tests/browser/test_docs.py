@@ -1,65 +1,56 @@
-"""What docs/browser.rst says to write works in a browser as it stands."""
+"""What docs/browser.rst and the README say to write loses nothing, as it stands, in a browser."""
 
+import json
 import re
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
-from selenium.webdriver import Chrome
-from selenium.webdriver.support.wait import WebDriverWait
+import pytest
 
-from tests.harness.demo import Demo
+from tests.browser.site import Site, Tab
 
-TEXT = (Path(__file__).parents[2] / "docs/browser.rst").read_text("utf-8")
-[EXAMPLE] = re.findall(r"\.\. code-block:: javascript\n\n((?:    .*\n|\n)+)", TEXT)
-PUBLISH = """
-    const [key, data, done] = arguments;
-    fetch("/publish", {
-      method: "POST",
-      headers: { Authorization: `Bearer ${key}` },
-      body: JSON.stringify({ recipient_id: "alice", event: "order.shipped", data }),
-    }).then((answer) => done(answer.status));
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/browser.rst").read_text("utf-8")
+README = (ROOT / "README.rst").read_text("utf-8")
+EXAMPLES = [
+    *re.findall(r"\.\. code-block:: javascript\n\n((?:    .*\n|\n)+)", PAGE),
+    *re.findall(r"::\n\n((?:    .*\n)*    .*Notifications.*\n(?:    .*\n|\n)+)", README),
+]
+# What an example takes for granted. The README's writes to the console.
+GIVEN = """
+    window.shown = [];
+    const userId = "42", getToken = async () => "token-42";
+    const show = ({ data }) => shown.push(data);
+    console.log = show;
+    const reload = () => shown.push("a gap"), signIn = () => shown.push("refused");
+    document.cookie = "session=token-42";
 """
 
 
-def test_the_example_shows_what_is_published_also_after_a_reconnect(
-    browser: Chrome, demo: Demo
+def test_there_are_the_examples_that_are_tried_here() -> None:
+    assert len(EXAMPLES) == 5
+    assert PAGE.count("= new Notifications(") + PAGE.count("async function listen") == 3
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.split()[0])
+def test_an_example_loses_nothing_while_the_server_is_killed_and_ends_in_order(
+    open_site: Callable[..., Site], open_tab: Callable[[str], Tab], example: str
 ) -> None:
-    browser.get(f"{demo.url}healthz")  # a page of the same origin, and empty
+    """Even when it is killed before any event has come."""
+    site = open_site(auth__cookie="session", stream__retry=500)
+    tab = open_tab(site.page)
     # A function's body cannot hold an import statement.
-    code = re.sub(r"import (.*) from (.*);", r"const \1 = await import(\2);", EXAMPLE)
-    browser.execute_script(
-        f"""
-        window.shown = [];
-        (async (token, show, refetch, signIn) => {{
-            {textwrap.dedent(code)}
-        }})("alice-token", ({{ data }}) => shown.push(data), console.error, console.error);
-        """
-    )
-    wait = WebDriverWait(browser, 20, 0.05)
+    code = re.sub(r"import (.*) from (.*);", r"const \1 = await import(\2);", example)
+    tab.run(f"(async () => {{ {GIVEN} {textwrap.dedent(code)} }})();")
 
-    def publish(data: int) -> None:
-        assert browser.execute_async_script(PUBLISH, demo.key, data) == 202
-
-    def online(_: Chrome) -> bool:
-        script = """
-            const [key, done] = arguments;
-            fetch("/presence?recipient_id=alice", { headers: { Authorization: `Bearer ${key}` } })
-              .then((answer) => answer.json()).then(({ alice }) => done(alice));
-        """
-        return bool(browser.execute_async_script(script, demo.key))
-
-    wait.until(online)
-    publish(1)
-    wait.until(lambda _: browser.execute_script("return shown") == [1])
-    browser.execute_async_script(
-        """
-        const [key, done] = arguments;
-        fetch("/streams/alice", { method: "DELETE", headers: { Authorization: `Bearer ${key}` } })
-          .then(done);
-        """,
-        demo.key,
-    )
-    publish(2)
-    wait.until(lambda _: browser.execute_script("return shown") == [1, 2])
-    browser.get("about:blank")
-    browser.get_log("browser")  # type: ignore[no-untyped-call]
+    tab.wait_opened(site, 1)
+    sent: list[int] = []
+    for times, end in enumerate((site.kill, site.terminate, site.kill), start=2):
+        end()
+        sent += site.publish(3, event="order.shipped")
+        site.start()
+        tab.wait_opened(site, times)
+        sent += site.publish(1, event="order.shipped")
+        text = json.dumps(sent, separators=(",", ":"))
+        tab.wait(f"JSON.stringify(shown) === '{text}'", 20)

@@ -134,12 +134,14 @@ def test_a_tab_that_was_away_is_told_what_it_missed(tabs: list[Tab], site: Site)
     tabs[2].run("n.close()")
     sent += site.publish(3)
     all_have(tabs[:2], sent)
-    asked = len(site.main_host.asked)
+    opened = site.opened()
     tabs[2].run("n.open()")
     tabs[2].wait_published(sent)
     sent += site.publish(1)
     all_have(tabs, sent)
-    assert len(site.main_host.asked) == asked
+    tabs[0].run("n.close()")  # and what the next one reads is opened after any other
+    tabs[1].wait_opened(site, opened + 1)
+    assert site.opened() == opened + 1
 
 
 def test_a_tab_that_was_away_for_long_reads_for_itself_until_it_is_where_the_others_are(
@@ -154,10 +156,10 @@ def test_a_tab_that_was_away_for_long_reads_for_itself_until_it_is_where_the_oth
     for tab in tabs[:2]:
         tab.load(site.page)
         tab.listen(SHARED)
-    asked = len(site.main_host.asked)
+    opened = site.opened()
     tabs[2].run("n.open()")
     tabs[2].wait_published(sent)
-    assert len(site.main_host.asked) == asked + 1
+    tabs[2].wait_opened(site, opened + 1)
     later = site.publish(1)
     tabs[2].wait_published(sent + later)
     tabs[2].wait_streams(site, 1)
