@@ -14,7 +14,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -137,7 +137,7 @@ class Key:
     """A token, and the address of the main host that is asked about it."""
 
     host: str
-    token: str
+    token: str = field(repr=False)
 
     def name(self, secret: bytes) -> str:
         """Under which name its record lies."""

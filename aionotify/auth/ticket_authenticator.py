@@ -16,7 +16,7 @@ from aionotify.auth.tickets import Grant, Ticket, Tickets
 from aionotify.errors import AuthError, AuthUnavailable, BrokerError, InvalidToken
 
 _GRANT = web.RequestKey("aionotify_grant", Grant)
-_TOKEN = web.RequestKey("aionotify_token", str)  # with which it has opened a stream
+_OPENED = web.RequestKey("aionotify_opened", tuple[BearerAuthenticator, str])  # who was told
 _RETRY_AFTER = 2.0  # seconds; about what Redis needs to come back after a restart
 
 
@@ -77,15 +77,16 @@ class TicketAuthenticator:
 
     def opened(self, request: web.Request) -> None:
         """A stream was opened by `request`; see `BearerAuthenticator.opened`."""
-        if isinstance(self._inner, BearerAuthenticator) and (token := self._token(request)):
-            request[_TOKEN] = token
-            self._inner.opened(token)
+        inner = self._inner
+        if isinstance(inner, BearerAuthenticator) and (token := self._token(request)):
+            request[_OPENED] = inner, token
+            inner.opened(token)
 
     def ended(self, request: web.Request, *, moves: bool) -> None:
         """It has ended; see `BearerAuthenticator.ended`."""
-        token: str | None = request.get(_TOKEN)
-        if token is not None and isinstance(self._inner, BearerAuthenticator):
-            self._inner.ended(token, moves=moves)
+        if (opened := request.get(_OPENED)) is not None:
+            inner, token = opened
+            inner.ended(token, moves=moves)
 
     async def issue(self, request: web.Request) -> Ticket:
         """Make a ticket for whoever `request` is from; a ticket itself does not count here.

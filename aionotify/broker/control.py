@@ -3,9 +3,10 @@
 import hashlib
 import secrets
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
+from msgspec import Meta
 from redis.asyncio import Redis
 
 from aionotify.broker.answer_store import SECRET
@@ -31,7 +32,7 @@ class Control(msgspec.Struct, omit_defaults=True):
 
     probe: str | None = None
     revoke: str | None = None
-    number: float = 0.0
+    number: Annotated[float, Meta(ge=0, le=2**53)] = 0.0
     installation: str = ""
 
 

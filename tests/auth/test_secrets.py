@@ -9,6 +9,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from aionotify.auth import AuthError, Identity, revalidate
+from aionotify.auth.answers import Key
 from aionotify.auth.jwt.authenticator import JWTAuthenticator
 from aionotify.auth.main_host.authenticator import MainHostAuthenticator
 from aionotify.auth.publish_keys import PublishKeys
@@ -20,6 +21,7 @@ from aionotify.broker.keys import Keys
 from aionotify.broker.ticket_store import RedisTicketStore
 from aionotify.config import JWTConfig, MainHostConfig, PublishKey, RedisConfig
 from aionotify.errors import ConfigError
+from tests.auth.answer_nodes import Node
 from tests.auth.helpers import bearer, make_request
 from tests.auth.jwt_tokens import SECRET, claims, ec, forge, public_pem, sign, static
 from tests.auth.stub_main_host import StubMainHost
@@ -162,6 +164,25 @@ async def test_no_ticket_is_written_down(
     for ticket in (issued.ticket, issued.ticket, issued.ticket[:-1], f"{issued.ticket}&ticket=x"):
         await attempt(entrance, make_request(path=f"/notify?ticket={ticket}"), said)
     await inner.close()
+
+
+async def test_no_token_that_other_nodes_may_know_is_written_down(
+    host: StubMainHost, redis: Redis, redis_server: RedisServer, said: list[str]
+) -> None:
+    host.users = {GOOD: "alice", COOKIE: "bob"}
+    nodes = [Node(redis) for _ in range(2)]
+    for node in nodes:
+        authenticator = MainHostAuthenticator(MainHostConfig(url=host.url), answers=node.answers)
+        for token in (GOOD, COOKIE, BAD):
+            authenticator.opened(token)
+            await attempt(authenticator, bearer(token), said)
+            said += [repr(node.answers.__dict__), repr(Key(host.url, token))]
+            await node.flush()
+        await authenticator.close()
+        said.append(repr(node.answers.__dict__))
+        await node.close()
+    for name in redis_server.cli("KEYS", "*"):
+        said += [name, repr(await redis.dump(name))]
 
 
 def test_values_that_hold_a_secret_do_not_show_it(said: list[str]) -> None:

@@ -188,7 +188,18 @@ async def test_without_redis_nothing_works(own_redis: RedisServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"nonsense", b"[]", b'{"revoke": 42}', b'{"number": "1"}', b"\xff", b"[" * 9999]
+    "data",
+    [
+        b"",
+        b"nonsense",
+        b"[]",
+        b'{"revoke": 42}',
+        b'{"number": "1"}',
+        b'{"number": -1}',
+        b'{"number": 1e300}',
+        b"\xff",
+        b"[" * 9999,
+    ],
 )
 def test_what_is_no_message_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidEvent):

@@ -186,8 +186,9 @@ class MainHostAuthenticator(BearerAuthenticator):
         now, longest = self._clock(), self._answers.longest
         due, latest = known.answered + longest * random.uniform(0.8, 1.0), known.answered + longest
         if due <= now:
-            # Those who were due while they had no node must not be asked about all at once.
-            due = random.uniform(now, max(now, latest))
+            # Those who were due while they had no node must not be asked about all at once; nor
+            # those whose answer may be older, by `cache_ttl`.
+            due = random.uniform(now, latest if latest > now else now + longest * 0.2)
         return replace(known.identity, ask_at=time.time() + due - now)
 
     async def _ask(self, key: bytes, token: str) -> Accepted | Denied:
