@@ -10,110 +10,23 @@ Knows neither Redis nor the main host, only what it calls them for: see `AnswerS
 
 import asyncio
 import math
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from hashlib import blake2b
 from itertools import islice
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
-import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from aionotify import tasks
+from aionotify.auth.answer import Answer, AnswerStore, Key, Kind, Record, Reply, Write
 from aionotify.auth.revocations import Revocations
 from aionotify.errors import BrokerError
 
 PATIENCE: Final = 0.1  # seconds for a look-up; after that the main host is asked
+_STEPS: Final = 4  # in that time
 MAX_OWED: Final = 10_000  # refusals that Redis would not take
 _TOGETHER: Final = 0.002  # seconds: what is looked up meanwhile goes off in one command
 _AT_LEISURE: Final = 0.05  # seconds: an answer, and that a stream was opened by it, are one command
 _AGAIN: Final = 1.0  # seconds
 _IN_ONE: Final = 64  # records in one command; Redis does nothing else meanwhile
-_NONCE: Final = 12  # bytes
-_SEALED: Final = 2048  # bytes; a user id of 256 characters takes half of that
-
-Kind = Literal["refused", "answered", "opened", "ended"]
-
-
-class Write(NamedTuple):
-    """What is to become of one record.
-
-    Attributes:
-        name: which record.
-        kind: the token was refused; here is an answer; the node's first stream with the token has
-            been opened; its last one has ended, and does not move to another node.
-        number: of an answer, what the counter stood at before the question.
-        at: of an answer, when the question was put, in microseconds by Redis' clock.
-        ttl: of an answer, for how many seconds it is of use.
-        sealed: the answer.
-    """
-
-    name: str
-    kind: Kind
-    number: int = 0
-    at: int = 0
-    ttl: int = 0
-    sealed: bytes = b""
-
-
-class Record(NamedTuple):
-    """An answer as it lies there, and whether some node has a stream open with the token."""
-
-    sealed: bytes
-    is_open: bool
-
-
-class Reply(NamedTuple):
-    """What the store says each time.
-
-    Attributes:
-        secret: of the installation. If it is another than the one by which records were named,
-            nothing was done.
-        number: what the counter stands at.
-        revoked: the number of the last revocation.
-        now: seconds by Redis' clock.
-        records: those that were asked for, None for what is not there.
-    """
-
-    secret: bytes
-    number: int
-    revoked: int
-    now: float
-    records: Sequence[tuple[bytes, bool] | None]
-
-
-class AnswerStore(Protocol):
-    """Where answers lie."""
-
-    async def exchange(
-        self,
-        secret: bytes,
-        writes: Sequence[tuple[str, str, int, int, int, bytes]],
-        names: Sequence[str],
-        keep: float,
-    ) -> tuple[bytes, int, int, float, Sequence[tuple[bytes, bool] | None]]:
-        """Carry out each `Write`, then read the named records, in one step; return a `Reply`.
-
-        `keep` is for how many seconds numbers are to be remembered. Raises `BrokerError`.
-        """
-        ...
-
-
-class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """What is sealed. Of what later versions append, nothing is read.
-
-    Times are in seconds by Redis' clock: when it was asked, and when the token ends, infinite when
-    that is not known. `number` is what the counter stood at before the question.
-    """
-
-    user_id: str
-    number: int
-    at: float
-    ends: float
 
 
 class Found(NamedTuple):
@@ -130,45 +43,6 @@ class Moment(NamedTuple):
     secret: bytes
     number: int
     at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A token, and the address of the main host that is asked about it."""
-
-    host: str
-    token: str = field(repr=False)
-
-    def name(self, secret: bytes) -> str:
-        """Under which name its record lies."""
-        return self._hash(secret, b"answer's name", 16).hex()
-
-    def seal(self, answer: Answer, secret: bytes) -> bytes:
-        """Make a record's content, which is good under the record's name alone."""
-        nonce = secrets.token_bytes(_NONCE)
-        return nonce + self._cipher(secret).encrypt(
-            nonce, msgspec.msgpack.encode(answer), self.name(secret).encode()
-        )
-
-    def unseal(self, sealed: bytes, secret: bytes) -> Answer | None:
-        """Return what was sealed, or None when it was not so, or makes no sense."""
-        if not _NONCE < len(sealed) <= _SEALED:
-            return None
-        nonce, rest, name = sealed[:_NONCE], sealed[_NONCE:], self.name(secret).encode()
-        try:
-            opened = self._cipher(secret).decrypt(nonce, rest, name)
-            return msgspec.msgpack.decode(opened, type=Answer)
-        except (InvalidTag, msgspec.DecodeError):
-            return None
-
-    def _cipher(self, secret: bytes) -> AESGCM:
-        return AESGCM(self._hash(secret, b"answer's seal", 32))
-
-    # Both are of no use at another installation, or where another main host is asked.
-    def _hash(self, secret: bytes, purpose: bytes, size: int) -> bytes:
-        key = blake2b(self.host.encode(), key=blake2b(secret, digest_size=32).digest()).digest()
-        token = self.token.encode()
-        return blake2b(token, key=key, person=purpose, digest_size=size).digest()
 
 
 _Waiter = asyncio.Future[tuple[Reply, Record] | None]
@@ -207,6 +81,7 @@ class Answers:
         self._asked: _Asked = {}
         self._writes: list[tuple[bytes, Write]] = []  # by which secret the record is named
         self._owed: dict[Key, object] = {}  # refusals that are not written yet
+        self._sent: set[Key] = set()  # those of them that are under way
         self._open: Counter[Key] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when it goes off, by the event loop's clock
@@ -240,11 +115,7 @@ class Answers:
         future = asyncio.get_running_loop().create_future()
         self._asked.setdefault(key, []).append(future)
         self._soon(_TOGETHER)
-        try:
-            async with tasks.timeout(PATIENCE):
-                found = await future
-        except TimeoutError:
-            return None
+        found = await future
         # Somebody may have been revoked of whom nothing was heard here yet.
         if found is None or key in self._owed or not self._has_heard(found[0]):
             return None
@@ -332,9 +203,13 @@ class Answers:
             self._timer = None
         asked = {key: self._asked.pop(key) for key in list(islice(self._asked, _IN_ONE))}
         writes, self._writes = self._writes[:_IN_ONE], self._writes[_IN_ONE:]
-        refused = dict(islice(self._owed.items(), _IN_ONE))
-        if self._asked or self._writes:
+        owed = ((key, refusal) for key, refusal in self._owed.items() if key not in self._sent)
+        refused = dict(islice(owed, _IN_ONE))
+        self._sent |= refused.keys()
+        if self._asked or self._writes or self._owed.keys() > self._sent:
             self._soon(0)
+        if not (asked or writes or refused):
+            return  # the refusal is under way, and goes again after that
         work = self._carry_out(asked, writes, refused)
         task = asyncio.create_task(work, name="aionotify answers")
         self._tasks.add(task)
@@ -343,20 +218,27 @@ class Answers:
     async def _carry_out(
         self, asked: _Asked, writes: Sequence[tuple[bytes, Write]], refused: dict[Key, object]
     ) -> None:
+        again = _AGAIN
         try:
-            reply = await self._exchange(asked, writes, refused)
+            exchange = asyncio.create_task(self._exchange(asked, writes, refused))
+            if asked and not await _is_done_soon(exchange):
+                for waiting in asked.values():
+                    _settle(waiting, None)
+            reply = await exchange
             for waiting, record in zip(asked.values(), reply.records, strict=True):
                 _settle(waiting, None if record is None else (reply, Record(*record)))
             for key, refusal in refused.items():
                 if self._owed.get(key) is refusal:
                     del self._owed[key]
+            again = 0.0
         except (BrokerError, ValueError):  # or whatever somebody has put in its place
             pass
         finally:
             for waiting in asked.values():
                 _settle(waiting, None)
-        if self._owed:
-            self._soon(_AGAIN)
+            self._sent -= refused.keys()
+        if self._owed.keys() - self._sent:
+            self._soon(again)
 
     async def _exchange(
         self, asked: Iterable[Key], writes: Sequence[tuple[bytes, Write]], refused: Iterable[Key]
@@ -372,6 +254,16 @@ class Answers:
             if reply.secret == secret:
                 return reply
         raise ValueError("each time another secret")
+
+
+async def _is_done_soon(task: asyncio.Task[Reply]) -> bool:
+    # In steps: whoever is late because this process is, and not Redis, must not give up just when
+    # all clients of another node come here. The reply has come by then, and wants to be read.
+    for _ in range(_STEPS):
+        done, _ = await asyncio.wait({task}, timeout=PATIENCE / _STEPS)
+        if done:
+            return True
+    return False
 
 
 def _settle(waiting: Iterable[_Waiter], found: tuple[Reply, Record] | None) -> None:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
 
-from aionotify.auth.answers import Answers, Key, Moment
+from aionotify.auth.answer import Key
+from aionotify.auth.answers import Answers, Moment
 from aionotify.auth.revocations import Revocations
 from aionotify.broker.answer_store import RedisAnswerStore
 from aionotify.broker.connection.pipeline import by_client

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from aionotify.auth.answers import Answers, Key, Moment
+from aionotify.auth.answer import Key
+from aionotify.auth.answers import Answers, Moment
 from aionotify.auth.revocations import Revocations
 from aionotify.broker.answer_store import RedisAnswerStore
 from aionotify.broker.connection.pipeline import by_client

@@ -6,98 +6,18 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-import msgspec
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from aionotify.auth import answers as module
-from aionotify.auth.answers import Answer, Answers, Key
+from aionotify.auth.answer import Answer, Key
+from aionotify.auth.answers import Answers
 from aionotify.auth.revocations import Revocations
 from aionotify.broker.answer_store import RedisAnswerStore
 from aionotify.errors import BrokerUnavailable
 from tests.auth.answer_nodes import HOST, KEEP, LONGEST, Node, cluster_of
-from tests.harness import RedisServer
+from tests.harness import RedisServer, eventually
 
-SECRET = bytes(16)
 KEY = Key(HOST, "alice-token")
-ANSWER = Answer("alice", 7, 100.0, math.inf)
-
-
-# How an answer is sealed
-
-
-def test_what_is_sealed_is_unsealed_by_the_same_token_at_the_same_place() -> None:
-    assert KEY.unseal(KEY.seal(ANSWER, SECRET), SECRET) == ANSWER
-
-
-@pytest.mark.parametrize(
-    ("key", "secret"),
-    [
-        (Key(HOST, "bob-token"), SECRET),
-        (Key("http://other.example/api/", "alice-token"), SECRET),
-        (KEY, bytes(15) + b"1"),
-    ],
-)
-def test_it_is_of_no_use_to_another_token_main_host_or_installation(
-    key: Key, secret: bytes
-) -> None:
-    assert key.name(secret) != KEY.name(SECRET)
-    assert key.unseal(KEY.seal(ANSWER, SECRET), secret) is None
-
-
-def test_it_is_of_no_use_under_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even if the key were the same: the name is what is authenticated with it."""
-    sealed = KEY.seal(ANSWER, SECRET)
-    monkeypatch.setattr(Key, "name", lambda key, secret: "another")
-    assert KEY.unseal(sealed, SECRET) is None
-
-
-def test_no_nonce_comes_twice() -> None:
-    sealed = {KEY.seal(ANSWER, SECRET) for _ in range(1000)}
-    assert len({each[:12] for each in sealed}) == 1000
-
-
-def test_what_is_sealed_says_nothing_of_token_or_user() -> None:
-    sealed, name = KEY.seal(ANSWER, SECRET), KEY.name(SECRET)
-    assert b"alice" not in sealed
-    assert "alice" not in name
-    assert len(name) == 32
-    assert name != Key(HOST, "alice-tokeo").name(SECRET)
-
-
-def _sealed(content: bytes) -> bytes:
-    nonce = secrets.token_bytes(12)
-    cipher = AESGCM(KEY._hash(SECRET, b"answer's seal", 32))
-    return nonce + cipher.encrypt(nonce, content, KEY.name(SECRET).encode())
-
-
-def test_what_later_versions_append_is_passed_over() -> None:
-    content = msgspec.msgpack.encode(["alice", 7, 100.0, math.inf, ["group"], {"more": 1}])
-    assert KEY.unseal(_sealed(content), SECRET) == ANSWER
-
-
-@pytest.mark.parametrize(
-    "sealed",
-    [
-        b"",
-        b"x",
-        bytes(12),
-        bytes(100),
-        bytes(10**6),
-        KEY.seal(ANSWER, SECRET)[:-1],
-        _sealed(b""),
-        _sealed(msgspec.msgpack.encode(["alice", 7])),
-        _sealed(msgspec.msgpack.encode([42, 7, 100.0, 1.0])),
-        _sealed(msgspec.msgpack.encode({})),
-    ],
-)
-def test_what_is_no_answer_is_none(sealed: bytes) -> None:
-    assert KEY.unseal(sealed, SECRET) is None
-
-
-def test_any_secret_that_redis_may_name_will_do() -> None:
-    for secret in (b"", b"x" * 1000):
-        assert KEY.unseal(KEY.seal(ANSWER, secret), secret) == ANSWER
 
 
 # For how long it counts
@@ -399,6 +319,24 @@ async def test_an_answer_and_the_stream_that_it_opens_are_one_command() -> None:
     answers.opened(KEY)
     await answers.close()
     assert store.calls == [(2, 0)]
+
+
+async def test_each_of_many_refusals_is_written_once() -> None:
+    """However long that takes, and again if there is another one meanwhile."""
+    store = Slow()
+    answers = answers_of(store)
+    keys = [Key(HOST, str(number)) for number in range(150)]
+    for key in keys:
+        answers.refused(key)
+    await eventually(lambda: len(store.calls) == 3)
+    answers.refused(keys[0])
+    await asyncio.sleep(0.01)
+    assert store.calls == [(64, 0), (64, 0), (22, 0)]
+    store.open.set()
+    await eventually(lambda: not answers._owed)
+    assert store.calls[3:6] == [(64, 0), (64, 0), (22, 0)], "once more, for the secret"
+    assert store.calls[6:] == [(1, 0)]
+    await answers.close()
 
 
 async def test_nothing_is_looked_up_while_revocations_are_not_heard() -> None:

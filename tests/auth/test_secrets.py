@@ -9,7 +9,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from aionotify.auth import AuthError, Identity, revalidate
-from aionotify.auth.answers import Key
+from aionotify.auth.answer import Key
 from aionotify.auth.jwt.authenticator import JWTAuthenticator
 from aionotify.auth.main_host.authenticator import MainHostAuthenticator
 from aionotify.auth.publish_keys import PublishKeys

@@ -36,7 +36,9 @@ def _arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--one-node", action="store_true", help="one, on a socket that stays, in place of two"
     )
-    parser.add_argument("--kill", action="store_true", help="nodes are killed, and do not drain")
+    parser.add_argument(
+        "--kill", action="store_true", help="nodes are killed, which Redis may feel"
+    )
     given = parser.parse_args(argv)
     if given.drain is None:
         given.drain = 5 if given.one_node else 60
@@ -81,7 +83,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, RedisServer(Path(name)) as redis:
         rollout = asyncio.run(_drill(given, Path(name), redis))
     sys.stdout.write(f"{rollout.described()}\n")
-    too_much = any(times > 2 for times in rollout.multiples().values())
+    # Clients of a node that is killed all come back at once, and each has to subscribe and read.
+    spared = {"Redis"} if given.kill else set()
+    too_much = any(times > 2 for name, times in rollout.multiples().items() if name not in spared)
     return int(
         bool(rollout.wrong()) or any(code not in (0, -9) for code in rollout.codes) or too_much
     )

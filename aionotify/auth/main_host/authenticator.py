@@ -16,7 +16,8 @@ from functools import partial
 from hashlib import blake2b
 
 from aionotify import tasks
-from aionotify.auth.answers import Answers, Key, Moment
+from aionotify.auth.answer import Key
+from aionotify.auth.answers import Answers, Moment
 from aionotify.auth.bearer import BearerAuthenticator
 from aionotify.auth.cache import BoundedCache
 from aionotify.auth.identity import Identity

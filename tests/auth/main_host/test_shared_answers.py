@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aionotify.auth import Identity, InvalidToken, revalidate
-from aionotify.auth.answers import Key
+from aionotify.auth.answer import Key
 from aionotify.auth.main_host.authenticator import SHARED, MainHostAuthenticator
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Tickets
