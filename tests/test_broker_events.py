@@ -27,7 +27,7 @@ class Kept(ControlChannel):
         self.meanwhile: Callable[[], None] = lambda: None
 
     def revoke_unheard(self, user_id: str, missing: int = 0) -> None:
-        last = self.kept.last + 1
+        last = self.kept.number + 1
         users = [each for each in self.kept.users if each[0] != user_id]
         self.kept = Revoked(self.kept.installation, last, missing, [*users, (user_id, last)])
 
