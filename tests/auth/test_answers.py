@@ -16,7 +16,7 @@ from aionotify.auth.revocations import Revocations
 from aionotify.broker.answer_store import RedisAnswerStore
 from aionotify.errors import BrokerUnavailable
 from tests.auth.answer_nodes import HOST, KEEP, LONGEST, Node, cluster_of
-from tests.harness import RedisServer
+from tests.harness import RedisServer, eventually
 
 SECRET = bytes(16)
 KEY = Key(HOST, "alice-token")
@@ -274,6 +274,32 @@ async def test_so_many_refusals_are_owed_and_no_more(
     assert len(nodes[0].answers._owed) == 10
     await nodes[0].flush()
     assert not nodes[0].answers._owed
+
+
+async def test_refusals_are_told_once_and_without_a_pause_however_many_are_owed() -> None:
+    """While Redis is slow, each look-up must not have it told the same refusals again."""
+    store = Slow()
+    answers = answers_of(store)
+    for number in range(1000):
+        answers.refused(Key(HOST, str(number)))
+    for number in range(5):
+        assert await answers.find(Key(HOST, f"looked up {number}"), 30) is None
+    assert sum(writes for writes, _ in store.calls) == 64
+    store.open.set()
+    await eventually(lambda: not answers._owed, timeout=5)
+    assert sum(writes for writes, _ in store.calls) == 1064, "the first 64 again, for the secret"
+    await answers.close()
+
+
+async def test_whoever_leaves_tells_all_refusals(nodes: list[Node]) -> None:
+    one, other = nodes
+    tokens = [str(number) for number in range(200)]
+    for token in tokens:
+        await one.answered(token)
+    for token in tokens:
+        one.answers.refused(Key(HOST, token))
+    await one.close()
+    assert [await other.found(token) for token in tokens] == [None] * 200
 
 
 # Others on the same Redis
