@@ -174,7 +174,7 @@ class MainHostAuthenticator(BearerAuthenticator):
                 return None
             known = _Known(identity, learned, now - found.age, now + found.lifetime)
             self._known.put(key, known)
-        if known.identity.user_id != found.user_id:
+        if known.identity.user_id != found.user_id or known.until <= now:
             return None
         self.stats.answer_store_accepted += 1
         return self._due(known)
