@@ -14,7 +14,7 @@ from aionotify.auth import answers as module
 from aionotify.auth.answers import Answer, Answers, Key
 from aionotify.auth.revocations import Revocations
 from aionotify.broker.answer_store import RedisAnswerStore
-from aionotify.errors import BrokerUnavailable
+from aionotify.errors import BrokerRefused, BrokerUnavailable
 from tests.auth.answer_nodes import HOST, KEEP, LONGEST, Node, cluster_of
 from tests.harness import RedisServer, eventually
 
@@ -289,6 +289,24 @@ async def test_refusals_are_told_once_and_without_a_pause_however_many_are_owed(
     await eventually(lambda: not answers._owed, timeout=5)
     assert sum(writes for writes, _ in store.calls) == 1064, "the first 64 again, for the secret"
     await answers.close()
+
+
+async def test_the_log_says_when_redis_refuses_to_keep_answers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """And not when it is gone, which others say."""
+    for error, told in ((BrokerUnavailable("gone"), 0), (BrokerRefused("no right to"), 1)):
+
+        def fail(secret: bytes, error: Exception = error) -> Any:
+            raise error
+
+        store = Slow()
+        store.open.set()
+        store.result = fail
+        answers = answers_of(store)
+        assert await answers.find(KEY, 30) is None
+        await answers.close()
+        assert len(caplog.records) == told
 
 
 async def test_whoever_leaves_tells_all_refusals(nodes: list[Node]) -> None:
