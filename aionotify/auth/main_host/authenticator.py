@@ -116,16 +116,14 @@ class MainHostAuthenticator(BearerAuthenticator):
         with `retry_after`, when it gives no answer.
         """
         key = self._key(token)
-        ttl = self._config.cache_ttl
-        known, now = self._recall(key), self._clock()
-        if known is not None and known.is_within(min(ttl, SHARED) if fresh else ttl, now):
-            self.stats.cache_accepted += 1
-            return self._due(known)
-        if now < (self._refused.get(key) or 0.0):
-            self.stats.cache_refused += 1
-            raise InvalidToken("the token is not valid")
-        if not fresh and (found := await self._find(key, token)) is not None:
-            return found
+        if (identity := self._remembered(key, fresh)) is not None:
+            return identity
+        if not fresh:
+            if (identity := await self._find(key, token)) is not None:
+                return identity
+            # Another request with the token may have got an answer while this one looked.
+            if (identity := self._remembered(key, fresh)) is not None:
+                return identity
         while True:
             try:
                 answer = await self._flights.run(key, partial(self._ask, key, token))
@@ -144,6 +142,18 @@ class MainHostAuthenticator(BearerAuthenticator):
                 self.stats.stale_accepted += 1
                 return known.identity
         raise answer.error(answer.message, retry_after=answer.retry_after or _jittered(1.0))
+
+    def _remembered(self, key: bytes, fresh: bool) -> Identity | None:
+        """Return the owner of a token by an answer of lately; raise InvalidToken for a refusal."""
+        ttl = self._config.cache_ttl
+        known, now = self._recall(key), self._clock()
+        if known is not None and known.is_within(min(ttl, SHARED) if fresh else ttl, now):
+            self.stats.cache_accepted += 1
+            return self._due(known)
+        if now < (self._refused.get(key) or 0.0):
+            self.stats.cache_refused += 1
+            raise InvalidToken("the token is not valid")
+        return None
 
     def opened(self, token: str) -> None:
         """See `BearerAuthenticator.opened`."""
