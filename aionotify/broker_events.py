@@ -107,5 +107,5 @@ class BrokerEvents:
         self._revocations.miss(found.missing)
         if found.installation != self._installation:
             self._installation, self._number = found.installation, 0.0
-        self._number = max(self._number, found.last)
+        self._number = max(self._number, found.number)
         self._revocations.number, self._revocations.complete = self._number, True

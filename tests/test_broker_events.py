@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from aionotify.auth.revocations import Revocations
+from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.control import Control, ControlChannel, Revoked
+from aionotify.broker.keys import Keys
 from aionotify.broker_events import BrokerEvents
+from aionotify.config import RedisConfig
 from aionotify.errors import BrokerUnavailable
 from aionotify.events.event import EVERYONE
 from aionotify.streams.hub import Hub
-from tests.harness import eventually
+from tests.harness import RedisServer, eventually
 from tests.streams.test_hub import Wanted, attach
 
 OURS, THEIRS = "ours", "theirs"
@@ -27,7 +30,7 @@ class Kept(ControlChannel):
         self.meanwhile: Callable[[], None] = lambda: None
 
     def revoke_unheard(self, user_id: str, missing: int = 0) -> None:
-        last = self.kept.last + 1
+        last = self.kept.number + 1
         users = [each for each in self.kept.users if each[0] != user_id]
         self.kept = Revoked(self.kept.installation, last, missing, [*users, (user_id, last)])
 
@@ -196,3 +199,26 @@ async def test_a_revocation_that_could_not_be_kept_is_obeyed(node: Node, install
     other = attach(node.hub, "bob")
     node.hear("bob", 5.5, installation)
     assert other.closed == ["revoked"]
+
+
+async def test_a_node_that_is_new_knows_a_number_above_all_that_are_forgotten(
+    redis_server: RedisServer,
+) -> None:
+    """Or those that remember a user's revocation would take what it issues for older."""
+    endpoint = Endpoint(RedisConfig(url=redis_server.url))
+    control = ControlChannel(endpoint.client, Keys("p", ""), 60)
+    old, new = Revocations(), Revocations()
+    for revocations in (old, new):
+        events = BrokerEvents(Hub(Wanted()), revocations, control)
+        events.confirmed(EVERYONE)
+        await events.caught_up(5)
+        if revocations is old:
+            await control.revoke("alice")
+            events.confirmed(EVERYONE)
+            await events.caught_up(5)
+            redis_server.cli("FLUSHALL")  # as if it had expired
+        await events.close()
+    await control.close()
+    await endpoint.close()
+    assert old.outdates(0, "alice")
+    assert not old.outdates(new.number, "alice")

@@ -9,6 +9,7 @@ Knows neither Redis nor the main host, only what it calls them for: see `AnswerS
 """
 
 import asyncio
+import logging
 import math
 import time
 from collections import Counter
@@ -18,7 +19,8 @@ from typing import Any, Final, NamedTuple
 
 from aionotify.auth.answer import Answer, AnswerStore, Key, Kind, Record, Reply, Write
 from aionotify.auth.revocations import Revocations
-from aionotify.errors import BrokerError
+from aionotify.errors import BrokerError, BrokerUnavailable
+from aionotify.telemetry.sampled import Sampled
 
 PATIENCE: Final = 0.1  # seconds for a look-up; after that the main host is asked
 _STEPS: Final = 4  # in that time
@@ -27,6 +29,8 @@ _TOGETHER: Final = 0.002  # seconds: what is looked up meanwhile goes off in one
 _AT_LEISURE: Final = 0.05  # seconds: an answer, and that a stream was opened by it, are one command
 _AGAIN: Final = 1.0  # seconds
 _IN_ONE: Final = 64  # records in one command; Redis does nothing else meanwhile
+
+_log = logging.getLogger(__name__)
 
 
 class Found(NamedTuple):
@@ -81,12 +85,13 @@ class Answers:
         self._asked: _Asked = {}
         self._writes: list[tuple[bytes, Write]] = []  # by which secret the record is named
         self._owed: dict[Key, object] = {}  # refusals that are not written yet
-        self._sent: set[Key] = set()  # those of them that are under way
+        self._telling = False  # whether some of them are under way
         self._open: Counter[Key] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when it goes off, by the event loop's clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._sampled = Sampled(_log)
 
     def adopt(self, other: "Answers") -> None:
         """Rely on answers for as long as `other` does."""
@@ -94,13 +99,17 @@ class Answers:
 
     async def close(self) -> None:
         """Write what there is to write."""
+        owed = len(self._owed)
         while self._timer is not None and self._revocations.complete:
             self._send()
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._tasks:
+        while self._tasks:
             await asyncio.wait(self._tasks)
+            if 0 < len(self._owed) < owed and self._revocations.complete:  # Redis takes them
+                owed = len(self._owed)
+                self._send()
 
     # --- what is known --------------------------------------------------------------------------
 
@@ -203,13 +212,13 @@ class Answers:
             self._timer = None
         asked = {key: self._asked.pop(key) for key in list(islice(self._asked, _IN_ONE))}
         writes, self._writes = self._writes[:_IN_ONE], self._writes[_IN_ONE:]
-        owed = ((key, refusal) for key, refusal in self._owed.items() if key not in self._sent)
-        refused = dict(islice(owed, _IN_ONE))
-        self._sent |= refused.keys()
-        if self._asked or self._writes or self._owed.keys() > self._sent:
+        # Some at a time, or a slow Redis would be told the same with each look-up.
+        refused = {} if self._telling else dict(islice(self._owed.items(), _IN_ONE))
+        self._telling = self._telling or bool(refused)
+        if self._asked or self._writes:
             self._soon(0)
         if not (asked or writes or refused):
-            return  # the refusal is under way, and goes again after that
+            return  # what is owed goes after what is under way
         work = self._carry_out(asked, writes, refused)
         task = asyncio.create_task(work, name="aionotify answers")
         self._tasks.add(task)
@@ -218,27 +227,30 @@ class Answers:
     async def _carry_out(
         self, asked: _Asked, writes: Sequence[tuple[bytes, Write]], refused: dict[Key, object]
     ) -> None:
-        again = _AGAIN
+        told = False
         try:
             exchange = asyncio.create_task(self._exchange(asked, writes, refused))
             if asked and not await _is_done_soon(exchange):
                 for waiting in asked.values():
                     _settle(waiting, None)
             reply = await exchange
+            told = True
             for waiting, record in zip(asked.values(), reply.records, strict=True):
                 _settle(waiting, None if record is None else (reply, Record(*record)))
             for key, refusal in refused.items():
                 if self._owed.get(key) is refusal:
                     del self._owed[key]
-            again = 0.0
-        except (BrokerError, ValueError):  # or whatever somebody has put in its place
+        except BrokerUnavailable:  # others say so
             pass
+        except (BrokerError, ValueError) as error:  # or whatever somebody has put in its place
+            self._sampled.warning("answers cannot be kept", {"reason": str(error)})
         finally:
+            if refused:
+                self._telling = False
             for waiting in asked.values():
                 _settle(waiting, None)
-            self._sent -= refused.keys()
-        if self._owed.keys() - self._sent:
-            self._soon(again)
+        if refused and self._owed:
+            self._soon(0 if told else _AGAIN)
 
     async def _exchange(
         self, asked: Iterable[Key], writes: Sequence[tuple[bytes, Write]], refused: Iterable[Key]

@@ -1,8 +1,9 @@
 -- Write, then read, what the main host has said of tokens.
 --
 -- KEYS[1]  {prefix}:auth{0}:numbers, a hash: `secret`, by which records are named; `number`, the
---          counter; `revoked`, the number of the last revocation; and by the first digits of their
---          names the numbers of refusals
+--          counter; `revoked`, the number of the last revocation; `missing`, up to which number
+--          others are not kept any more; and by the first digits of their names the numbers of
+--          refusals
 -- KEYS     then the records that are written to, and then those that are read, hashes: `number` and
 --          `at` of the question, the `sealed` answer, and the names of nodes with a stream, which
 --          begin with @
@@ -51,7 +52,9 @@ for i = 1, writes do
   local kind, place = ARGV[first], ARGV[first + 1]
   if kind == 'refused' then
     redis.call('DEL', record)
-    reply[2] = redis.call('HINCRBY', numbers, 'number', 1)
+    -- Up to the time if that is more than the next number: see revoke.lua.
+    local step = string.format('%.0f', math.max(1, now - tonumber(reply[2])))
+    reply[2] = redis.call('HINCRBY', numbers, 'number', step)
     redis.call('HSET', numbers, place, string.format('%.0f', reply[2]))
   elseif kind == 'answered' then
     local number, at, ttl = tonumber(ARGV[first + 2]), tonumber(ARGV[first + 3]), ARGV[first + 4]

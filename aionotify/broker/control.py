@@ -41,13 +41,14 @@ class Revoked(NamedTuple):
 
     Attributes:
         installation: as in `Control`.
-        last: the number of the last one.
+        number: there is no revocation before it that is not meant here. What the counter stands at,
+            or, while there is none, the time at which the next one may begin.
         missing: up to which number there were others, which are not among those that follow.
         users: with the number of the last revocation of each, in that order.
     """
 
     installation: str
-    last: int
+    number: int
     missing: int
     users: list[tuple[str, int]]
 
@@ -95,12 +96,14 @@ class ControlChannel:
         """What is kept of revocations."""
         with translated():
             async with self._client().pipeline(transaction=False) as pipeline:
-                pipeline.hmget(self._keys.numbers, "secret", "revoked")
+                pipeline.time()  # first, so that whoever is revoked meanwhile has a later number
+                pipeline.hmget(self._keys.numbers, "secret", "number", "revoked", "missing")
                 pipeline.zrange(self._keys.revoked, 0, -1, withscores=True)
-                (secret, last), kept = await pipeline.execute()
+                (seconds, micros), (secret, number, last, missing), kept = await pipeline.execute()
         try:
             users = [(user.decode(), int(number)) for user, number in kept]
-            return _revoked(secret, int(last or 0), users)
+            number = int(number or seconds * 1_000_000 + micros)
+            return Revoked(_installation(secret), number, _missing(users, last, missing), users)
         except (ValueError, OverflowError):
             raise BrokerRefused("what is kept of revocations is not what a node writes") from None
 
@@ -109,8 +112,11 @@ class ControlChannel:
         await self._script.close()
 
 
-def _revoked(secret: bytes | None, last: int, users: list[tuple[str, int]]) -> Revoked:
-    installation = hashlib.sha1(secret or b"", usedforsecurity=False).hexdigest() if secret else ""
-    if not users or users[-1][1] < last:  # expired, with whatever they were about, or evicted
-        return Revoked(installation, last, last, users)
-    return Revoked(installation, last, users[0][1] if len(users) >= _MAX_KEPT else 0, users)
+def _installation(secret: bytes | None) -> str:
+    return hashlib.sha1(secret, usedforsecurity=False).hexdigest() if secret else ""
+
+
+def _missing(users: list[tuple[str, int]], last: bytes | None, missing: bytes | None) -> int:
+    if not users or users[-1][1] < int(last or 0):  # expired, with what they were about, or evicted
+        return int(last or 0)
+    return max(int(missing or 0), users[0][1] if len(users) >= _MAX_KEPT else 0)

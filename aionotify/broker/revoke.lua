@@ -11,17 +11,20 @@ local numbers, users = KEYS[1], KEYS[2]
 local channel, user, quoted, candidate = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local keep, max = tonumber(ARGV[5]), tonumber(ARGV[6])
 local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
 
 -- A Redis that stores nothing just now must not keep anybody from being revoked.
 if not redis.pcall('HGET', numbers, 'secret') then
-  local first = string.format('%.0f', time[1] * 1000000 + time[2])
-  redis.pcall('HSET', numbers, 'secret', candidate, 'number', first)
+  redis.pcall('HSET', numbers, 'secret', candidate, 'number', string.format('%.0f', now))
 end
-local number = redis.pcall('HINCRBY', numbers, 'number', 1)
+-- The next number, or the time if that is more: a replica that takes over, or a snapshot that is
+-- loaded, may be behind what nodes have heard, and a number that they have heard tells them nothing.
+local before = tonumber(redis.pcall('HGET', numbers, 'number') or 0) or 0
+local step = string.format('%.0f', math.max(1, now - before))
+local number = redis.pcall('HINCRBY', numbers, 'number', step)
 local failed = type(number) ~= 'number' and number
 if failed then
-  -- After all that was before, and before all that comes.
-  number = (tonumber(redis.pcall('HGET', numbers, 'number') or 0) or 0) + 0.5
+  number = before + 0.5  -- after all that was before, and before all that comes
 end
 local secret = redis.pcall('HGET', numbers, 'secret')
 local installation = type(secret) == 'string' and redis.sha1hex(secret) or ''
@@ -29,6 +32,11 @@ local told = redis.call('PUBLISH', channel, string.format(
   '{"revoke":%s,"number":%.1f,"installation":"%s"}', quoted, number, installation))
 if failed then return failed end
 
+-- What was kept has expired, or was evicted: of a revocation before this one nobody can be told.
+local last = redis.call('HGET', numbers, 'revoked')
+if last and redis.call('EXISTS', users) == 0 then
+  redis.call('HSET', numbers, 'missing', last)
+end
 redis.call('HSET', numbers, 'revoked', string.format('%.0f', number))
 redis.call('ZADD', users, string.format('%.0f', number), user)
 redis.call('ZREMRANGEBYRANK', users, 0, -max - 1)

@@ -69,7 +69,7 @@ class Node:
         kept = await self.control.revoked()
         for user, number in kept.users:
             self.revocations.add(user, number)
-        self.revocations.number = kept.last
+        self.revocations.number = kept.number
 
     async def close(self) -> None:
         await self.answers.close()

@@ -13,7 +13,7 @@ from aionotify.auth.answer import Answer, Key
 from aionotify.auth.answers import Answers
 from aionotify.auth.revocations import Revocations
 from aionotify.broker.answer_store import RedisAnswerStore
-from aionotify.errors import BrokerUnavailable
+from aionotify.errors import BrokerRefused, BrokerUnavailable
 from tests.auth.answer_nodes import HOST, KEEP, LONGEST, Node, cluster_of
 from tests.harness import RedisServer, eventually
 
@@ -196,6 +196,50 @@ async def test_so_many_refusals_are_owed_and_no_more(
     assert not nodes[0].answers._owed
 
 
+async def test_refusals_are_told_once_and_without_a_pause_however_many_are_owed() -> None:
+    """While Redis is slow, each look-up must not have it told the same refusals again."""
+    store = Slow()
+    answers = answers_of(store)
+    for number in range(1000):
+        answers.refused(Key(HOST, str(number)))
+    for number in range(5):
+        assert await answers.find(Key(HOST, f"looked up {number}"), 30) is None
+    assert sum(writes for writes, _ in store.calls) == 64
+    store.open.set()
+    await eventually(lambda: not answers._owed, timeout=5)
+    assert sum(writes for writes, _ in store.calls) == 1064, "the first 64 again, for the secret"
+    await answers.close()
+
+
+async def test_the_log_says_when_redis_refuses_to_keep_answers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """And not when it is gone, which others say."""
+    for error, told in ((BrokerUnavailable("gone"), 0), (BrokerRefused("no right to"), 1)):
+
+        def fail(secret: bytes, error: Exception = error) -> Any:
+            raise error
+
+        store = Slow()
+        store.open.set()
+        store.result = fail
+        answers = answers_of(store)
+        assert await answers.find(KEY, 30) is None
+        await answers.close()
+        assert len(caplog.records) == told
+
+
+async def test_whoever_leaves_tells_all_refusals(nodes: list[Node]) -> None:
+    one, other = nodes
+    tokens = [str(number) for number in range(200)]
+    for token in tokens:
+        await one.answered(token)
+    for token in tokens:
+        one.answers.refused(Key(HOST, token))
+    await one.close()
+    assert [await other.found(token) for token in tokens] == [None] * 200
+
+
 # Others on the same Redis
 
 
@@ -319,24 +363,6 @@ async def test_an_answer_and_the_stream_that_it_opens_are_one_command() -> None:
     answers.opened(KEY)
     await answers.close()
     assert store.calls == [(2, 0)]
-
-
-async def test_each_of_many_refusals_is_written_once() -> None:
-    """However long that takes, and again if there is another one meanwhile."""
-    store = Slow()
-    answers = answers_of(store)
-    keys = [Key(HOST, str(number)) for number in range(150)]
-    for key in keys:
-        answers.refused(key)
-    await eventually(lambda: len(store.calls) == 3)
-    answers.refused(keys[0])
-    await asyncio.sleep(0.01)
-    assert store.calls == [(64, 0), (64, 0), (22, 0)]
-    store.open.set()
-    await eventually(lambda: not answers._owed)
-    assert store.calls[3:6] == [(64, 0), (64, 0), (22, 0)], "once more, for the secret"
-    assert store.calls[6:] == [(1, 0)]
-    await answers.close()
 
 
 async def test_nothing_is_looked_up_while_revocations_are_not_heard() -> None:

@@ -118,10 +118,10 @@ async def test_a_refusal_ends_what_was_asked_for_before_it(both: list[Node]) -> 
     for _ in range(2):
         before = await one.number()
         await one.put(b"answer", before)
-        assert await other.refuse() == before + 1
+        assert await other.refuse() > before
         assert await one.read() is None
         assert await one.put(b"late", before) is None
-    assert await one.put(b"again", before + 1) == (b"again", False)
+    assert await one.put(b"again") == (b"again", False)
     await other.refuse(OTHER)
     assert await one.read() == (b"again", False)
 

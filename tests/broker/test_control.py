@@ -63,9 +63,9 @@ async def test_each_has_the_next_number_and_is_kept_under_it(redis_server: Redis
                 await channel.revoke(user)
             numbers = [hear(one)["number"] for _ in range(3)]
         kept = await channel.revoked()
-    assert numbers == [numbers[0], numbers[0] + 1, numbers[0] + 2]
+    assert numbers[0] < numbers[1] < numbers[2]
     assert kept.users == [("2", numbers[1]), ("1", numbers[2])]
-    assert kept.last == numbers[2]
+    assert kept.number == numbers[2]
     assert kept.missing == 0
 
 
@@ -90,7 +90,7 @@ async def test_only_so_many_are_kept_and_it_is_known_up_to_which_some_are_missin
             await channel.revoke(user)
         kept = await channel.revoked()
     assert [user for user, _ in kept.users] == ["3", "4", "5"]
-    assert kept.missing == kept.last - 2
+    assert kept.missing == kept.users[0][1]
 
 
 async def test_what_redis_has_thrown_away_is_known_to_be_missing(redis_server: RedisServer) -> None:
@@ -100,7 +100,34 @@ async def test_what_redis_has_thrown_away_is_known_to_be_missing(redis_server: R
         redis_server.cli("DEL", REVOKED)
         kept = await channel.revoked()
         assert kept.users == []
-        assert kept.missing == kept.last > 0
+        assert kept.missing == kept.number > 0
+        await channel.revoke("2")
+        assert (await channel.revoked()).missing == kept.number, "there is one again, but not all"
+
+
+async def test_a_redis_that_is_behind_gives_no_number_that_nodes_have_heard(
+    redis_server: RedisServer,
+) -> None:
+    """As a replica that has taken over, or one that has loaded an older snapshot."""
+    async with channel_of(redis_server) as channel:
+        with node(redis_server) as one:
+            await channel.revoke("1")
+            before = redis_server.cli("HGET", NUMBERS, "number")
+            for _ in range(3):
+                await channel.revoke("2")
+            heard = [hear(one)["number"] for _ in range(4)]
+            redis_server.cli("HSET", NUMBERS, "number", before)
+            await channel.revoke("2")
+            assert hear(one)["number"] > max(heard)
+
+
+async def test_numbers_go_on_growing_though_the_clock_is_behind(redis_server: RedisServer) -> None:
+    ahead = 10**16
+    async with channel_of(redis_server) as channel:
+        await channel.revoke("1")
+        redis_server.cli("HSET", NUMBERS, "number", ahead)
+        await channel.revoke("2")
+        assert (await channel.revoked()).number == ahead + 1
 
 
 async def test_numbers_go_on_growing_after_redis_has_lost_them(redis_server: RedisServer) -> None:
@@ -119,8 +146,16 @@ async def test_numbers_go_on_growing_after_redis_has_lost_them(redis_server: Red
 
 
 async def test_a_redis_that_has_kept_nothing_says_so(redis_server: RedisServer) -> None:
+    """Whoever was revoked before is none of those who are revoked from now on."""
     async with channel_of(redis_server) as channel:
-        assert await channel.revoked() == ("", 0, 0, [])
+        with node(redis_server) as one:
+            await channel.revoke("1")
+            redis_server.cli("FLUSHALL")
+            kept = await channel.revoked()
+            await channel.revoke("1")
+            before, after = hear(one)["number"], hear(one)["number"]
+    assert (kept.installation, kept.missing, kept.users) == ("", 0, [])
+    assert before < kept.number < after
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.browser.site import Background, Elsewhere, Site, Tab
+from tests.browser.site import FAST, Background, Elsewhere, Site, Tab
 from tests.harness import TcpProxy
 
 TOKEN = "{ token: 'token-42' }"
-# Half a minute is long for a test: this makes a second of it.
-FAST = "const real = setTimeout; window.setTimeout = (act, ms) => real(act, ms / 30);"
 
 
 KEEP_REQUESTS = """

@@ -6,9 +6,10 @@ from tests.harness.proxy import TcpProxy
 from tests.harness.redis_server import RedisServer
 from tests.harness.server import NotifyServer
 from tests.harness.sse import EventParser, SSEClient, SSEEvent
-from tests.harness.wait import eventually
+from tests.harness.wait import PATIENCE, eventually
 
 __all__ = (
+    "PATIENCE",
     "Asked",
     "EventParser",
     "MainHost",

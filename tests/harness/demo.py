@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.harness.interrupts import interruptible
+from tests.harness.wait import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
 FREE_PORTS = ("--port", "0", "--main-host-port", "0", "--redis-port", "0")
@@ -44,7 +45,7 @@ class Demo:
         """Everything that it has printed."""
         return self._output.read_text("utf-8")
 
-    def wait_ready(self, timeout: float = 15) -> Self:
+    def wait_ready(self, timeout: float = PATIENCE) -> Self:
         """Return when it has said how to end it."""
         deadline = time.monotonic() + timeout
         while "Ctrl-C" not in self.output:
@@ -71,12 +72,12 @@ class Demo:
         """With which one may publish."""
         return self._said(r"curl -H 'Authorization: Bearer (\S+)'")
 
-    def end(self, number: int = signal.SIGINT, timeout: float = 15) -> int:
+    def end(self, number: int = signal.SIGINT, timeout: float = PATIENCE) -> int:
         """Send a signal; return the exit code."""
         self._process.send_signal(number)
         return self.wait(timeout)
 
-    def wait(self, timeout: float = 30) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Return the exit code when it has ended."""
         return self._process.wait(timeout)
 

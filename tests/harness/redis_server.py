@@ -13,6 +13,7 @@ from redis.retry import Retry
 
 from aionotify.broker.embedded.server import server_binary
 from tests.harness.ports import free_port
+from tests.harness.wait import PATIENCE
 
 
 class RedisServer:
@@ -55,7 +56,7 @@ class RedisServer:
             self._process = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 self.cli("PING")

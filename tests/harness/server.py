@@ -14,6 +14,7 @@ import aiohttp
 
 from tests.harness.interrupts import interruptible
 from tests.harness.ports import free_port
+from tests.harness.wait import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -49,7 +50,7 @@ class NotifyServer:
         """The process id of the running server."""
         return self._running().pid
 
-    async def start(self, *, until: str | None = "/readyz", timeout: float = 30) -> None:
+    async def start(self, *, until: str | None = "/readyz", timeout: float = PATIENCE) -> None:
         """Start it and return when `until` answers 200: ``/readyz``, ``/healthz``, or None."""
         environ = {k: v for k, v in os.environ.items() if not k.startswith("AIONOTIFY_")}
         environ["PYTHONUNBUFFERED"] = "1"
@@ -73,7 +74,7 @@ class NotifyServer:
         except TimeoutError:
             raise AssertionError(f"{until} is not 200 within {timeout:g} s:\n{self}") from None
 
-    async def terminate(self, timeout: float = 30) -> int:
+    async def terminate(self, timeout: float = PATIENCE) -> int:
         """Ask it to end (SIGTERM); return its exit code, negative for a signal."""
         self._running().terminate()
         return await self.wait(timeout)
@@ -87,7 +88,7 @@ class NotifyServer:
         self._running().kill()
         return await self.wait()
 
-    async def wait(self, timeout: float = 30) -> int:
+    async def wait(self, timeout: float = PATIENCE) -> int:
         """Return its exit code when it has ended."""
         try:
             async with asyncio.timeout(timeout):

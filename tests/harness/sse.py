@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Self, cast
 from urllib.parse import urlsplit
 
+from tests.harness.wait import PATIENCE
+
 
 @dataclass(frozen=True, slots=True)
 class SSEEvent:
@@ -131,7 +133,7 @@ class SSEClient:
         """The data of each event."""
         return [event.data for event in self.events]
 
-    async def connect(self, *, timeout: float = 30) -> None:
+    async def connect(self, *, timeout: float = PATIENCE) -> None:
         """Send the request and return when the response's head is in."""
         try:
             async with asyncio.timeout(timeout):
@@ -142,13 +144,13 @@ class SSEClient:
             raise
         self._task = asyncio.create_task(self._read_body(reader), name="sse-client")
 
-    async def reconnect(self, *, timeout: float = 30) -> None:
+    async def reconnect(self, *, timeout: float = PATIENCE) -> None:
         """Close, and connect again with the last event id, as EventSource does."""
         await self.close()
         await self.connect(timeout=timeout)
 
     async def wait_for(
-        self, condition: Callable[[Sequence[SSEEvent]], object], timeout: float = 30
+        self, condition: Callable[[Sequence[SSEEvent]], object], timeout: float = PATIENCE
     ) -> None:
         """Return when `condition`, given all events so far, is true."""
         try:
@@ -160,12 +162,12 @@ class SSEClient:
                 f"{self.events[-5:]}"
             ) from None
 
-    async def wait_events(self, count: int, timeout: float = 30) -> list[SSEEvent]:
+    async def wait_events(self, count: int, timeout: float = PATIENCE) -> list[SSEEvent]:
         """Return all events when there are at least `count`."""
         await self.wait_for(lambda events: len(events) >= count, timeout)
         return self.events
 
-    async def wait_end(self, timeout: float = 30) -> str:
+    async def wait_end(self, timeout: float = PATIENCE) -> str:
         """Return how the response ended, when it has."""
         await self.wait_for(lambda _: self.end is not None, timeout)
         return self.end or ""

@@ -6,18 +6,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
+PATIENCE = 60  # seconds; a machine whose cores are busy with something else is slow, not wrong
 
 
 @overload
 async def eventually(
-    predicate: Callable[[], Awaitable[T]], timeout: float = 30, interval: float = 0.02
+    predicate: Callable[[], Awaitable[T]], timeout: float = PATIENCE, interval: float = 0.02
 ) -> T: ...
 @overload
 async def eventually(
-    predicate: Callable[[], T], timeout: float = 30, interval: float = 0.02
+    predicate: Callable[[], T], timeout: float = PATIENCE, interval: float = 0.02
 ) -> T: ...
 async def eventually(
-    predicate: Callable[[], Any], timeout: float = 30, interval: float = 0.02
+    predicate: Callable[[], Any], timeout: float = PATIENCE, interval: float = 0.02
 ) -> Any:
     """Return what `predicate`, plain or async, returns once that is true.
 

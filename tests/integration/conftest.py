@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import MainHost, NotifyServer, RedisServer
+from tests.harness import PATIENCE, MainHost, NotifyServer, RedisServer
 
 Serve = Callable[..., Awaitable[NotifyServer]]
 
@@ -33,7 +33,7 @@ async def serve(redis_server: RedisServer, main_host: MainHost) -> AsyncIterator
             settings: Mapping[str, object] | None = None,
             *,
             until: str | None = "/readyz",
-            timeout: float = 30,
+            timeout: float = PATIENCE,
             file: Path | None = None,
         ) -> NotifyServer:
             merged = {**defaults, **(settings or {})}

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from multidict import CIMultiDictProxy
 
-from tests.harness import NotifyServer, RedisServer, SSEClient, SSEEvent
+from tests.harness import PATIENCE, NotifyServer, RedisServer, SSEClient, SSEEvent
 
 CHANNEL = "push_notifications"
 TICKS = os.sysconf("SC_CLK_TCK")  # of CPU time, in a second
@@ -55,7 +55,7 @@ async def ask(
     if token is not None:
         sent["Authorization"] = f"Bearer {token}"
     async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as session,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PATIENCE)) as session,
         session.request(method, url + path, headers=sent, data=BytesIO(data or b"")) as response,
     ):
         return Answer(response.status, response.headers, await response.read())
@@ -78,7 +78,7 @@ def messages(client: SSEClient) -> list[SSEEvent]:
     return [event for event in client.events if not event.event.startswith("aionotify.")]
 
 
-async def received(client: SSEClient, count: int, timeout: float = 10) -> list[Any]:
+async def received(client: SSEClient, count: int, timeout: float = PATIENCE) -> list[Any]:
     """Return the first `count` published events, decoded, when they are there."""
     await client.wait_for(lambda _: len(messages(client)) >= count, timeout)
     return [json.loads(event.data) for event in messages(client)[:count]]

@@ -117,16 +117,14 @@ class MainHostAuthenticator(BearerAuthenticator):
         with `retry_after`, when it gives no answer.
         """
         key = self._key(token)
-        ttl = self._config.cache_ttl
-        known, now = self._recall(key), self._clock()
-        if known is not None and known.is_within(min(ttl, SHARED) if fresh else ttl, now):
-            self.stats.cache_accepted += 1
-            return self._due(known)
-        if now < (self._refused.get(key) or 0.0):
-            self.stats.cache_refused += 1
-            raise InvalidToken("the token is not valid")
-        if not fresh and (found := await self._find(key, token)) is not None:
-            return found
+        if (identity := self._remembered(key, fresh)) is not None:
+            return identity
+        if not fresh:
+            if (identity := await self._find(key, token)) is not None:
+                return identity
+            # Another request with the token may have got an answer while this one looked.
+            if (identity := self._remembered(key, fresh)) is not None:
+                return identity
         while True:
             try:
                 answer = await self._flights.run(key, partial(self._ask, key, token))
@@ -145,6 +143,18 @@ class MainHostAuthenticator(BearerAuthenticator):
                 self.stats.stale_accepted += 1
                 return known.identity
         raise answer.error(answer.message, retry_after=answer.retry_after or _jittered(1.0))
+
+    def _remembered(self, key: bytes, fresh: bool) -> Identity | None:
+        """Return the owner of a token by an answer of lately; raise InvalidToken for a refusal."""
+        ttl = self._config.cache_ttl
+        known, now = self._recall(key), self._clock()
+        if known is not None and known.is_within(min(ttl, SHARED) if fresh else ttl, now):
+            self.stats.cache_accepted += 1
+            return self._due(known)
+        if now < (self._refused.get(key) or 0.0):
+            self.stats.cache_refused += 1
+            raise InvalidToken("the token is not valid")
+        return None
 
     def opened(self, token: str) -> None:
         """See `BearerAuthenticator.opened`."""
@@ -175,7 +185,7 @@ class MainHostAuthenticator(BearerAuthenticator):
                 return None
             known = _Known(identity, learned, now - found.age, now + found.lifetime)
             self._known.put(key, known)
-        if known.identity.user_id != found.user_id:
+        if known.identity.user_id != found.user_id or known.until <= now:
             return None
         self.stats.answer_store_accepted += 1
         return self._due(known)

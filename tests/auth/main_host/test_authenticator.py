@@ -5,6 +5,7 @@ import logging
 import time
 from bisect import bisect_left
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 from aiohttp import hdrs, web
@@ -17,6 +18,8 @@ from aionotify.auth import (
     InvalidToken,
     revalidate,
 )
+from aionotify.auth.answer import Key
+from aionotify.auth.answers import Answers, Found
 from aionotify.auth.main_host.authenticator import SHARED, MainHostAuthenticator
 from aionotify.auth.main_host.breaker import THRESHOLD
 from aionotify.auth.revocations import Revocations
@@ -649,3 +652,28 @@ async def test_a_request_is_timed_until_its_answer_is_there_or_given_up(
     assert sum(latency.buckets) == len(host.asked) == 1
     assert latency.buckets[bisect_left(latency.bounds, latency.sum)] == 1
     assert 0.19 < latency.sum <= ended - started
+
+
+async def test_an_answer_of_another_node_does_not_hide_that_a_newer_one_has_ended(
+    asking: Asking, host: StubMainHost, clock: Clock
+) -> None:
+    """Whoever was given longer since must not be turned away unasked."""
+
+    class Kept:
+        longest = 300.0
+
+        async def find(self, key: Key, young: float) -> Found:
+            return Found("alice", 100.0, 600.0)
+
+        def moment(self) -> None: ...
+
+        def accepted(self, *args: object) -> None: ...
+
+    host.says('{"user_id": "alice", "expires_in": 10}')
+    authenticator = asking(cache_ttl=0)
+    await authenticator.identify("token", fresh=True)
+    authenticator._answers = cast("Answers", Kept())
+    clock.advance(11)
+    host.says('{"user_id": "alice", "expires_in": 600}')
+    await authenticator.identify("token")
+    assert len(host.asked) == 2

@@ -32,8 +32,11 @@ async def test_5000_users_who_reconnect_are_5000_questions_of_which_few_are_put_
         again = clients[::10]
         with await storm(server.url, *again, request(token="token-new")) as back:
             assert back.statuses == {200: len(again), 504: 1}
-        stale = {"source": "stale", "outcome": "accepted"}
-        assert await metric(server, "aionotify_auth_answers_total", **stale) == len(again)
+        known = [
+            await metric(server, "aionotify_auth_answers_total", source=source, outcome="accepted")
+            for source in ("answer_store", "stale")  # their streams are open, so most are kept
+        ]
+        assert sum(known) == len(again)
 
 
 async def test_5000_streams_of_one_token_are_one_question(
