@@ -83,17 +83,16 @@ class Node:
         if self._socket is not None:
             passed = [self._socket.fileno()]
             command = [sys.executable, "-c", HAND_OVER, str(passed[0]), *command]
-        with interruptible():
-            self._process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                cwd=self._directory,
-                env=self._environ,
-                pass_fds=passed,
-                start_new_session=True,
-            )
+        self._process = await asyncio.create_subprocess_exec(
+            *interruptible(*map(str, command)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd=self._directory,
+            env=self._environ,
+            pass_fds=passed,
+            start_new_session=True,
+        )
         self._reading = asyncio.create_task(self._read(), name="node-logs")
         if until is not None:
             await self._answers(until)

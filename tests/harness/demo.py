@@ -30,9 +30,9 @@ class Demo:
         environ = {k: v for k, v in os.environ.items() if not k.startswith("AIONOTIFY_")}
         self._temporary = directory / "tmp"
         self._temporary.mkdir()
-        with self._output.open("wb") as output, interruptible():
+        with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "aionotify", "demo", *flags],
+                interruptible(sys.executable, "-m", "aionotify", "demo", *flags),
                 cwd=REPOSITORY,
                 env=environ | {"TMPDIR": str(self._temporary)},
                 stdin=subprocess.DEVNULL,

@@ -5,24 +5,19 @@ sends it would wait for ever.
 """
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
 from typing import Final
 
-_starting: Final[list[None]] = []  # one for each who does, since several may at once
+# In the child, for only the main thread of the tests could do it for all that they start.
+_HEAR: Final = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Have what is started meanwhile ignore no SIGINT."""
-    if not _starting and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        yield
-        return
-    _starting.append(None)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which nobody inherits
-    try:
-        yield
-    finally:
-        _starting.pop()
-        if not _starting:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+def interruptible(*command: str) -> tuple[str, ...]:
+    """Return `command` as one that does not ignore SIGINT, though we may."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        return command
+    return (sys.executable, "-ISc", _HEAR, *command)

@@ -41,7 +41,9 @@ class TcpProxy:
     def cut(self) -> None:
         """Drop the connections there are; new ones are welcome."""
         for writer in self._writers:
-            writer.transport.abort()
+            # Over TLS Python 3.11.2 has it fail when both sides have closed the connection.
+            with suppress(AttributeError):
+                writer.transport.abort()
 
     def cut_after(self, count: int) -> None:
         """Drop the connections there are once `count` (> 0) more bytes came from the target."""

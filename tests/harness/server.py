@@ -57,16 +57,15 @@ class NotifyServer:
         for path, value in self.settings.items():
             text = value if isinstance(value, str) else json.dumps(value)
             environ["AIONOTIFY_" + path.upper().replace(".", "__")] = text
-        with interruptible():
-            self._process = await asyncio.create_subprocess_exec(
-                *(*self._program, "serve", *self._arguments),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                cwd=self._directory,
-                env=environ,
-                limit=2**20,
-            )
+        self._process = await asyncio.create_subprocess_exec(
+            *interruptible(*self._program, "serve", *self._arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd=self._directory,
+            env=environ,
+            limit=2**20,
+        )
         self._reading = asyncio.create_task(self._read_logs(), name="server-logs")
         try:
             async with asyncio.timeout(timeout):

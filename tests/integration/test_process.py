@@ -380,13 +380,12 @@ async def test_a_worker_that_cannot_start_ends_the_server_with_its_reason(
 async def listening_command(
     *argv: str, token: str = "token-42"
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    with interruptible():
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "aionotify", "listen", *argv),
-            env={**os.environ, "AIONOTIFY_TOKEN": token},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+    process = await asyncio.create_subprocess_exec(
+        *interruptible(sys.executable, "-m", "aionotify", "listen", *argv),
+        env={**os.environ, "AIONOTIFY_TOKEN": token},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
     try:
         yield process
     finally:
