@@ -94,18 +94,20 @@ class InsideNode:
 
     def hold_messages(self) -> Callable[[], None]:
         """Let no durable message reach the hub until the returned function is called."""
-        hub, held = self.services.hub, []
-        deliver = hub.durable
+        # What the subscriber tells; it knows the hub's method only by that.
+        told, held = vars(self.services.subscriber._sink), []
+        deliver = told["durable"]
 
         def hold(recipient_id: str, entry: Entry) -> None:
             held.append((recipient_id, entry))
 
         def release() -> None:
-            vars(hub).pop("durable")
+            told["durable"] = deliver
+            assert held, "or there was nothing to hold"
             for message in held:
                 deliver(*message)
 
-        vars(hub)["durable"] = hold
+        told["durable"] = hold
         return release
 
     def hold_question(self, recipient_id: str) -> Callable[[], None]:
