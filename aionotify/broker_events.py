@@ -10,6 +10,7 @@ from typing import Final
 from aionotify import tasks
 from aionotify.auth.revocations import Revocations
 from aionotify.broker.control import Control, ControlChannel, Revoked
+from aionotify.broker.data_set import DataSet
 from aionotify.errors import BrokerError
 from aionotify.events.event import EVERYONE
 from aionotify.streams.hub import Hub
@@ -48,6 +49,9 @@ class BrokerEvents:
         self._sessions += 1
         self._behind = self._revocations.complete = False
         self._hub.lost()
+
+    def data_set(self, found: DataSet) -> None:
+        self._hub.know(found.epoch, found.settled, found.retention)
 
     def revoked(self, revocation: Control) -> None:
         """What an installation on another database of this Redis says concerns nobody here.

@@ -22,18 +22,18 @@ from aionotify.auth.tickets import Tickets
 from aionotify.broker.answer_store import RedisAnswerStore
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.control import ControlChannel
+from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import Inbox
 from aionotify.broker.keys import Keys
 from aionotify.broker.presence import Presence
 from aionotify.broker.publisher import Publisher
 from aionotify.broker.subscriber import Subscriber
 from aionotify.broker.ticket_store import RedisTicketStore
-from aionotify.broker.write_check import WriteCheck
 from aionotify.broker_events import BrokerEvents
 from aionotify.config import Config
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.drain import leave
-from aionotify.streams.heartbeat import Heartbeat
+from aionotify.streams.heartbeat import Heartbeat, interval
 from aionotify.streams.hub import Hub
 from aionotify.streams.revalidation import Revalidation
 from aionotify.streams.start_position import StartPositions
@@ -67,7 +67,13 @@ class Instance:
         client, max_bytes = self._endpoint.client, config.events.max_bytes
         # Long answers on one connection, so that they hold up nobody who wants a short one.
         reads, writes = self._endpoint.commands("reads"), self._endpoint.commands("writes")
-        subscriber = Subscriber(self._endpoint, keys, max_bytes=max_bytes, stats=stats)
+        data_set = DataSet(
+            writes.execute,
+            keys,
+            retention=config.inbox.retention,
+            max_events=config.inbox.max_events,
+        )
+        subscriber = Subscriber(self._endpoint, keys, data_set, max_bytes=max_bytes, stats=stats)
         self._revocations = Revocations()
         keep = max(
             config.auth.revalidate, config.auth.main_host.stale_if_error, config.auth.ticket_ttl
@@ -96,7 +102,7 @@ class Instance:
         inbox = Inbox(
             reads.execute,
             keys,
-            retention=config.inbox.retention,
+            data_set,
             max_bytes=max_bytes,
             page_bytes=config.stream.buffer // 2,  # a stream reads two inboxes
             stats=stats,
@@ -112,8 +118,8 @@ class Instance:
             hub=hub,
             subscriber=subscriber,
             inbox=inbox,
-            write_check=WriteCheck(client, keys),
-            heartbeat=Heartbeat(config.stream.heartbeat),
+            data_set=data_set,
+            heartbeat=Heartbeat(interval(config.stream.heartbeat, config.inbox.retention)),
             start_positions=StartPositions(hub, inbox, Deadlines(_SETTLE)),
             revalidation=Revalidation(config.auth.revalidate, tickets.revalidate),
             authenticator=tickets,
@@ -136,6 +142,7 @@ class Instance:
             auth_stats=auth_stats,
             reloads=Reloads(),
         )
+        self.services.publisher.belong_to(data_set, hub.acknowledged)
 
     async def start(self, app: web.Application) -> None:
         """Where events come from first, then who may listen, then what keeps streams in order."""
@@ -147,7 +154,6 @@ class Instance:
         self._tasks = [
             asyncio.create_task(services.heartbeat.run(), name="aionotify heartbeat"),
             asyncio.create_task(services.revalidation.run(), name="aionotify revalidation"),
-            asyncio.create_task(services.write_check.run(), name="aionotify write check"),
             asyncio.create_task(services.open_files.run(), name="aionotify open files check"),
             asyncio.create_task(
                 services.inbox.unreadable.run(services.inbox.newest),
@@ -177,6 +183,7 @@ class Instance:
         ours.limits.adopt(new.limits)
         other_way_in = self._endpoint.adopt(other._endpoint)
         ours.subscriber.adopt(new.subscriber)
+        ours.data_set.adopt(new.data_set)
         ours.inbox.adopt(new.inbox)
         ours.publisher.adopt(new.publisher)
         ours.heartbeat.adopt(new.heartbeat)
@@ -221,6 +228,7 @@ class Instance:
         await services.start_positions.close()
         await services.inbox.close()
         await services.publisher.close()
+        await services.data_set.close()
         await self._endpoint.close()
 
     def install(self, app: web.Application, *, admin: bool, answered: bool = False) -> None:

@@ -26,7 +26,6 @@ ELSEWHERE = {
     "auth/jwt/keys.py": "auth/jwt/test_jwks.py",
     "auth/main_host/client.py": "auth/main_host/test_lies.py",
     "broker/ticket_store.py": "auth/test_tickets.py",
-    "broker/write_check.py": "integration/test_operations.py",
     "broker/connection/redis_connections.py": "broker/connection/test_endpoint.py",
     "broker/embedded/process.py": "broker/embedded/test_server.py",
     "cli/finding.py": "cli/test_check.py",

@@ -2,7 +2,8 @@
 --
 -- KEYS[1]  {prefix}:{recipient}:inbox     the inbox, a list of "<position> <previous> <event>"
 -- KEYS[2]  {prefix}:{recipient}:id:<key>  only with an idempotency key
--- ARGV     channel, event (one line of JSON), max_events, retention s, idempotency s, publish command
+-- ARGV     channel, event (one line of JSON), max_events, retention s, idempotency s, publish command,
+--          floor and since as in probe.lua, if they are known
 --
 -- What positions are, even and odd ones, and `previous`: aionotify/events/position.py.
 --
@@ -14,6 +15,7 @@
 local inbox, key = KEYS[1], KEYS[2]
 local channel, event, publish = ARGV[1], ARGV[2], ARGV[6]
 local max_events, retention, remember = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local floor, since = tonumber(ARGV[7] or 0), tonumber(ARGV[8] or 0)
 
 if key then
   local first = redis.call('GET', key)
@@ -31,12 +33,16 @@ local function position_of(entry)
 end
 
 local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+local micros = tonumber(time[2])
+time = time[1] * 1000000 + micros
+local now = math.max(time, floor)
 local oldest_kept = now - retention * 1000000
 
--- The first event of an inbox that has expired, or never was, follows on from any position within
--- the retention: had there been an event since, the inbox would still be here. So `previous` is odd.
-local previous = oldest_kept + 1 - oldest_kept % 2
+-- The first event of an inbox that has expired, or never was, follows on from any position since
+-- nothing can have expired: had there been an event, the inbox would still be here. So `previous`
+-- is odd.
+local previous = math.max(oldest_kept, since)
+previous = previous + 1 - previous % 2
 local index = -1
 local last = redis.call('LINDEX', inbox, index)
 while last and position_of(last) == 0 do
@@ -45,8 +51,11 @@ while last and position_of(last) == 0 do
 end
 if last then previous = position_of(last) end
 
--- Positions grow even while the clock is set back, and those of events are even.
+-- Positions grow even while the clock is set back, and those of events are even. While they do not
+-- go by the clock, a step that nobody can foresee keeps a Redis that has lost the last of them from
+-- giving them out again.
 local position = math.max(now, previous + 1)
+if position > time then position = position + 2 * (micros % 500) end
 position = position + position % 2
 
 local id = string.format('%.0f', position)
@@ -61,7 +70,8 @@ redis.call('LTRIM', inbox, -max_events, -1)
 while position_of(redis.call('LINDEX', inbox, 0)) < oldest_kept do
   redis.call('LPOP', inbox)
 end
-redis.call('EXPIRE', inbox, math.ceil(retention))
+-- By its own positions, which may be ahead of the clock.
+redis.call('EXPIRE', inbox, math.ceil(retention + math.max(0, position - time - 1) / 1000000))
 if key then redis.call('SET', key, id, 'EX', math.ceil(remember)) end
 
 return {id, heard, 0}

@@ -28,12 +28,14 @@ class Control(msgspec.Struct, omit_defaults=True):
         number: of that revocation; not a whole one if it could not be kept.
         installation: whose number that is. Pub/sub knows no databases, but counters are kept in
             them.
+        probe_number: of that node's probes, as it counts them.
     """
 
     probe: str | None = None
     revoke: str | None = None
     number: Annotated[float, Meta(ge=0, le=2**53)] = 0.0
     installation: str = ""
+    probe_number: int = 0
 
 
 class Revoked(NamedTuple):

@@ -12,6 +12,7 @@ from aionotify.batcher import Batcher
 from aionotify.broker.connection.endpoint import translate
 from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.scripts import Script
+from aionotify.broker.data_set import DataSet
 from aionotify.broker.keys import Keys
 from aionotify.broker.unreadable import UnreadableInboxes
 from aionotify.errors import (
@@ -31,7 +32,6 @@ _PAGE_EVENTS: Final = 100
 _IN_ONE: Final = 32  # inboxes in one call; Redis does nothing else meanwhile
 _MAX_IN_FLIGHT: Final = 64  # inboxes
 _BATCH_WINDOW: Final = 0.002  # seconds
-_FRESH: Final = 10.0  # seconds, far less than a client may be away for
 _ENTRY: Final = re.compile(rb"([0-9]{1,16}) ([0-9]{1,16}) ")
 _POSITION: Final = re.compile(rb"0*([0-9]{1,16}) ")
 _GROWTH: Final = 3  # an event is stored with escapes in it: six bytes for U+0085, which has two
@@ -61,7 +61,7 @@ class Inbox:
 
     Args:
         execute: carries out commands.
-        retention: seconds for which events are kept.
+        data_set: whose inboxes they are, and for how long these keep events.
         max_bytes: the longest event.
         page_bytes: how much is read at a time, though never less than one event.
 
@@ -73,14 +73,14 @@ class Inbox:
         self,
         execute: Execute,
         keys: Keys,
+        data_set: DataSet,
         *,
-        retention: float,
         max_bytes: int,
         page_bytes: int,
         stats: Stats,
     ) -> None:
         self._keys = keys
-        self._retention = retention
+        self._data_set = data_set
         self._max_bytes = max_bytes
         self._page_bytes = page_bytes
         self.unreadable = UnreadableInboxes(keys)
@@ -94,14 +94,8 @@ class Inbox:
         self._log = Sampled(logging.getLogger(__name__))
 
     def adopt(self, other: "Inbox") -> None:
-        """Read as much at a time, and what is as old and as long, as `other` does."""
-        self._retention = other._retention
+        """Read as much at a time, and what is as long, as `other` does."""
         self._max_bytes, self._page_bytes = other._max_bytes, other._page_bytes
-
-    @property
-    def fresh(self) -> float:
-        """Seconds for which the moment at which an inbox was empty will do as "now"."""
-        return min(_FRESH, self._retention / 100)
 
     async def newest(self, recipient_ids: Sequence[str]) -> list[Page | Exception]:
         """For each inbox how far it reaches, as a page without entries, or why it is not read."""
@@ -135,13 +129,15 @@ class Inbox:
 
     async def _replies(self, questions: Sequence[_Question]) -> list[Any]:
         """What the script says to each, or the error in its place."""
-        limits = _PAGE_EVENTS, self._page_bytes, self._retention
+        data_set = self._data_set
+        limits = _PAGE_EVENTS, self._page_bytes, data_set.retention
+        times = data_set.floor, data_set.since, data_set.settled
         calls = []
         for start in range(0, len(questions), self._in_one):
             some = questions[start : start + self._in_one]
             keys = tuple(self._keys.inbox(recipient_id) for recipient_id, _ in some)
             afters = ("" if after is None else after for _, after in some)
-            calls.append((some, self._script.call(keys, (*limits, *afters))))
+            calls.append((some, self._script.call(keys, (*limits, *times, *afters))))
         replies: list[Any] = []
         for some, call in calls:
             try:

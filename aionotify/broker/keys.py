@@ -19,7 +19,7 @@ class Keys:
         # What scripts about tokens touch together lies in one slot of a cluster, too.
         self.numbers = f"{prefix}:auth{{0}}:numbers"
         self.revoked = f"{prefix}:auth{{0}}:revoked"
-        self.probe = f"{prefix}:probe"
+        self.epoch = f"{prefix}:epoch"
         self._prefix = prefix
 
     def live(self, recipient_id: str) -> str:

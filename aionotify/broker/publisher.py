@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.connection.pipeline import Execute, by_client
 from aionotify.broker.connection.scripts import Script
+from aionotify.broker.data_set import DataSet
 from aionotify.broker.keys import Keys
 from aionotify.broker.persistence import written
 from aionotify.config import Config, InboxConfig, RedisConfig
@@ -93,10 +94,19 @@ class Publisher:
         else:
             execute = by_client(redis)
         inbox = inbox or InboxConfig()
+        keys = Keys(prefix, "")
+        self._data_set = DataSet(
+            execute, keys, retention=inbox.retention, max_events=inbox.max_events
+        )
+        self._acknowledged: Callable[[str, int], None] = lambda recipient_id, position: None
         self._limits = (inbox.max_events, inbox.retention, inbox.idempotency)
-        self._keys = Keys(prefix, "")
+        self._keys = keys
         self._max_bytes = max_bytes
         self._script = Script(execute, "append.lua", kept)
+
+    def belong_to(self, data_set: DataSet, acknowledged: Callable[[str, int], None]) -> None:
+        """Go by what a node knows of the data set; tell it for whom an event was stored where."""
+        self._data_set, self._acknowledged = data_set, acknowledged
 
     def adopt(self, other: "Publisher") -> None:
         """Keep as much, for as long, and publish events as long as `other` does."""
@@ -116,6 +126,7 @@ class Publisher:
     async def close(self) -> None:
         """Wait for what is under way, then close the connection if it is our own."""
         await self._script.close()
+        await self._data_set.close()
         if self._endpoint is not None:
             await self._endpoint.close()
 
@@ -156,6 +167,12 @@ class Publisher:
 
     async def publish_checked(self, events: Iterable[Event]) -> list[Published | BrokerError]:
         """The same for events that `aionotify.events.event.decode` has let pass."""
+        events = list(events)
+        try:
+            if events:
+                await self._data_set.refresh()
+        except BrokerError as error:
+            return [error] * len(events)
         results: list[Published | BrokerError] = []
         pending: deque[tuple[Event, list[asyncio.Future[Any]]]] = deque()
         ahead = 0
@@ -172,7 +189,8 @@ class Publisher:
         if event.key is not None:
             keys.append(self._keys.idempotency(recipient_id, event.key))
         live = self._keys.live(recipient_id)
-        args = (live, event.data(recipient_id), *self._limits, "PUBLISH")
+        times = self._data_set.floor, self._data_set.since
+        args = (live, event.data(recipient_id), *self._limits, "PUBLISH", *times)
         return self._script.call(tuple(keys), args)
 
     async def _outcome(
@@ -182,6 +200,8 @@ class Publisher:
         for recipient_id, reply in zip(event.recipients, replies, strict=True):
             try:
                 position, online, repeated = await reply
+                if not repeated:
+                    self._acknowledged(recipient_id, int(position))
                 results[recipient_id] = Published(
                     f"{int(position):014x}", int(online) > 0, bool(repeated)
                 )

@@ -1,24 +1,26 @@
 -- Read a page of each of some inboxes.
 --
 -- KEYS  {prefix}:{recipient}:inbox, any number of them
--- ARGV  max events, max bytes, retention s, and then for each inbox after which position ('' asks
---       for the newest position only)
+-- ARGV  max events, max bytes, retention s, floor and since as in probe.lua, settled, and then for
+--       each inbox after which position ('' asks for the newest position only)
 --
 -- What positions are, even and odd ones, and what a page is: aionotify/events/position.py.
 --
--- Returns for each inbox the error that reading it was, or newest, which is odd when the inbox is
--- empty, or {newest, complete 0 or 1, gap, entry ...}: gap is '' or why events after the position are
--- gone:
+-- Returns for each inbox the error that reading it was, or newest, which is `settled` when the inbox
+-- is empty, or {newest, complete 0 or 1, gap, entry ...}: gap is '' or why events after the position
+-- are gone:
 --   trimmed  the inbox keeps newer ones only
---   lost     the position is not in the inbox: Redis has lost what it had
+--   lost     Redis has lost what it had: the position is not in the inbox, or is later than it is
 --   unknown  nobody can have been given this position
 
 local max_events, max_bytes, retention = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local floor, since, settled = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
--- The greatest odd position before all that is still to come, which is not before now.
-local nothing_yet = now - 1 + now % 2
+local now = math.max(time[1] * 1000000 + time[2], floor)
+local oldest_kept = math.max(now - retention * 1000000, since)
+-- Of an inbox that is empty nothing is known before that, for it may have expired.
+settled = math.max(settled, oldest_kept + 1 - oldest_kept % 2)
 
 local function number(position) return string.format('%.0f', position) end
 -- What is no entry, whoever put it there, counts as part of the one before it; 0 before the first.
@@ -31,12 +33,13 @@ local function position_at(inbox, index)
 end
 
 local function nothing(after)
-  if not after then return number(nothing_yet) end
+  if not after then return number(settled) end
   local gap = ''
-  if after == 0 or after > now then gap = 'unknown'
-  elseif after < now - retention * 1000000 then gap = 'trimmed'
+  if after == 0 then gap = 'unknown'
+  elseif after > now + 1 then gap = 'lost'
+  elseif after < oldest_kept then gap = 'trimmed'
   elseif after % 2 == 0 then gap = 'lost' end
-  return {number(nothing_yet), 1, gap}
+  return {number(settled), 1, gap}
 end
 
 local function read(inbox, after)
@@ -46,11 +49,10 @@ local function read(inbox, after)
   if not after then return number(newest) end
   if after == newest then return {number(newest), 1, ''} end
 
-  local unknown = after == 0 or after > now + 1 and after > newest
-  if after > newest and not unknown then
-    return {number(newest), 1, after % 2 == 0 and 'lost' or ''}
+  if after > newest then
+    local gone = after % 2 == 0 or after > now + 1
+    return {number(newest), 1, gone and 'lost' or ''}
   end
-  if unknown then after = 0 end
 
   local first, high = 0, length - 1 -- index of the first entry after `after`, between the two
   while first < high do
@@ -59,7 +61,7 @@ local function read(inbox, after)
   end
   local gap = ''
   local before = first > 0 and position_at(inbox, first - 1) or 0 -- the position of the one before
-  if unknown then gap = 'unknown'
+  if after == 0 then gap = 'unknown'
   elseif before > 0 then
     if after % 2 == 0 and after ~= before then gap = 'lost' end
   else -- it is the first that there is, and says itself what was before it
@@ -83,7 +85,7 @@ end
 
 local pages = {}
 for i, inbox in ipairs(KEYS) do
-  local fine, page = pcall(read, inbox, tonumber(ARGV[3 + i]))
+  local fine, page = pcall(read, inbox, tonumber(ARGV[6 + i]))
   -- What is wrong with one inbox is no reason not to read the others.
   pages[i] = fine and page or type(page) == 'table' and page or redis.error_reply(tostring(page))
 end

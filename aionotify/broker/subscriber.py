@@ -9,6 +9,7 @@ was published meanwhile is gone unnoticed. Its connection, on RESP2, is just wha
 """
 
 import asyncio
+import itertools
 import logging
 import random
 import secrets
@@ -23,11 +24,13 @@ from aionotify import tasks
 from aionotify.broker.connection.endpoint import LOST, Endpoint
 from aionotify.broker.connection.resp import lose, read_replies, send
 from aionotify.broker.control import Control, decode_control
+from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import parse_entry
 from aionotify.broker.keys import Keys
 from aionotify.errors import BrokerError, InvalidEvent
 from aionotify.events.event import EVERYONE, Event, decode
 from aionotify.events.page import Entry
+from aionotify.telemetry.health_check import HealthCheck
 from aionotify.telemetry.sampled import Sampled
 from aionotify.telemetry.stats import Stats
 
@@ -50,6 +53,7 @@ class Sink(Protocol):
     def durable(self, recipient_id: str, entry: Entry) -> None: ...
     def confirmed(self, recipient_id: str) -> None: ...
     def lost(self) -> None: ...
+    def data_set(self, found: DataSet) -> None: ...
     def revoked(self, revocation: Control) -> None: ...
 
 
@@ -61,17 +65,25 @@ class Subscriber:
     """Hears what is published.
 
     Args:
+        data_set: learns of Redis' data set what each probe is told.
         max_bytes: the longest event.
 
     Attributes:
         problem: why live events are not heard just now, or None while they are.
+        store: whether Redis takes events; unchanged while it does not answer.
         lag: seconds that this node's last probe took through Redis and back.
     """
 
-    def __init__(self, endpoint: Endpoint, keys: Keys, *, max_bytes: int, stats: Stats) -> None:
+    def __init__(
+        self, endpoint: Endpoint, keys: Keys, data_set: DataSet, *, max_bytes: int, stats: Stats
+    ) -> None:
         self.problem: str | None = "not started"
+        self.store = HealthCheck(
+            _log, wrong="Redis stores no events", right="Redis stores events again"
+        )
         self.lag = 0.0
         self._endpoint = endpoint
+        self._data_set = data_set
         self._sink: Sink
         self._keys = keys
         self._max_bytes = max_bytes
@@ -94,6 +106,9 @@ class Subscriber:
         self._heard = 0
         self._unheard = 0
         self._probed_at = 0.0
+        self._numbers = itertools.count(1)
+        self._last_number = 0  # of the probe that was heard last
+        self._clocks: dict[int, int] = {}  # when probes were answered that are not heard yet
         self._lost_at: float | None = None
         self._subscribed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -188,7 +203,9 @@ class Subscriber:
         self._changed = dict.fromkeys(self._wanted)
         self._change.set()
         self._unheard = 0
+        self._clocks.clear()
         try:
+            await self._ask()  # before any stream reads by what it says
             async with asyncio.TaskGroup() as group:
                 group.create_task(
                     read_replies(connection, self._heard_one), name="aionotify subscriber: read"
@@ -247,8 +264,6 @@ class Subscriber:
         """Publish to ourselves: a half-open connection shows no other sign (nor does a server
         that was cut off from those who publish).
         """
-        client = self._endpoint.client()
-        message = msgspec.json.encode(Control(probe=self._node))
         while True:
             heard = self._heard
             await asyncio.sleep(PROBE_INTERVAL)
@@ -257,12 +272,29 @@ class Subscriber:
                 raise SilentConnection("no message received, not even our own probe")
             self._unheard += 1
             self._probed_at = time.monotonic()
+            number = next(self._numbers)
+            message = msgspec.json.encode(Control(probe=self._node, probe_number=number))
             try:
                 async with tasks.timeout(PROBE_TIMEOUT):
-                    await client.publish(self._keys.control, message)
-            except LOST:
+                    self._clocks[number] = await self._ask(message)
+            except (BrokerError, TimeoutError):
                 pass  # what counts is whether it is heard
+            else:
+                self._settle()
             tasks.obey()
+
+    async def _ask(self, message: bytes = b"") -> int:
+        """Learn what Redis says of its data set; return the time there."""
+        found = await self._data_set.probe(self._keys.control if message else "", message)
+        self.store.found(found.refused)
+        self._sink.data_set(self._data_set)
+        return found.clock
+
+    def _settle(self) -> None:
+        if clock := self._clocks.pop(self._last_number, 0):
+            self._clocks.clear()
+            self._data_set.settle(clock)
+            self._sink.data_set(self._data_set)
 
     # --- what is heard ------------------------------------------------------------------------
 
@@ -305,6 +337,8 @@ class Subscriber:
         if control.probe == self._node:
             self._unheard = 0
             self.lag = time.monotonic() - self._probed_at
+            self._last_number = control.probe_number
+            self._settle()
         if control.revoke is not None:
             self._sink.revoked(control)
 

@@ -5,10 +5,12 @@ mean is in `aionotify.events.position`.
 
 A cursor travels as the SSE `id:` and comes back as `Last-Event-ID`::
 
-    1.<everyone>.<own>.<tag>      1.006446a03fd2c8.006446a03f9c41.k3xq
+    2.<epoch>.<everyone>.<own>.<tag>      2.q5hr2c.006446a03fd2c8.006446a03f9c41.k3xq
 
-Both positions are 14 hexadecimal digits. Equal lengths mean that a broadcast is encoded once, and
-only the middle of it is filled in for each user. The tag ties a cursor to the user it was given
+The epoch names the data set in Redis that the positions are of; a cursor that was given before any
+was heard of has hyphens there, and those of version 1 have none. Both positions are 14 hexadecimal
+digits. Equal lengths mean that a broadcast is encoded once, and only the end of it is filled in for
+each user. The tag ties a cursor to the user it was given
 to: not a secret (who forges one harms nobody but himself), but a cursor that is used by the next
 user of the same browser is recognised. To clients a cursor is opaque.
 """
@@ -18,12 +20,15 @@ import re
 from hashlib import blake2s
 from typing import Final, NamedTuple
 
-_FORM: Final = re.compile(r"1\.([0-9a-f]{14})\.([0-9a-f]{14})\.([a-z2-7]{4})", re.ASCII)
+EPOCH_CHARS: Final = 6
+EPOCH_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz234567"
+_NO_EPOCH: Final = "-" * EPOCH_CHARS
+_FORM: Final = re.compile(
+    r"(?:1|2\.([a-z2-7]{6}|-{6}))\.([0-9a-f]{14})\.([0-9a-f]{14})\.([a-z2-7]{4})", re.ASCII
+)
 MAX_CHARS: Final = 128
 # Pairs of letters of base32; base64.b32encode would take longer than the hash.
-_PAIRS: Final = [
-    bytes(pair) for pair in itertools.product(b"abcdefghijklmnopqrstuvwxyz234567", repeat=2)
-]
+_PAIRS: Final = [bytes(pair) for pair in itertools.product(EPOCH_LETTERS.encode(), repeat=2)]
 
 
 class Cursor(NamedTuple):
@@ -40,9 +45,9 @@ def tag(user_id: str) -> bytes:
     return _PAIRS[bits >> 10] + _PAIRS[bits & 1023]
 
 
-def everyone_part(position: int) -> bytes:
-    """The beginning of a cursor: version and the position in everyone's inbox."""
-    return b"1.%014x." % position
+def everyone_part(epoch: str | None, position: int) -> bytes:
+    """The beginning of a cursor: version, epoch if that is known, position in everyone's inbox."""
+    return b"2.%b.%014x." % ((epoch or _NO_EPOCH).encode(), position)
 
 
 def own_part(position: int, tag: bytes) -> bytes:
@@ -53,6 +58,12 @@ def own_part(position: int, tag: bytes) -> bytes:
 def parse(text: str, user_id: str) -> Cursor | None:
     """The cursor in a `Last-Event-ID`, or None when it is not one that `user_id` was given."""
     match = _FORM.fullmatch(text)
-    if match is None or match[3].encode() != tag(user_id):
+    if match is None or match[4].encode() != tag(user_id):
         return None
-    return Cursor(int(match[1], 16), int(match[2], 16))
+    return Cursor(int(match[2], 16), int(match[3], 16))
+
+
+def epoch_of(text: str) -> str | None:
+    """The epoch in a cursor, or None when there is none in it."""
+    match = _FORM.fullmatch(text)
+    return None if match is None or match[1] == _NO_EPOCH else match[1]

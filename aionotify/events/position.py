@@ -3,12 +3,14 @@
 A position is a number of microseconds since the epoch. It says how much of an inbox somebody knows:
 all that was stored up to there.
 
-*Even* is the position of an event. *Odd* is a moment at which the inbox held nothing, and no event
-ever has it; as the `previous` of an event it says that nothing within the retention was before it.
-*0* is nowhere: nobody was ever given it. *None* is not known.
+*Even* is the position of an event. *Odd* is a time up to which everything is stored, and at which
+the inbox held nothing more than was known; no event ever has it. As the `previous` of an event it
+says that nothing within the retention was before it. *0* is nowhere: nobody was ever given it.
+*None* is not known.
 
-While an inbox exists its positions grow, even when Redis' clock is set back. One that has expired
-begins again by the clock. So whatever is heard after an odd position is new, even when it is less.
+The positions of an inbox grow, even when Redis' clock is set back, and when the inbox has expired:
+they go by a clock that never does (broker/data_set.py). What is *settled* is behind that clock, by
+more than anybody who publishes can be: whatever is stored from now on has a later position.
 
 Each event names the one before it, its `previous`: nothing was ever stored between the two. An
 event follows on from what is known when its `previous` is not beyond that, or is odd.
@@ -33,16 +35,21 @@ hub and its streams act on the verdicts below. Nobody else compares positions.
 
 import enum
 import math
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-from aionotify.events.cursor import Cursor
 from aionotify.events.page import Entry, GapReason, Page
 
 NOWHERE: Final = 0
 LAST: Final = 9 * 10**15  # the year 2255; from 2^53 on, Lua's numbers have gaps between them
 # Microseconds by which pub/sub may be behind what is read: seconds are a lot.
 BACKLOG: Final = 60_000_000
+# Seconds from when somebody learns the time to when an event is stored by that: a second until it
+# is learned again, and two for which Redis may be silent.
+_IN_FLIGHT: Final = 3.0
+_SKEW: Final = 60.0  # seconds
+FRESH_PARTS: Final = 4  # of the retention: what clients have is no older than one
 
 R = TypeVar("R")
 
@@ -71,16 +78,72 @@ class Question(NamedTuple):
         after: the position whose next page is wanted, or None when only the newest is.
         newest: the newest that was known.
         confirmations: how often live events had begun to be heard.
+        acknowledged: the last position that somebody here had published at, or 0.
     """
 
     after: int | None
     newest: int | None
     confirmations: int
+    acknowledged: int = NOWHERE
 
 
-def moment(seconds: float) -> int:
-    """The odd position of a time in seconds since the epoch."""
-    return int(seconds * 1_000_000) | 1
+def margin(retention: float) -> int:
+    """Return the microseconds by which what is settled is behind the clock.
+
+    Args:
+        retention: seconds; where that is short, so is the time for which a client can be away.
+    """
+    return int(min(_IN_FLIGHT, retention / 10) * 1_000_000)
+
+
+class Settling:
+    """What is settled, by the times that are seen in Redis.
+
+    Attributes:
+        position: up to there everything is stored; never goes back. 0 while nothing was seen.
+    """
+
+    def __init__(self) -> None:
+        self.position = NOWHERE
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def see(self, now: float, clock: int, retention: float) -> int:
+        """Take note of the clock in Redis, and return what is settled.
+
+        A time that was never seen before is not one by which others publish already: a clock may be
+        wrong for a moment. So it counts when it was seen for as long as they may be behind.
+
+        Args:
+            now: seconds, on a clock that is never set.
+        """
+        behind = margin(retention)
+        self._seen.append((now, clock))
+        while len(self._seen) > 1 and self._seen[1][0] <= now - behind / 1_000_000:
+            self._seen.popleft()
+        first, known = self._seen[0]
+        if first > now - behind / 1_000_000:
+            known -= behind
+        settled = max(NOWHERE, min(known, clock - behind)) | 1
+        self.position = max(self.position, settled)
+        return self.position
+
+    def forget(self) -> None:
+        """Begin to see anew: it may be another clock."""
+        self._seen.clear()
+
+
+def own_guess(seconds: float) -> int:
+    """Return where a stream begins that opens before Redis was ever heard: by a clock of our own,
+    which may be wrong by less than a minute.
+    """
+    return int((seconds - _SKEW) * 1_000_000) | 1
+
+
+def aged(settled: int, retention: float) -> int:
+    """Return the position before which one is too old to be given to a client: it might come back
+    with it when that is older than the retention. What is settled is as good then.
+    """
+    return settled - int(retention * 1_000_000 / FRESH_PARTS)
 
 
 def is_possible(position: int, previous: int = NOWHERE) -> bool:
@@ -91,16 +154,6 @@ def is_possible(position: int, previous: int = NOWHERE) -> bool:
 def latest(positions: Iterable[int]) -> int:
     """The one that says most."""
     return max(positions)
-
-
-def serves_as_now(newest: int | None, oldest: int) -> bool:
-    """Whether a stream can begin at `newest` that begins now.
-
-    Args:
-        oldest: what is known of an inbox that is empty may be from long ago. A stream that was
-            given a moment before this one would soon be older than what is kept.
-    """
-    return newest is not None and (not newest & 1 or newest > oldest)
 
 
 # --- what is heard and read, against what is known ------------------------------------------------
@@ -144,7 +197,7 @@ def judge_page(
         return Verdict.STALE
     if newest is None:
         return Verdict.START
-    after, known, _ = question
+    after, known = question.after, question.newest
     if known is not None and not known & 1 and page_newest < known:
         return Verdict.RESYNC
     if after is None:
@@ -156,20 +209,27 @@ def judge_page(
 # --- catching up ----------------------------------------------------------------------------------
 
 
-def is_caught_up(at: Cursor, everyone: int | None, own: int | None) -> bool:
-    """Whether a stream is where its two inboxes are known to end."""
-    return at == (everyone, own)
+def is_known(at: int, newest: int | None, settled: int) -> bool:
+    """Whether a reader who is `at` has all of an inbox that is known to end at `newest`."""
+    if newest is None:
+        return False
+    return at == newest or (at & 1 == 1 and newest < at <= settled)
 
 
-def to_read(at: int, newest: int | None) -> tuple[int, ...]:
+def to_read(at: int, newest: int | None, settled: int) -> tuple[int, ...]:
     """After which positions an inbox is to be read for a stream that is `at`; the last is its own.
 
     A client may come from a node that has heard more than this one. What lies between is then read
     too, for the streams that are live here.
     """
-    if at == newest:
+    if is_known(at, newest, settled):
         return ()
     return (newest, at) if newest is not None and newest < at else (at,)
+
+
+def is_there(position: int, page: Page) -> bool:
+    """Whether a position from another data set is that of an event here, which has this page."""
+    return position != NOWHERE and not position & 1 and page.gap is None
 
 
 def is_complete(page: Page) -> bool:
@@ -194,12 +254,17 @@ def after_gap(page: Page) -> int:
     return page.entries[0].previous if page.entries else page.upto
 
 
-def unreadable(question: Question) -> Page:
+def is_gone(question: Question, page: Page) -> bool:
+    """Whether an event that was stored when the question was put is not there any more."""
+    return page.newest < question.acknowledged
+
+
+def unreadable(question: Question, settled: int) -> Page:
     """What is said in place of a page of an inbox that cannot be read: that events may be gone.
 
     What its reader knows, or anybody here, counts as known, and all that is heard next as new.
     """
-    upto = latest((question.after or NOWHERE, question.newest or NOWHERE)) | 1
+    upto = latest((question.after or NOWHERE, question.newest or NOWHERE, settled)) | 1
     return Page([], upto, upto, GapReason.LOST)
 
 

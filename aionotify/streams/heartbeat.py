@@ -10,11 +10,17 @@ import itertools
 import logging
 from typing import Final, Protocol
 
+from aionotify.events.position import FRESH_PARTS
 from aionotify.telemetry.stats import Histogram
 
 SLICES: Final = 32  # 5,000 streams: 156 writes, about a millisecond, at a time
 
 _log = logging.getLogger(__name__)
+
+
+def interval(configured: float, retention: float) -> float:
+    """Return the seconds between two visits, with which clients also get cursors that last."""
+    return min(configured, retention / (2 * FRESH_PARTS))
 
 
 class HeartbeatStream(Protocol):

@@ -26,6 +26,8 @@ from aionotify.events.position import (
     NOWHERE,
     Question,
     Verdict,
+    aged,
+    is_gone,
     judge_heard,
     judge_page,
     judge_read,
@@ -56,6 +58,9 @@ class Hub:
     Attributes:
         everyone: the recipient that all streams are for.
         closed: whether the node takes no streams any more.
+        epoch: the name of the data set that positions are of, or None while that is not known.
+        settled: up to where everything is stored and was heard by whoever is live, or 0.
+        aged: before which a position is too old for a client to keep.
     """
 
     def __init__(
@@ -69,6 +74,8 @@ class Hub:
         self.stats = stats or Stats()
         self.everyone = Recipient(EVERYONE)
         self.closed = False
+        self.epoch: str | None = None
+        self.settled = self.aged = self._refreshed = 0
         self._interest = interest
         self._max_streams = max_streams
         self._max_streams_per_user = max_streams_per_user
@@ -146,10 +153,13 @@ class Hub:
         stream.recipient.streams.discard(stream)
 
     def position(self, recipient: Recipient) -> Cursor | None:
-        """Where a live stream of `recipient` is, or None while that is not known."""
+        """Where a live stream of `recipient` is, or None while that is not known.
+
+        In an inbox in which there was nothing for long that is what is settled.
+        """
         if self.everyone.newest is None or recipient.newest is None:
             return None
-        return Cursor(self.everyone.newest, recipient.newest)
+        return Cursor(self._shown(self.everyone), self._shown(recipient))
 
     def revoked(self, user_id: str) -> None:
         """End all streams of a user who may no longer listen."""
@@ -184,6 +194,33 @@ class Hub:
                 self.stats.resynced[reason] += 1
                 stream.fall_behind(at)
         recipient.set_newest(None)
+
+    # --- what is heard of the data set ------------------------------------------------------------
+
+    def know(self, epoch: str | None, settled: int, retention: float) -> None:
+        """Take note of which data set Redis has, and of what is settled there.
+
+        What was given out for another one says nothing of this one. All streams find out, each for
+        itself, when they read it.
+        """
+        self.settled, self.aged = settled, aged(settled, retention)
+        before, self.epoch = self.epoch, epoch or self.epoch
+        if before not in (None, self.epoch):
+            for recipient in (*self._recipients.values(), self.everyone):
+                self._resync(recipient, ResyncReason.OTHER_DATA)
+        elif self.aged > self._refreshed:
+            self._refreshed = (self.aged + settled) // 2
+            for recipient in self._recipients.values():
+                self._set(recipient, recipient.newest)
+
+    def _set(self, recipient: Recipient, newest: int | None) -> None:
+        recipient.set_newest(newest)
+        if newest is not None and newest < self.aged:
+            recipient.mark = recipient.own_part(self.settled)
+
+    def _shown(self, recipient: Recipient) -> int:
+        newest = recipient.newest or NOWHERE
+        return newest if newest >= self.aged else self.settled
 
     # --- dispatch -----------------------------------------------------------------------------
 
@@ -225,7 +262,13 @@ class Hub:
         elif verdict is Verdict.RESYNC:
             self._resync(recipient, ResyncReason.MISSED)
         else:
-            recipient.set_newest(position)  # somebody is about to read: now he knows how far
+            self._set(recipient, position)  # somebody is about to read: now he knows how far
+
+    def acknowledged(self, recipient_id: str, position: int) -> None:
+        """An event was stored there; if it is gone when it is heard no more, that is a loss."""
+        recipient = self._find(recipient_id)
+        if recipient is not None:
+            recipient.acknowledged = latest((recipient.acknowledged, position))
 
     def apply_page(self, recipient: Recipient, question: Question, page: Page) -> None:
         """Take note of what has just been read in `recipient`'s inbox.
@@ -233,6 +276,9 @@ class Hub:
         A page may be ahead of pub/sub. Its events then go the way of live ones, to the streams
         that are live, and are recognised as repeated when they are heard.
         """
+        if is_gone(question, page):
+            recipient.gone = latest((recipient.gone, question.acknowledged))
+            recipient.acknowledged = NOWHERE
         verdict = judge_page(recipient.newest, recipient.confirmations, question, page.newest)
         if verdict is Verdict.NEXT:
             for position, previous, event in page.entries:
@@ -241,17 +287,17 @@ class Hub:
                     self._deliver(recipient, position, event)
                 elif verdict is Verdict.GAP:
                     self._missed(recipient, position)
-            recipient.set_newest(latest((recipient.newest or NOWHERE, page.upto)))
+            self._set(recipient, latest((recipient.newest or NOWHERE, page.upto)))
         elif verdict is Verdict.RESYNC:
             self._resync(recipient, ResyncReason.MISSED)
-            recipient.set_newest(page.newest)
+            self._set(recipient, page.newest)
         elif verdict is Verdict.START:
-            recipient.set_newest(page.newest)
+            self._set(recipient, page.newest)
 
     def _missed(self, recipient: Recipient, position: int) -> None:
         self.stats.missed += 1
         self._resync(recipient, ResyncReason.MISSED)
-        recipient.set_newest(position)
+        self._set(recipient, position)
 
     def _deliver(self, recipient: Recipient, position: int, event: Event) -> None:
         if recipient is self.everyone:
@@ -260,8 +306,8 @@ class Hub:
             self._to_one(recipient, position, event)
 
     def _to_one(self, recipient: Recipient, position: int, event: Event) -> None:
-        before = Cursor(self.everyone.newest or NOWHERE, recipient.newest or NOWHERE)
-        recipient.set_newest(position)
+        before = Cursor(self._shown(self.everyone), self._shown(recipient))
+        self._set(recipient, position)
         live = [stream for stream in recipient.streams if stream.live]
         if not live:
             return
@@ -274,8 +320,8 @@ class Hub:
                 self._full(stream, before)
 
     def _to_everyone(self, position: int, event: Event) -> None:
-        before = self.everyone.newest or NOWHERE
-        self.everyone.set_newest(position)
+        before = self._shown(self.everyone)
+        self._set(self.everyone, position)
         if self._recipients:
             self._measure(position)
         head, tail = self._encode_around(event)
@@ -287,7 +333,7 @@ class Hub:
                 if stream.push(data):
                     self.stats.delivered_live += 1
                 else:
-                    self._full(stream, Cursor(before, recipient.newest or NOWHERE))
+                    self._full(stream, Cursor(before, self._shown(recipient)))
 
     def _measure(self, position: int) -> None:
         # Redis' clock against ours: where that is ahead, an event takes no time rather than less.
@@ -298,11 +344,11 @@ class Hub:
         stream.fall_behind(at)
 
     def _encode(self, event: Event, recipient: Recipient) -> bytes:
-        at = cursor.everyone_part(self.everyone.newest or NOWHERE) + recipient.mark
+        at = cursor.everyone_part(self.epoch, self._shown(self.everyone)) + recipient.mark
         return chunk(frame(event.data(recipient.id), event.type, at))
 
     def _encode_around(self, event: Event) -> tuple[bytes, bytes]:
-        at = cursor.everyone_part(self.everyone.newest or NOWHERE) + _OWN_PART
+        at = cursor.everyone_part(self.epoch, self._shown(self.everyone)) + _OWN_PART
         head, tail = chunk(frame(event.data(EVERYONE), event.type, at)).split(_OWN_PART, 1)
         return head, tail
 

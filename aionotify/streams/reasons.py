@@ -20,6 +20,7 @@ class ResyncReason(StrEnum):
     MISSED = "missed"  # an event does not follow on from the one before it
     LOST = "lost"  # the subscription
     RESUBSCRIBED = "resubscribed"
+    OTHER_DATA = "other_data"  # Redis has lost all its data, or has those of somebody else
 
 
 class CloseReason(StrEnum):

@@ -42,6 +42,8 @@ class Recipient:
         subscribed: whether the live events are being heard.
         confirmations: how often they began to be.
         last_heard: the last position that was heard since then.
+        acknowledged: the last position at which this node has published, or 0.
+        gone: up to which of these positions events were found to be lost, or 0.
         revocations: how often the streams were closed because the user may no longer listen.
         mark: the end of a cursor at `newest`.
     """
@@ -49,8 +51,10 @@ class Recipient:
     __slots__ = (
         "_tag",
         "_waiters",
+        "acknowledged",
         "confirmations",
         "entered",
+        "gone",
         "id",
         "last_heard",
         "mark",
@@ -67,6 +71,7 @@ class Recipient:
         self.subscribed = False
         self.confirmations = 0
         self.last_heard = 0
+        self.acknowledged = self.gone = 0
         self.revocations = 0
         self._waiters: set[asyncio.Future[None]] = set()
         self._tag = cursor.tag(id)
@@ -82,7 +87,7 @@ class Recipient:
 
     def question(self, after: int | None) -> Question:
         """A question to be put to the inbox now; `Hub.apply_page` wants it with the answer."""
-        return Question(after, self.newest, self.confirmations)
+        return Question(after, self.newest, self.confirmations, self.acknowledged)
 
     async def wait_subscribed(self) -> None:
         """Wait until the live events are being heard."""

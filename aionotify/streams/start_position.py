@@ -7,14 +7,14 @@ else that is done for it. Knows the hub and what it asks an inbox, and nothing o
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import Final, Protocol
 
 from aionotify.batcher import Batcher
+from aionotify.errors import InboxRefused
 from aionotify.events.cursor import Cursor
 from aionotify.events.page import Page
-from aionotify.events.position import moment, serves_as_now
+from aionotify.events.position import unreadable
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.hub import Hub
 from aionotify.streams.recipient import Recipient
@@ -24,10 +24,6 @@ _BATCH_WINDOW: Final = 0.002  # seconds
 
 class Inboxes(Protocol):
     """What is asked of inboxes."""
-
-    @property
-    def fresh(self) -> float:
-        """Seconds for which the moment at which one was empty will do as "now"."""
 
     async def newest(self, recipient_ids: Sequence[str]) -> list[Page | Exception]:
         """For each inbox how far it reaches, as a page without entries, or why it is not read."""
@@ -62,10 +58,7 @@ class StartPositions:
             TimeoutError: it takes longer than `deadlines` allows.
         """
         hub = self._hub
-        oldest = moment(time.time() - self._inboxes.fresh)
-        unknown = [
-            each for each in (hub.everyone, recipient) if not serves_as_now(each.newest, oldest)
-        ]
+        unknown = [each for each in (hub.everyone, recipient) if each.newest is None]
         if unknown:
             began = asyncio.get_running_loop().time()
             while unknown:
@@ -85,7 +78,11 @@ class StartPositions:
     async def _ask(self, recipients: list[Recipient]) -> list[Page | Exception]:
         questions = [each.question(None) for each in recipients]
         answers = await self._inboxes.newest([each.id for each in recipients])
+        found: list[Page | Exception] = []
         for recipient, question, answer in zip(recipients, questions, answers, strict=True):
+            if isinstance(answer, InboxRefused):
+                answer = unreadable(question, self._hub.settled)
             if isinstance(answer, Page):
                 self._hub.apply_page(recipient, question, answer)
-        return answers
+            found.append(answer)
+        return found

@@ -16,7 +16,7 @@ import asyncio
 import random
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -28,12 +28,15 @@ from aionotify.errors import BrokerError, InboxRefused
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.frame import chunk, control_frame, frame
-from aionotify.events.page import Page
+from aionotify.events.page import GapReason, Page
 from aionotify.events.position import (
+    NOWHERE,
     Question,
     after_gap,
     common_end,
-    is_caught_up,
+    is_known,
+    is_there,
+    latest,
     merged,
     reached,
     to_read,
@@ -118,6 +121,10 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         self._hub = hub
         self._revocations = recipient.revocations
         self._at = Cursor(0, 0)
+        self._epoch: str | None = None  # of the data set that this is a position in
+        self._other_epoch: str | None = None  # of the one to which it has been moved in between
+        self._known_gone: dict[Recipient, int] = {}  # what the client was told of, or came after
+        self._told = 0  # what was settled when the client was given a fresh cursor last
         self._queue: list[bytes] = []
         self._queued = 0
         self._sent = 0
@@ -156,16 +163,21 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
 
     # --- the handler's side ---------------------------------------------------------------------
 
-    async def run(self, inbox: Inbox, heartbeat: Heartbeat, start: Cursor) -> None:
+    async def run(
+        self, inbox: Inbox, heartbeat: Heartbeat, start: Cursor, epoch: str | None = None
+    ) -> None:
         """Serve the prepared stream until it ends; `ended` then says why.
 
         Args:
             start: the position after which the client wants everything.
+            epoch: of which data set that is; None for whichever there is.
 
         Raises:
             asyncio.CancelledError: somebody else cancelled the handler: the client is gone.
         """
-        self._at = start
+        self._at, self._epoch = start, epoch
+        self._told = self._hub.settled
+        self._known_gone = {each: each.gone for each in (self._hub.everyone, self.recipient)}
         self._hub.attach(self)
         heartbeat.add(self)
         try:
@@ -205,7 +217,10 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
     async def _catch_up(self, inbox: Inbox) -> None:
         """Read both inboxes until nothing is missing that the hub knows of; then be live."""
         everyone, own = self._hub.everyone, self.recipient
-        while not is_caught_up(self._at, everyone.newest, own.newest):
+        while self._is_elsewhere() or not (
+            is_known(self._at.everyone, everyone.newest, self._hub.settled)
+            and is_known(self._at.own, own.newest, self._hub.settled)
+        ):
             if self._transport.is_closing():
                 raise ConnectionResetError("client is gone")
             await self._writer.drain()
@@ -215,6 +230,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
                 await asyncio.sleep(random.uniform(*_RETRY_AFTER_ERROR))
             else:
                 self._write_pages(pages)
+        self._epoch = self._epoch or self._hub.epoch
         self.live = True
 
     async def _read(self, inbox: Inbox) -> list[tuple[Recipient, Page]]:
@@ -222,28 +238,71 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         everyone, own = self._hub.everyone, self.recipient
         await everyone.wait_subscribed()
         await own.wait_subscribed()
+        if self._epoch is None:
+            self._epoch = self._hub.epoch
+        if self._is_elsewhere() and self._other_epoch != self._hub.epoch:
+            await self._move_over(inbox)
         asked = [
             (recipient, after)
             for recipient, at in ((everyone, self._at.everyone), (own, self._at.own))
-            for after in to_read(at, recipient.newest)
+            for after in to_read(at, recipient.newest, self._hub.settled)
         ]
-        questions = [recipient.question(after) for recipient, after in asked]
-        answers = [inbox.read(recipient.id, after) for recipient, after in asked]
-        pages = [
-            await _page(answer, question)
-            for answer, question in zip(answers, questions, strict=True)
-        ]
+        questions, pages = await self._pages(inbox, asked)
         for (recipient, _), question, page in zip(asked, questions, pages, strict=True):
             self._hub.apply_page(recipient, question, page)
         # Of two pages of one inbox the last is the one after this stream's own position.
         ours = {recipient: page for (recipient, _), page in zip(asked, pages, strict=True)}
         return list(ours.items())
 
+    async def _pages(
+        self, inbox: Inbox, asked: Sequence[tuple[Recipient, int]]
+    ) -> tuple[list[Question], list[Page]]:
+        questions = [recipient.question(after) for recipient, after in asked]
+        answers = [inbox.read(recipient.id, after) for recipient, after in asked]
+        pages = []
+        for question, answer in zip(questions, answers, strict=True):
+            try:
+                pages.append(await answer)
+            except InboxRefused:  # no reason to do without the events of the other inbox
+                pages.append(unreadable(question, self._hub.settled))
+        return questions, pages
+
+    def _is_elsewhere(self) -> bool:
+        """Whether Redis has another data set than that of which the client has a position."""
+        return self._epoch is not None and self._epoch != (self._hub.epoch or self._epoch)
+
+    async def _move_over(self, inbox: Inbox) -> None:
+        """Find out where the stream is in a data set that is another one than its position's.
+
+        At the event that it had last, if that is there, for it was live when the data set was lost,
+        and heard that from the new one; else at its beginning.
+        """
+        epoch, at = self._hub.epoch, self._at
+        asked = ((self._hub.everyone, at.everyone), (self.recipient, at.own))
+        _, pages = await self._pages(inbox, asked)
+        self._at = Cursor(
+            *(
+                position if is_there(position, page) else NOWHERE
+                for (_, position), page in zip(asked, pages, strict=True)
+            )
+        )
+        self._other_epoch = epoch
+
     def _write_pages(self, pages: list[tuple[Recipient, Page]]) -> None:
         """Write what was read, events of both inboxes in the order in which they were published."""
         end = common_end(page for _, page in pages)
         frames = []
-        if gaps := [page.gap for _, page in pages if page.gap is not None]:
+        gaps = [page.gap for _, page in pages if page.gap is not None]
+        for recipient, _ in pages:
+            known, self._known_gone[recipient] = self._known_gone[recipient], recipient.gone
+            if recipient.gone > latest((known, self._position(recipient))):
+                gaps.append(GapReason.LOST)
+        if self._is_elsewhere():
+            if self._other_epoch != self._hub.epoch:
+                return  # it has been lost again meanwhile
+            self._epoch, self._other_epoch = self._hub.epoch, None
+            gaps = [GapReason.LOST]  # whatever an inbox says of a position that was never in it
+        if gaps:
             for recipient, page in pages:
                 if page.gap is not None:
                     self._move(recipient, after_gap(page))
@@ -260,6 +319,9 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
                 self._move(recipient, position)
         if frames:
             self._write(b"".join(frames))
+
+    def _position(self, recipient: Recipient) -> int:
+        return self._at.own if recipient is self.recipient else self._at.everyone
 
     def _move(self, recipient: Recipient, position: int) -> None:
         if recipient is self.recipient:
@@ -333,12 +395,20 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         if not waiting:
             self._stalled_at = None
             self._write(_HEARTBEAT)
+            self._freshen()
             return
         taken, now = self._sent - waiting, asyncio.get_running_loop().time()
         if self._stalled_at is None or taken != self._taken:
             self._stalled_at, self._taken = now, taken
         elif now - self._stalled_at >= self._settings.send_timeout:
             self.close(CloseReason.STALLED)
+
+    def _freshen(self) -> None:
+        """Give the client another cursor, where the one that it has may be too old before long."""
+        hub = self._hub
+        if self.live and self._told < hub.aged and (at := hub.position(self.recipient)):
+            self._told, self._at = hub.settled, at
+            self._write(self._control("position", reason="nothing_missed"))
 
     # --- bytes ----------------------------------------------------------------------------------
 
@@ -347,7 +417,8 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
 
     def _cursor(self) -> bytes:
         at = self._at
-        return cursor.everyone_part(at.everyone) + self.recipient.own_part(at.own)
+        epoch = self._hub.epoch if self._epoch is None else self._epoch
+        return cursor.everyone_part(epoch, at.everyone) + self.recipient.own_part(at.own)
 
     def _write(self, data: bytes) -> None:
         self.flush()
@@ -388,13 +459,6 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         if sock is not None and sock.family in _TCP:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()
-
-
-async def _page(answer: asyncio.Future[Page], question: Question) -> Page:
-    try:
-        return await answer
-    except InboxRefused:  # no reason to do without the events of the other inbox
-        return unreadable(question)
 
 
 def _unchunk(data: bytes) -> bytes:

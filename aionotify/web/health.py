@@ -35,7 +35,8 @@ def problems(services: Services) -> Mapping[str, str | None]:
     """Return the problem of each check by its name, None if it passes."""
     return {
         "redis": services.subscriber.problem,
-        "store": services.write_check.health.problem,
+        "store": services.subscriber.store.problem,
+        "settings": services.data_set.settings.problem,
         "inboxes": services.inbox.unreadable.problem,
         "open_files": services.open_files.health.problem,
         "draining": "this node is draining" if services.hub.closed else None,

@@ -11,7 +11,7 @@ from aionotify.auth.middleware import IDENTITY
 from aionotify.errors import BrokerError, InvalidToken
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
-from aionotify.events.position import NOWHERE, moment
+from aionotify.events.position import NOWHERE, own_guess
 from aionotify.streams.reasons import CloseReason, StartKind
 from aionotify.streams.recipient import Recipient
 from aionotify.streams.stream import HEADERS, NotificationStream
@@ -32,7 +32,7 @@ async def notify(request: web.Request) -> web.StreamResponse:
     recipient = services.hub.enter(identity.user_id)
     revocations = recipient.revocations
     try:
-        how, start = await _start(request, services, recipient)
+        how, start, epoch = await _start(request, services, recipient)
         if recipient.revocations != revocations:  # before there was a stream to close
             raise InvalidToken("the user's streams are being closed")
         stream = NotificationStream(services.terms.stream, services.hub, recipient)
@@ -46,7 +46,7 @@ async def notify(request: web.Request) -> web.StreamResponse:
         number = services.revalidation.add(stream, identity, request, at_once=at_once)
         services.authenticator.opened(request)
         try:
-            await _run(stream, id, services, start, how)
+            await _run(stream, id, services, start, epoch, how)
         finally:
             services.revalidation.discard(number)
             services.authenticator.ended(request, moves=stream.ended is CloseReason.DRAIN)
@@ -69,20 +69,21 @@ async def ticket(request: web.Request) -> web.Response:
 
 async def _start(
     request: web.Request, services: Services, recipient: Recipient
-) -> tuple[StartKind, Cursor]:
-    """Return how the stream begins, and after which cursor."""
+) -> tuple[StartKind, Cursor, str | None]:
+    """Return how the stream begins, after which cursor, and the epoch of that if it is known."""
+    hub = services.hub
     # The header wins: EventSource repeats its URL, with the cursor of its first connect.
     given = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
     if given:
         start = cursor.parse(given, recipient.id)
-        return (
-            (StartKind.CURSOR, start) if start is not None else (StartKind.UNKNOWN_CURSOR, _NOWHERE)
-        )
-    if services.hub.everyone.subscribed:
+        if start is None:
+            return StartKind.UNKNOWN_CURSOR, _NOWHERE, hub.epoch
+        return StartKind.CURSOR, start, cursor.epoch_of(given)
+    if hub.everyone.subscribed:
         with contextlib.suppress(BrokerError, TimeoutError):
-            return StartKind.FRESH, await services.start_positions.find(recipient)
-    now = moment(time.time())
-    return StartKind.FRESH, Cursor(now, now)
+            return StartKind.FRESH, await services.start_positions.find(recipient), hub.epoch
+    now = hub.settled or own_guess(time.time())
+    return StartKind.FRESH, Cursor(now, now), hub.epoch
 
 
 async def _run(
@@ -90,6 +91,7 @@ async def _run(
     id: str,
     services: Services,
     start: Cursor,
+    epoch: str | None,
     how: StartKind,
 ) -> None:
     opened_at = time.monotonic()
@@ -98,7 +100,7 @@ async def _run(
     _log.info("stream opened", extra={"fields": {**whose, "start": how}})
     try:
         async with stream:
-            await stream.run(services.inbox, services.heartbeat, start)
+            await stream.run(services.inbox, services.heartbeat, start, epoch)
     finally:
         fields = {
             **whose,

@@ -9,11 +9,11 @@ from aionotify.auth.publish_keys import PublishKeys
 from aionotify.auth.stats import AuthStats
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.broker.control import ControlChannel
+from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import Inbox
 from aionotify.broker.presence import Presence
 from aionotify.broker.publisher import Publisher
 from aionotify.broker.subscriber import Subscriber
-from aionotify.broker.write_check import WriteCheck
 from aionotify.config import Config
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
@@ -47,7 +47,7 @@ class Services:
     hub: Hub
     subscriber: Subscriber
     inbox: Inbox
-    write_check: WriteCheck
+    data_set: DataSet
     heartbeat: Heartbeat
     start_positions: StartPositions
     revalidation: Revalidation[web.Request]

@@ -71,7 +71,7 @@ async def _evalsha(url: str, events: list[tuple[str, int]]) -> Cost:
                 async with client.pipeline(transaction=False) as pipeline:
                     for user, number in events[start : start + _BATCH]:
                         inbox, live = keys.inbox(user), keys.live(user)
-                        args = (message(user, number), *_LIMITS, "PUBLISH")
+                        args = (message(user, number), *_LIMITS, "PUBLISH", 0, 0)
                         pipeline.evalsha(sha, 1, inbox, live, *args)
                     await pipeline.execute()
 

@@ -63,10 +63,13 @@ class Scripts:
         retention: float = RETENTION,
         remember: float = 300,
         by: Redis | None = None,
+        floor: int = 0,
+        since: int = 0,
     ) -> Appended:
         """Append one event; `by` is the client that asks, if not just any."""
         keys = [self.inbox] if key is None else [self.inbox, f"{self.channel}:id:{key}"]
         args: list[str | float] = [self.channel, event, max_events, retention, remember, "PUBLISH"]
+        args += floor, since
         run = self.server.cli if by is None else by.execute_command
         reply = run("EVAL", source("append.lua", self.now), len(keys), *keys, *args)
         return Appended(*map(int, reply))
@@ -78,11 +81,15 @@ class Scripts:
         max_events: int = 100,
         max_bytes: int = 65536,
         retention: float = RETENTION,
+        floor: int = 0,
+        since: int = 0,
+        settled: int | None = None,
     ) -> Read:
         text, start = source("read.lua", self.now), "" if after is None else after
-        [reply] = self.server.cli(
-            "EVAL", text, 1, self.inbox, max_events, max_bytes, retention, start
-        )
+        if settled is None:
+            settled = (self.now or 0) - 3 * SECOND | 1
+        limits = max_events, max_bytes, retention, floor, since, settled
+        [reply] = self.server.cli("EVAL", text, 1, self.inbox, *limits, start)
         if isinstance(reply, str):
             return Read([], int(reply), 1, "")
         newest, complete, gap, *raw = reply

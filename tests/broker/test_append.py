@@ -72,6 +72,35 @@ def test_positions_grow_while_the_clock_is_set_back(scripts: Scripts) -> None:
     assert scripts.append().position == NOW + SECOND
 
 
+def test_positions_do_not_go_below_the_floor(scripts: Scripts) -> None:
+    """Of an inbox that is not there nobody else knows how far it had come."""
+    scripts.pass_time(-3600)
+    assert scripts.append(floor=NOW).position >= NOW
+    assert scripts.append(floor=NOW + SECOND).position >= NOW + SECOND
+
+
+def test_positions_that_do_not_go_by_the_clock_are_not_to_be_foreseen(scripts: Scripts) -> None:
+    """So that another master, which has not got the last of them, does not give them out again."""
+    scripts.append()
+    scripts.now = NOW - 3600 * SECOND + 321
+    assert scripts.append().position == NOW + 2 + 2 * 321
+    assert scripts.append("x", floor=NOW + SECOND).position == NOW + SECOND + 2 * 321
+
+
+def test_an_inbox_expires_by_its_own_positions(scripts: Scripts) -> None:
+    """However far the clock is behind them."""
+    scripts = Scripts(scripts.server, now=NOW)
+    scripts.append(floor=NOW + 600 * SECOND)
+    assert RETENTION + 599 <= scripts.server.cli("TTL", scripts.inbox) <= RETENTION + 601
+
+
+def test_the_first_entry_follows_on_from_nothing_that_can_have_expired(scripts: Scripts) -> None:
+    since = NOW - 10 * SECOND
+    scripts.append(since=since)
+    [entry] = scripts.stored()
+    assert int(entry.split()[1]) == since + 1
+
+
 def test_redis_tells_the_time(redis_server: RedisServer) -> None:
     """Not the producer, whose clock may be anything."""
     scripts = Scripts(redis_server, now=None)

@@ -13,6 +13,7 @@ import pytest
 from aionotify import tasks
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.connection.pipeline import Command, Execute
+from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import Inbox, parse_entry
 from aionotify.broker.keys import Keys
 from aionotify.broker.publisher import Publisher
@@ -34,8 +35,9 @@ class Reader(Inbox):
 
     def __init__(self, execute: Execute) -> None:
         self.stats = Stats()
-        limits = {"retention": 3600, "max_bytes": 1000, "page_bytes": 4000}
-        super().__init__(execute, KEYS, stats=self.stats, **limits)
+        data_set = DataSet(execute, KEYS, retention=3600, max_events=100)
+        data_set.settle(3_000_101)
+        super().__init__(execute, KEYS, data_set, max_bytes=1000, page_bytes=4000, stats=self.stats)
 
     async def page(self, after: int) -> Page:
         return await self.read("u", after)

@@ -20,7 +20,7 @@ def all_of(recipient: str, key: str) -> list[str]:
         keys.idempotency(recipient, key),
         keys.ticket(key),
         keys.control,
-        keys.probe,
+        keys.epoch,
         keys.ephemeral,
     ]
 
@@ -54,7 +54,7 @@ def test_names_are_what_the_documentation_says() -> None:
         "aionotify:{42}:id:k",
         "aionotify:ticket:k",
         "aionotify:control",
-        "aionotify:probe",
+        "aionotify:epoch",
         "push_notifications",
     ]
     assert keys.live("a{b}%") == "aionotify:{a%7Bb%7D%25}"

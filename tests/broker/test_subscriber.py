@@ -11,6 +11,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.control import Control
+from aionotify.broker.data_set import DataSet
 from aionotify.broker.keys import Keys
 from aionotify.broker.subscriber import (
     MAX_UNHEARD_PROBES,
@@ -33,6 +34,7 @@ class Ear:
 
     def __init__(self) -> None:
         self.heard: list[tuple[object, ...]] = []
+        self.known: list[tuple[str | None, int]] = []
 
     def ephemeral(self, event: Event) -> None:
         self.heard.append(("ephemeral", *event.recipients))
@@ -46,6 +48,9 @@ class Ear:
     def lost(self) -> None:
         self.heard.append(("lost",))
 
+    def data_set(self, found: DataSet) -> None:
+        self.known.append((found.epoch, found.settled))
+
     def revoked(self, revocation: Control) -> None:
         self.heard.append(("revoked", revocation))
 
@@ -55,13 +60,15 @@ async def subscribing(
     url: str, *, stats: Stats | None = None, within: float = 2.0
 ) -> AsyncIterator[tuple[Subscriber, Ear]]:
     endpoint = Endpoint(RedisConfig(url=url))
-    subscriber = Subscriber(endpoint, KEYS, max_bytes=1000, stats=stats or Stats())
+    data_set = DataSet(endpoint.commands("writes").execute, KEYS, retention=60, max_events=100)
+    subscriber = Subscriber(endpoint, KEYS, data_set, max_bytes=1000, stats=stats or Stats())
     ear = Ear()
     await subscriber.start(ear, within)
     try:
         yield subscriber, ear
     finally:
         await subscriber.close()
+        await data_set.close()
         await endpoint.close()
 
 
@@ -127,7 +134,9 @@ async def test_a_connection_lost_while_somebody_is_asked_for_is_nothing_special(
         return lines[-1]
 
     vars(endpoint)["subscriber"] = noted
-    subscriber, ear = Subscriber(endpoint, KEYS, max_bytes=1000, stats=Stats()), Ear()
+    data_set = DataSet(endpoint.commands("writes").execute, KEYS, retention=60, max_events=100)
+    subscriber = Subscriber(endpoint, KEYS, data_set, max_bytes=1000, stats=Stats())
+    ear = Ear()
     await subscriber.start(ear)
     try:
         subscriber.want("42")

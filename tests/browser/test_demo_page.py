@@ -30,8 +30,8 @@ def request(demo: Demo, method: str, path: str, body: object = None) -> None:
 
 
 def test_both_streams_connect_and_say_where_they_are(page: Page) -> None:
-    assert page.cursor("alice").startswith("1.")
-    assert page.cursor("bob").startswith("1.")
+    assert page.cursor("alice").startswith("2.")
+    assert page.cursor("bob").startswith("2.")
     assert page.texts("alice") == page.texts("bob") == []
 
 

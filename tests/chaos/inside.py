@@ -80,65 +80,25 @@ class InsideNode:
         keys = self.services.subscriber._keys
         event = msgspec.json.encode({"recipient_id": user, "data": data})
         inbox = self.services.terms.config.inbox
-        args = (channel, event, inbox.max_events, inbox.retention, 60, "PUBLISH")
+        times = self.services.data_set.floor, self.services.data_set.since
+        args = (channel, event, inbox.max_events, inbox.retention, 60, "PUBLISH", *times)
         with Redis(port=self.redis.port, protocol=2) as client:
             reply: Any = client.eval(_append(), 1, keys.inbox(user), *args)
         return int(reply[0])
+
+    async def leave(self, client: SSEClient) -> str:
+        """Close a client's stream; return where it was, once nothing is left of it."""
+        before = len(self.services.hub.streams())
+        await client.close()
+        await eventually(lambda: len(self.services.hub.streams()) < before)
+        return client.last_event_id
 
     def cursor(self, position: int, user: str = "u") -> str:
         """What a client of `user` has as its last event id, at an event of its own."""
         everyone = self.services.hub.everyone.newest
         assert everyone is not None
         own = cursor.own_part(position, cursor.tag(user))
-        return (cursor.everyone_part(everyone) + own).decode()
+        return (cursor.everyone_part(self.services.hub.epoch, everyone) + own).decode()
 
     def hold_messages(self) -> Callable[[], None]:
         """Let no durable message reach the hub until the returned function is called."""
-        # What the subscriber tells; it knows the hub's method only by that.
-        told, held = vars(self.services.subscriber._sink), []
-        deliver = told["durable"]
-
-        def hold(recipient_id: str, entry: Entry) -> None:
-            held.append((recipient_id, entry))
-
-        def release() -> None:
-            told["durable"] = deliver
-            assert held, "or there was nothing to hold"
-            for message in held:
-                deliver(*message)
-
-        told["durable"] = hold
-        return release
-
-    def hold_question(self, recipient_id: str) -> Callable[[], None]:
-        """Ask how far an inbox reaches only when the returned function is called."""
-        inbox, going = self.services.inbox, asyncio.Event()
-        ask = inbox.newest
-
-        async def newest(recipient_ids: Sequence[str]) -> list[Page | Exception]:
-            if recipient_id in recipient_ids:
-                await going.wait()
-            return await ask(recipient_ids)
-
-        def release() -> None:
-            vars(inbox).pop("newest")
-            going.set()
-
-        vars(inbox)["newest"] = newest
-        return release
-
-
-def data_of(client: SSEClient) -> list[Any]:
-    """The data of each event, and ``gap: <reason>`` for each gap; no other control events."""
-    seen: list[Any] = []
-    for event in client.events:
-        content = msgspec.json.decode(event.data)
-        if event.event == "aionotify.gap":
-            seen.append(f"gap: {content['reason']}")
-        elif not event.event.startswith("aionotify."):
-            seen.append(content["data"])
-    return seen
-
-
-def _append() -> str:
-    return resources.files("aionotify.broker").joinpath("append.lua").read_text()

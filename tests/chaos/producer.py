@@ -143,7 +143,7 @@ class Producer:
                     stored.append((await self._directly([event]))[0])
                     continue
                 keys = (f"aionotify:{{{ids}}}:inbox", f"aionotify:{{{ids}}}:id:{event['id']}")
-                args = ("nowhere", msgspec.json.encode(event), *self._limits, "PUBLISH")
+                args = ("nowhere", msgspec.json.encode(event), *self._limits, "PUBLISH", 0, 0)
                 try:
                     await client.eval(self._append, 2, *keys, *args)
                     stored.append(True)

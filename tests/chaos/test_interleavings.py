@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 
+from aionotify.events import cursor
 from aionotify.events.event import decode
 from aionotify.events.page import Entry
 from tests.chaos.conftest import Start
@@ -114,7 +115,7 @@ async def test_an_event_that_redis_has_lost_is_told_and_asked_for_no_more(start:
     node.redis.cli("RPOP", "aionotify:{u}:inbox")
     resumed = await node.open(last_event_id=node.cursor(position))
     await publish(node, 3)
-    await expect(resumed, 3)
+    await expect(resumed, "gap: lost", 3)
     await expect(live, 2, "gap: lost", 3)
 
 
@@ -133,14 +134,98 @@ async def test_a_new_client_of_an_old_node_may_move(start: Start) -> None:
     """What it is given as its position is not as old as the node's last event, or each deploy
     would tell all clients of a gap.
     """
-    old = await start(retention=1)
+    old = await start(retention=4)
     await old.open("somebody")
+    await publish(old, 0, "*")
     await retention_passes(old)
     client = await old.open()
-    new = await start(retention=1)
+    new = await start(retention=4)
     moved = await new.open(last_event_id=client.last_event_id)
     await publish(new, 1)
     await expect(moved, 1)
+
+
+async def test_a_client_that_is_there_all_the_time_has_a_cursor_that_is_not_too_old(
+    start: Start,
+) -> None:
+    """Though nothing comes for longer than events are kept: it is given another one in between."""
+    node = await start(retention=4)
+    client = await node.open()
+    await publish(node, 1)
+    await retention_passes(node)
+    await retention_passes(node)
+    await eventually(lambda: client.events[-1].event == "aionotify.position")
+    again = await node.open(last_event_id=await node.leave(client))
+    await publish(node, 2)
+    await expect(again, 2)
+    positions = [each for each in client.events if each.event == "aionotify.position"]
+    assert len(positions) <= 12, "once in a quarter of the time will do"
+
+
+async def test_an_event_for_everyone_carries_a_cursor_that_is_not_too_old(start: Start) -> None:
+    """In its user's own inbox there was nothing for longer than events are kept."""
+    node = await start(retention=4)
+    client = await node.open()
+    await publish(node, 1)
+    await retention_passes(node)
+    await publish(node, 2, "*")
+    await expect(client, 1, 2)
+    again = await node.open(last_event_id=await node.leave(client))
+    await publish(node, 3)
+    await expect(again, 3)
+
+
+async def test_a_redis_that_was_wiped_is_told_to_all_and_repeats_nothing(start: Start) -> None:
+    """To those who had seen nothing as well, each once; and what is published before the node
+    finds out comes once.
+    """
+    node = await start()
+    one, other = await node.open(), await node.open("v")
+    await publish(node, 1)
+    await expect(one, 1)
+    node.redis.cli("FLUSHALL")
+    await publish(node, 2)
+    await eventually(lambda: "gap: lost" in data_of(one) and "gap: lost" in data_of(other))
+    await publish(node, 3)
+    await publish(node, 3, "v")
+    await expect(one, 1, 2, "gap: lost", 3)
+    await expect(other, "gap: lost", 3)
+
+
+async def test_a_cursor_of_another_data_set_gets_all_there_is_and_one_gap(start: Start) -> None:
+    """Whether it had seen events or nothing; never as unknown."""
+    node = await start()
+    clients = [await node.open(), await node.open("v")]
+    await publish(node, 1)
+    await expect(clients[0], 1)
+    cursors = [await node.leave(client) for client in clients]
+    node.redis.cli("FLUSHALL")
+    for number in (2, 3):
+        for user in "uv":
+            node.keep(number, user)
+    await eventually(lambda: node.services.hub.epoch != cursor.epoch_of(cursors[0]))
+    for user, last in zip("uv", cursors, strict=True):
+        again = await node.open(user, last_event_id=last)
+        await publish(node, 4, user)
+        await expect(again, "gap: lost", 2, 3, 4)
+
+
+async def test_what_was_acknowledged_and_is_gone_before_it_was_heard_is_told(
+    start: Start,
+) -> None:
+    """As by a failover that lost what was not copied yet: to whom it was for, and nobody else."""
+    node = await start()
+    client, other = await node.open(), await node.open("v")
+    await publish(node, 1)
+    await expect(client, 1)
+    node.hold_messages()  # and never deliver them
+    await publish(node, 2)
+    node.redis.cli("RPOP", "aionotify:{u}:inbox")
+    node.redis.cli("CLIENT", "KILL", "TYPE", "pubsub")
+    await eventually(lambda: "gap: lost" in data_of(client))
+    await node.all_live()
+    await expect(client, 1, "gap: lost")
+    await expect(other)
 
 
 async def test_a_response_has_nothing_behind_its_end(start: Start) -> None:

@@ -137,7 +137,7 @@ def test_every_parser_reads_the_same_from_a_frame(
     raw, _ = message
     event = decode(raw)
     recipient = event.recipients[-1]
-    cursor = everyone_part(12) + own_part(34, tag(recipient))
+    cursor = everyone_part("q5hr2c", 12) + own_part(34, tag(recipient))
     body = frame(event.data(recipient), event.type, cursor) + b":\n"
     body += frame(event.data(recipient), event.type) + control_frame("gap", cursor, reason="lost")
     chunks = []

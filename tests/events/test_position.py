@@ -8,26 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aionotify.events.cursor import Cursor
 from aionotify.events.event import decode
 from aionotify.events.page import Entry, GapReason, Page
 from aionotify.events.position import (
     BACKLOG,
     LAST,
     Question,
+    Settling,
     Verdict,
     after_gap,
+    aged,
     common_end,
-    is_caught_up,
+    is_known,
     is_possible,
+    is_there,
     judge_heard,
     judge_page,
     judge_read,
     latest,
     merged,
-    moment,
+    own_guess,
     reached,
-    serves_as_now,
     to_read,
     unreadable,
 )
@@ -194,14 +195,14 @@ def test_pages_of_two_inboxes_lead_through_both_once_and_in_order(
     ]
     found: list[int] = []
     rounds = 0
-    while not is_caught_up(Cursor(*at), *newest):
+    while not all(is_known(at[which], newest[which], 0) for which in (0, 1)):
         size = sizes[rounds % len(sizes)]
         rounds += 1
         assert rounds < 100, "it never gets there"
         pages = [
             (which, inboxes[which].page(after, size))
             for which in (0, 1)
-            for after in to_read(at[which], newest[which])
+            for after in to_read(at[which], newest[which], 0)
         ]
         end = common_end(page for _, page in pages)
         for which, entry in merged(pages, end):
@@ -296,10 +297,27 @@ def test_an_answer_from_before_live_events_were_heard_anew_is_stale() -> None:
 
 
 def test_a_client_that_is_ahead_of_its_node_has_what_lies_between_read_as_well() -> None:
-    assert to_read(100, 100) == ()
-    assert to_read(90, 100) == (90,)
-    assert to_read(110, 100) == (100, 110)
-    assert to_read(110, None) == (110,)
+    assert to_read(100, 100, 0) == ()
+    assert to_read(90, 100, 0) == (90,)
+    assert to_read(110, 100, 0) == (100, 110)
+    assert to_read(110, None, 0) == (110,)
+
+
+def test_a_reader_at_what_is_settled_has_all_of_an_inbox_that_ends_before() -> None:
+    assert is_known(201, 100, 201)
+    assert is_known(151, 101, 201)
+    assert to_read(151, 100, 201) == ()
+    assert not is_known(203, 100, 201)
+    assert not is_known(150, 100, 201), "somebody has had an event that is not known here"
+    assert not is_known(151, 160, 201)
+    assert not is_known(151, None, 201)
+
+
+def test_the_event_that_one_had_last_is_in_another_data_set_or_not() -> None:
+    assert is_there(100, Page([], 100, 100, None))
+    assert not is_there(100, Page([], 100, 100, GapReason.LOST))
+    assert not is_there(101, Page([], 101, 101, None)), "nothing is not there either"
+    assert not is_there(0, Page([], 100, 100, None))
 
 
 def test_a_reader_who_is_told_of_a_gap_is_right_before_what_there_still_is() -> None:
@@ -308,12 +326,13 @@ def test_a_reader_who_is_told_of_a_gap_is_right_before_what_there_still_is() -> 
 
 
 @pytest.mark.parametrize(
-    ("after", "newest", "upto"), [(100, None, 101), (100, 120, 121), (130, 120, 131), (0, None, 1)]
+    ("after", "newest", "upto"),
+    [(100, None, 101), (100, 120, 121), (130, 120, 131), (0, None, 51), (40, 30, 51)],
 )
 def test_an_inbox_that_cannot_be_read_counts_as_known_and_what_is_heard_next_as_new(
     after: int, newest: int | None, upto: int
 ) -> None:
-    page = unreadable(Question(after, newest, 1))
+    page = unreadable(Question(after, newest, 1), 51)
     assert page == Page([], upto, upto, GapReason.LOST)
     assert judge_heard(page.newest, 0, 200, 150 if upto > 150 else upto - 1) is Verdict.NEXT
 
@@ -325,17 +344,33 @@ def test_in_an_empty_inbox_the_moment_counts_that_is_known() -> None:
     assert reached(Page([], 200, 200, None), 1000, 100) == 200
 
 
-def test_a_moment_is_odd_so_that_no_event_is_ever_there() -> None:
+@given(st.integers(0, LAST), st.integers(1, 366 * 86400))
+def test_what_is_settled_is_odd_and_behind_the_clock_but_well_within_the_retention(
+    clock: int, retention: int
+) -> None:
+    settled = Settling().see(0, clock, retention)
+    assert settled % 2 == 1
+    assert clock - settled <= min(3_000_000, retention * 100_000)
+    assert aged(settled, retention) < settled
+
+
+@given(st.lists(st.integers(-10, 10), min_size=4, max_size=40))
+def test_what_is_settled_is_no_later_than_what_those_know_who_are_behind(steps: list[int]) -> None:
+    """Whoever publishes knows what was in Redis three seconds ago, or more. It never goes back."""
+    settling, known, before = Settling(), [100_000_000], 0
+    for now, step in enumerate(steps):
+        known.append(max(known[-1], known[-1] + step * 1_000_000))  # as the clock in Redis does
+        settled = settling.see(now, known[-1], 604_800)
+        assert before <= settled
+        if now >= 3:
+            assert settled <= known[now - 2] | 1
+        before = settled
+
+
+def test_without_redis_a_stream_begins_a_minute_ago() -> None:
     now = time.time()
-    assert moment(now) % 2 == 1
-    assert abs(moment(now) - now * 1_000_000) < 2
-
-
-def test_a_moment_is_no_start_for_ever() -> None:
-    assert not serves_as_now(None, 100)
-    assert serves_as_now(50, 100)
-    assert not serves_as_now(51, 100)
-    assert serves_as_now(101, 100)
+    assert own_guess(now) % 2 == 1
+    assert abs(own_guess(now) - (now - 60) * 1_000_000) < 2
 
 
 def test_an_entry_is_after_the_one_before_it_and_within_what_lua_can_count() -> None:

@@ -166,7 +166,7 @@ async def test_a_redis_user_that_may_only_read_is_no_reason_to_object(
     serve: Serve, own_redis: RedisServer
 ) -> None:
     """Whoever publishes may be another."""
-    own_redis.cli("ACL", "SETUSER", "reader", "on", ">secret", "~*", "&*", "+@all", "-set")
+    own_redis.cli("ACL", "SETUSER", "reader", "on", ">secret", "~*", "&*", "+@all", "-hset")
     url = own_redis.url.replace("redis://", "redis://reader:secret@")
     server = await serve({"redis.url": url})
     assert await readiness(server) == (200, {})

@@ -7,8 +7,11 @@ reading, moves to another node) can be put before or after each other.
 
 import asyncio
 import contextlib
+import itertools
+import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -19,10 +22,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from aionotify.events import cursor
-from aionotify.events.cursor import Cursor
+from aionotify.events.cursor import EPOCH_CHARS, EPOCH_LETTERS, Cursor
 from aionotify.events.event import EVERYONE, decode
 from aionotify.events.frame import chunk
 from aionotify.events.page import Entry, GapReason, Page
+from aionotify.events.position import Settling
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
@@ -34,42 +38,139 @@ Step = Callable[[], Coroutine[Any, Any, None] | None]
 
 USERS = ("alice", "bob")
 DEADLINES = Deadlines(60)
+PROBE = ""  # whose message it is
 PAGE = 2  # events at a time, so that most catch-ups take several pages
 
 
+RETENTION = 60  # seconds
+SECOND = 1_000_000  # microseconds
+TICK = SECOND // 20
+
+
+@dataclass
+class Data:
+    """What is in Redis: with an epoch once somebody has asked for it."""
+
+    epoch: str | None = None
+    clock: int = 0
+    since: int = 0
+    inboxes: dict[str, list[Entry]] = field(
+        default_factory=lambda: {id: [] for id in (EVERYONE, *USERS)}
+    )
+    expires: dict[str, int] = field(default_factory=dict)  # microseconds, by Redis' own time
+
+    def copy(self) -> "Data":
+        inboxes = {id: list(inbox) for id, inbox in self.inboxes.items()}
+        return Data(self.epoch, self.clock, self.since, inboxes, dict(self.expires))
+
+
 class Redis:
-    """Inboxes, subscriptions, and a clock on which no two things happen at once."""
+    """Inboxes, subscriptions, and a time that may be set.
+
+    What its scripts do, in a few lines: probe.lua, append.lua, read.lua.
+
+    Attributes:
+        passed: real microseconds.
+        off: by how much its time is something else.
+        published: all that ever was, by number: recipient and position.
+        known: the latest clock that somebody had learned, at each tick.
+    """
 
     def __init__(self) -> None:
-        self.now = 1_000_000
-        self.inboxes: dict[str, list[Entry]] = {id: [] for id in (EVERYONE, *USERS)}
+        self.passed = 1_000_000 * SECOND
+        self.off = 0
+        self.data = Data()
+        self.kept = Data()  # an older state
+        self.epochs = itertools.product(EPOCH_LETTERS, repeat=EPOCH_CHARS)
+        self.published: list[tuple[str, int]] = []
+        self.known = [self.passed]
         self.subscribers: list[Wire] = []
 
-    def tick(self) -> int:
-        self.now += 10
-        return self.now
+    @property
+    def time(self) -> int:
+        return self.passed + self.off
 
-    def publish(self, id: str) -> None:
-        inbox, position = self.inboxes[id], self.tick()
-        previous = inbox[-1].position if inbox else 0
-        event = decode(b'{"recipient_id": "%b", "n": %d}' % (id.encode(), position))
+    def tick(self) -> int:
+        self.passed += TICK
+        for id, expires in list(self.data.expires.items()):
+            if expires <= self.time:
+                self.data.inboxes[id] = []
+                del self.data.expires[id]
+        self.known.append(max(self.known[-1], self.probe(0)))
+        return self.time
+
+    def probe(self, floor: int) -> int:
+        data = self.data
+        data.epoch = data.epoch or "".join(next(self.epochs))
+        data.clock = max(self.time, data.clock, floor)
+        data.since = max(data.since, data.clock - RETENTION * SECOND)
+        return data.clock
+
+    def publish(self, id: str, late: int = 0) -> None:
+        """By somebody who has learned the clock so many ticks ago."""
+        time, data = self.tick(), self.data
+        now = max(time, self.known[-1 - min(late, len(self.known) - 1)])
+        inbox = data.inboxes[id]
+        oldest = max(now - RETENTION * SECOND, data.since)
+        previous = inbox[-1].position if inbox else oldest | 1
+        position = max(now, previous + 1)
+        position += 2 * (len(self.published) % 500) * (position > time)
+        position += position % 2
+        number = len(self.published)
+        event = decode(b'{"recipient_id": "%b", "n": %d}' % (id.encode(), number))
+        self.published.append((id, position))
         inbox.append(Entry(position, previous, event))
+        while inbox[0].position < now - RETENTION * SECOND:
+            del inbox[0]
+        data.expires[id] = max(time, position) + RETENTION * SECOND
         for wire in self.subscribers:
             if id in wire.channels:
                 wire.messages.append((id, inbox[-1]))
 
-    def page(self, id: str, after: int | None) -> Page:
-        inbox = self.inboxes[id]
-        if not inbox:
-            nothing_yet = self.tick() + 1
-            return Page([], nothing_yet, nothing_yet, None)
-        newest = inbox[-1].position
-        if after is None:
+    def page(self, id: str, after: int | None, floor: int, settled: int) -> Page:
+        self.tick()
+        now = max(self.time, floor)
+        oldest = max(now - RETENTION * SECOND, self.data.since)
+        inbox = self.data.inboxes[id]
+        newest = inbox[-1].position if inbox else max(settled, oldest | 1)
+        if after is None or after == newest:
             return Page([], newest, newest, None)
-        known = after & 1 or any(entry.position == after for entry in inbox)
+        gone = GapReason.LOST if after > now + 1 or not after & 1 else None
+        if not inbox:
+            trimmed = GapReason.TRIMMED if after < oldest else gone
+            trimmed = GapReason.LOST if after > now + 1 else trimmed
+            return Page([], newest, newest, GapReason.UNKNOWN if after == 0 else trimmed)
+        if after > newest:
+            return Page([], newest, newest, gone)
         entries = [entry for entry in inbox if entry.position > after]
         upto = entries[PAGE - 1].position if len(entries) > PAGE else newest
-        return Page(entries[:PAGE], upto, newest, None if known else GapReason.LOST)
+        first = entries[0].previous
+        known = after & 1 or after == first
+        gap = None if known else GapReason.LOST
+        if entries[0] is inbox[0] and after < first:
+            gap = GapReason.TRIMMED
+        return Page(entries[:PAGE], upto, newest, GapReason.UNKNOWN if after == 0 else gap)
+
+    def step(self, seconds: float) -> None:
+        """Have somebody set its time."""
+        self.off += round(seconds * SECOND)
+
+    def keep(self) -> None:
+        """Write what there is to disk."""
+        self.kept = self.data.copy()
+
+    def stored(self) -> set[int]:
+        """The numbers of all events that are there."""
+        there = {(id, entry.position) for id, inbox in self.data.inboxes.items() for entry in inbox}
+        return {number for number, each in enumerate(self.published) if each in there}
+
+    def wipe(self) -> None:
+        self.data = Data()
+        self.kept = Data()
+
+    def fall_back(self) -> None:
+        """Go on with what is on disk."""
+        self.data = self.kept.copy()
 
 
 class Wire:
@@ -79,7 +180,8 @@ class Wire:
         self.redis = redis
         self.commands: deque[tuple[bool, str]] = deque()
         self.channels: set[str] = set()
-        self.messages: deque[tuple[str, Entry | None]] = deque()
+        # Of a recipient: an event, or that it is heard; and what the clock was at a probe.
+        self.messages: deque[tuple[str, Entry | int | None]] = deque()
 
     def carry_out(self) -> None:
         join, id = self.commands.popleft()
@@ -93,8 +195,6 @@ class Wire:
 class Node:
     """A hub, with what a subscriber does for it and how an inbox answers it."""
 
-    fresh = 1.0
-
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.hub = Hub(self)
@@ -102,6 +202,8 @@ class Node:
         self.heartbeat = Heartbeat(60)
         self.wanted = {EVERYONE}
         self.wire: Wire | None = None
+        self.floor = 0
+        self.settling = Settling()
         self.asked: deque[tuple[str, int | None, asyncio.Future[Page]]] = deque()
         self.answers: deque[tuple[asyncio.Future[Page], Page]] = deque()
         self.connect()
@@ -120,6 +222,24 @@ class Node:
         self.wire = Wire(self.redis)
         self.redis.subscribers.append(self.wire)
         self.wire.commands.extend((True, id) for id in sorted(self.wanted))
+        self.floor = self.redis.probe(self.floor)
+        if not self.settling.position:
+            self._settle(self.floor)
+        self._know()
+
+    def probe(self) -> None:
+        """Ask what time it is, in a message to itself."""
+        assert self.wire is not None
+        self.redis.tick()
+        self.floor = self.redis.probe(self.floor)
+        self.wire.messages.append((PROBE, self.floor))
+        self._know()
+
+    def _settle(self, clock: int) -> None:
+        self.settling.see(self.redis.passed / SECOND, clock, RETENTION)
+
+    def _know(self) -> None:
+        self.hub.know(self.redis.data.epoch, self.settling.position, RETENTION)
 
     def lose(self) -> None:
         """Lose the connection, with all that is on its way."""
@@ -131,7 +251,10 @@ class Node:
     def hear(self) -> None:
         assert self.wire is not None
         id, entry = self.wire.messages.popleft()
-        if entry is not None:
+        if isinstance(entry, int):
+            self._settle(entry)
+            self._know()
+        elif entry is not None:
             if id in self.wanted:
                 self.hub.durable(id, entry)
         elif id in self.wanted:
@@ -150,7 +273,8 @@ class Node:
 
     def answer(self) -> None:
         id, after, future = self.asked.popleft()
-        self.answers.append((future, self.redis.page(id, after)))
+        page = self.redis.page(id, after, self.floor, self.settling.position)
+        self.answers.append((future, page))
 
     def hear_answer(self) -> None:
         future, page = self.answers.popleft()
@@ -196,15 +320,27 @@ class Socket(asyncio.Transport):
 
 
 class Client:
-    """One user's client over all its connections, to whatever node."""
+    """One user's client over all its connections, to whatever node.
+
+    Attributes:
+        seen: the numbers of the events that it got, in order.
+        gaps: the reasons of those that it was told.
+        told: how many events there were when it was told the last one.
+        excused: events that were lost when nothing that it had showed that there were any.
+        began: how many events there were when it was given its first cursor.
+    """
 
     def __init__(self, user: str, nodes: list[Node]) -> None:
         self.user = user
         self.nodes = nodes
         self.seen: list[int] = []
-        self.gaps = 0
-        self.start: Cursor | None = None  # the first one that it was given
+        self.gaps: list[str] = []
+        self.told = 0
+        self.excused: set[int] = set()
+        self.began: int | None = None
+        self._opened = 0
         self.cursor: Cursor | None = None
+        self.epoch: str | None = None
         self.socket = Socket()
         self.stream: NotificationStream | None = None
         self.task: asyncio.Task[None] | None = None
@@ -216,9 +352,10 @@ class Client:
         self.socket = Socket()
         recipient = node.hub.enter(self.user)
         try:
-            start = self.cursor or await node.start_positions.find(recipient)
-            if self.cursor is None:
-                assert max(start) < node.redis.tick(), "what comes now would not be for it"
+            epoch, start = self.epoch, self.cursor
+            if start is None:
+                start, epoch = await node.start_positions.find(recipient), node.hub.epoch
+            self._opened = len(node.redis.published)
             writer = mock.Mock(spec=AbstractStreamWriter, drain=self.socket.drain)
             writer.write.side_effect = lambda data: self.socket.write(chunk(data))
             request = make_mocked_request("GET", "/", transport=self.socket, writer=writer)
@@ -226,7 +363,7 @@ class Client:
             self.stream = NotificationStream(settings, node.hub, recipient)
             await self.stream.prepare(request)
             async with self.stream:
-                await self.stream.run(node, node.heartbeat, start)
+                await self.stream.run(node, node.heartbeat, start, epoch)
         finally:
             node.hub.leave(recipient)
 
@@ -239,29 +376,31 @@ class Client:
         self.read()
 
     def read(self) -> None:
-        """Take in what has come through the socket, once it is over."""
+        """Take in what has come through the socket."""
+        redis = self.nodes[0].redis
         parser = EventParser()
-        for event in parser.feed(unchunked(self.socket.taken)):
+        content, rest = unchunked(self.socket.taken)
+        for event in parser.feed(content):
             self.cursor = cursor.parse(event.id, self.user)
-            self.start = self.start or self.cursor
+            self.epoch = cursor.epoch_of(event.id)
+            self.began = self._opened if self.began is None else self.began
             if event.event == "message":
                 self.seen.append(int(event.data.rpartition(" ")[2].rstrip("}")))
             elif event.event == "aionotify.gap":
-                self.gaps += 1
-        self.socket.taken = b""
+                self.gaps.append(json.loads(event.data)["reason"])
+                self.told = len(redis.published)
+        self.socket.taken = rest
 
     def expected(self, redis: Redis) -> list[int]:
-        if self.start is None:
-            return []
-        return sorted(
-            entry.position
-            for id, start in zip((EVERYONE, self.user), self.start, strict=True)
-            for entry in redis.inboxes[id]
-            if entry.position > start
-        )
+        """The numbers of all that was published for it since it began."""
+        return [
+            number
+            for number, (id, _) in enumerate(redis.published)
+            if id in (EVERYONE, self.user) and self.began is not None and number >= self.began
+        ]
 
 
-def unchunked(data: bytes) -> bytes:
+def unchunked(data: bytes) -> tuple[bytes, bytes]:
     content = b""
     while data:
         size, _, rest = data.partition(b"\r\n")
@@ -269,28 +408,39 @@ def unchunked(data: bytes) -> bytes:
         if len(rest) < length + 2:
             break
         content, data = content + rest[:length], rest[length + 2 :]
-    return content
+    return content, data
 
 
 class World:
-    """Two nodes, four clients; `step` does one of the things that can happen just now."""
+    """Two nodes, four clients; `step` does one of the things that can happen just now.
 
-    def __init__(self) -> None:
+    Args:
+        trouble: what else can happen.
+    """
+
+    def __init__(self, trouble: Callable[["World"], list[Step]] = lambda world: []) -> None:
+        self.trouble = trouble
         self.redis = Redis()
         self.nodes = [Node(self.redis), Node(self.redis)]
         self.clients = [Client(user, self.nodes) for user in USERS * 2]
 
     async def step(self, choice: int) -> None:
-        possible = self.possible()
-        done = possible[choice % len(possible)]()
+        possible, trouble = self.possible(), self.trouble(self)
+        other, which = divmod(choice, len(possible) + bool(trouble))
+        chosen = possible[which] if which < len(possible) else trouble[other % len(trouble)]
+        done = chosen()
         if done is not None:
             await done
         await settle()
+        for client in self.clients:
+            client.read()
 
     def possible(self) -> list[Step]:
         steps: list[Step] = [partial(self.redis.publish, id) for id in (EVERYONE, *USERS)]
+        steps += [partial(self.redis.publish, id, late=40) for id in USERS]
         for node in self.nodes:
-            steps += self.progress(node) * 4
+            steps += self.progress(node) * 8
+            steps += [node.probe] * (node.wire is not None)
             steps.append(node.connect if node.wire is None else node.lose)
         for client in self.clients:
             if client.task is None:
@@ -319,8 +469,32 @@ class World:
             node.hear()
         await settle()
 
+    def restart(self, change: Step) -> None:
+        """Have Redis end, and be another one when it is back."""
+        for node in self.nodes:
+            node.lose()
+        change()
+
+    def fall_back(self) -> None:
+        """Have Redis end, and go on with what was on disk."""
+        before = self.redis.stored()
+        self.restart(self.redis.fall_back)
+        lost = before - self.redis.stored()
+        for client in self.clients:
+            for id in (EVERYONE, client.user):
+                mine = {number for number in lost if self.redis.published[number][0] == id}
+                client.excused |= mine if mine.isdisjoint(client.seen) else set()
+
+    def fail_over(self, seconds: float) -> None:
+        """Have another server take over, whose clock is something else; see `Node.connect`."""
+        for node in self.nodes:
+            node.lose()
+            node.floor += 2 * SECOND
+        self.redis.known[-1] += 2 * SECOND
+        self.redis.step(seconds)
+
     async def come_to_rest(self) -> None:
-        """Let all that is under way arrive; nothing else happens any more."""
+        """Let all that is under way arrive; nothing else happens any more, but for probes."""
         for node in self.nodes:
             if node.wire is None:
                 node.connect()
@@ -329,12 +503,13 @@ class World:
             client.socket.take()
             if client.task is None:
                 client.connect(self.nodes[index % 2])
+        probes = [node.probe for node in self.nodes]
         for _ in range(2000):
             await settle()
             steps = [step for node in self.nodes for step in self.progress(node)]
-            if not steps:
+            if not steps and not probes:
                 return
-            steps[0]()
+            (steps or [probes.pop()])[0]()
         raise AssertionError("it never comes to rest")
 
 
@@ -349,27 +524,52 @@ async def settle() -> None:
 
 
 def check(world: World) -> None:
-    """Each client got all that was published after the first cursor that it was given."""
+    """Each client got all that was published since it began."""
     for client in world.clients:
-        client.read()
-        assert sorted(client.seen) == client.expected(world.redis), "lost, or repeated"
-        for id in (EVERYONE, client.user):
-            inbox = {entry.position for entry in world.redis.inboxes[id]}
-            seen = [position for position in client.seen if position in inbox]
-            assert seen == sorted(seen), "out of order"
-        assert client.gaps == 0
-        assert client.stream is not None
-        assert client.stream.live
+        check_order(world, client)
+        assert set(client.expected(world.redis)) <= set(client.seen), "lost"
+        assert client.gaps == []
+
+
+def check_order(world: World, client: Client) -> None:
+    client.read()
+    assert len(set(client.seen)) == len(client.seen), "repeated"
+    for id in (EVERYONE, client.user):
+        seen = [number for number in client.seen if world.redis.published[number][0] == id]
+        assert seen == sorted(seen), "out of order"
+    assert client.stream is not None
+    assert client.stream.live
+
+
+def check_told(world: World) -> None:
+    """Each client got all that was published since it began, or was told that it has not."""
+    for client in world.clients:
+        check_order(world, client)
+        missing = set(client.expected(world.redis)) - set(client.seen) - client.excused
+        assert not {number for number in missing if number >= client.told}, "lost in silence"
+        assert "unknown" not in client.gaps, "it was given all that it has come with"
 
 
 @contextlib.asynccontextmanager
-async def brought_to_rest() -> AsyncIterator[World]:
+async def brought_to_rest(
+    trouble: Callable[[World], list[Step]] = lambda world: [],
+    judge: Callable[[World], None] = check,
+) -> AsyncIterator[World]:
     """A world that is looked at when all has arrived."""
-    world = World()
+    world = World(trouble)
     try:
         yield world
         await world.come_to_rest()
-        check(world)
+        judge(world)
+        for id in (EVERYONE, *USERS):
+            world.redis.publish(id)
+        await world.come_to_rest()
+        for client in world.clients:
+            client.read()
+            last = len(world.redis.published)
+            after = [number for number in client.seen if number >= last - 1 - len(USERS)]
+            assert len(after) == 2, "does not get on"
+        judge(world)
     finally:
         for client in world.clients:
             await client.disconnect()
@@ -377,17 +577,52 @@ async def brought_to_rest() -> AsyncIterator[World]:
         assert len(node.hub) == 0
 
 
-async def play(choices: list[int]) -> None:
-    async with brought_to_rest() as world:
+async def play(
+    choices: list[int],
+    trouble: Callable[[World], list[Step]] = lambda world: [],
+    judge: Callable[[World], None] = check,
+) -> None:
+    async with brought_to_rest(trouble, judge) as world:
         for choice in choices:
             await world.step(choice)
 
 
+def clocks(world: World) -> list[Step]:
+    """Redis' clock is set, for seconds or hours, or is that of another server."""
+    steps: list[Step] = [partial(world.redis.step, by) for by in (-3600, -5, -0.3, 0.3, 5)]
+    return [*steps, partial(world.fail_over, -300), partial(world.fail_over, 3)]
+
+
+def losses(world: World) -> list[Step]:
+    """Redis loses all, with its connections or without, or falls back; or everything expires."""
+    redis = world.redis
+    return [
+        redis.keep,
+        redis.wipe,
+        partial(world.restart, redis.wipe),
+        world.fall_back,
+        partial(redis.step, 2 * RETENTION),
+        *clocks(world),
+    ]
+
+
 # Without shrinking, which would take minutes: what it finds is a list of steps to be replayed.
-@given(st.lists(st.integers(0, 255), min_size=60, max_size=240))
+@given(st.lists(st.integers(0, 9999), min_size=60, max_size=300))
 @settings(max_examples=150, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_no_event_is_lost_repeated_or_out_of_order(choices: list[int]) -> None:
     asyncio.run(play(choices))
+
+
+@given(st.lists(st.integers(0, 9999), min_size=60, max_size=300))
+@settings(max_examples=150, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+def test_clocks_that_are_set_cost_nobody_anything(choices: list[int]) -> None:
+    asyncio.run(play(choices, clocks))
+
+
+@given(st.lists(st.integers(0, 9999), min_size=60, max_size=300))
+@settings(max_examples=150, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+def test_what_redis_loses_is_told(choices: list[int]) -> None:
+    asyncio.run(play(choices, losses, check_told))
 
 
 async def test_an_answer_from_before_a_resubscription_does_not_say_where_now_is() -> None:

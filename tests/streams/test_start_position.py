@@ -1,16 +1,12 @@
 """Where "now" is: known before a stream begins, and asked for many at a time."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 
-import pytest
-
-from aionotify.errors import BrokerRefused
+from aionotify.errors import BrokerError, BrokerRefused, InboxRefused
 from aionotify.events.cursor import Cursor
 from aionotify.events.event import EVERYONE
 from aionotify.events.page import Page
-from aionotify.events.position import moment
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.hub import Hub
 from aionotify.streams.recipient import Recipient
@@ -28,11 +24,10 @@ class Interested:
 class Inboxes:
     """Answers each question when `going` is set, and keeps what was asked."""
 
-    fresh = 10.0
-
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
         self.broken: set[str] = set()
+        self.refused: set[str] = set()
         self.end = NEWEST
         self.going = asyncio.Event()
         self.going.set()
@@ -40,10 +35,10 @@ class Inboxes:
     async def newest(self, recipient_ids: Sequence[str]) -> list[Page | Exception]:
         self.asked.append(list(recipient_ids))
         await self.going.wait()
-        return [
-            BrokerRefused("no list") if id in self.broken else Page([], self.end, self.end, None)
-            for id in recipient_ids
-        ]
+        page, errors = Page([], self.end, self.end, None), dict[str, BrokerError]()
+        errors |= {id: BrokerRefused("no login") for id in self.broken}
+        errors |= {id: InboxRefused("no list") for id in self.refused}
+        return [errors.get(id, page) for id in recipient_ids]
 
 
 class World:
@@ -145,18 +140,22 @@ async def test_everyones_inbox_is_asked_when_it_is_not_known() -> None:
     await world.start_positions.close()
 
 
-@pytest.mark.parametrize(("age", "asked"), [(5, []), (20, [["u"]])])
-async def test_a_moment_is_no_answer_for_ever(age: float, asked: list[list[str]]) -> None:
-    """That an inbox was empty long ago is as true as ever, but a client that begins there would
-    soon be away for longer than events are kept.
-    """
+async def test_an_inbox_in_which_nothing_was_for_long_begins_at_what_is_settled() -> None:
+    """A client that began at an event of long ago would soon be away for longer than is kept."""
     world = World()
     recipient = world.enter("u")
-    recipient.set_newest(moment(time.time() - age))
-    world.inboxes.end = now = moment(time.time())
-    at = await world.start_positions.find(recipient)
-    assert world.inboxes.asked == asked
-    assert (at.own == now) == bool(asked)
+    recipient.set_newest(2000)
+    world.hub.know("q5hr2c", 10_000_001, 20)
+    assert await world.start_positions.find(recipient) == (10_000_001, 10_000_001)
+    assert world.inboxes.asked == []
+
+
+async def test_an_inbox_that_is_refused_begins_at_what_is_settled() -> None:
+    """For who comes now has missed nothing in it."""
+    world = World()
+    world.inboxes.refused.add("bad")
+    world.hub.know("q5hr2c", 501, 20)
+    assert await world.find(world.enter("bad")) == (NEWEST, 501)
     await world.start_positions.close()
 
 

@@ -5,7 +5,7 @@
 
 const OPEN = "aionotify.open";
 const GAP = "aionotify.gap";
-const PERSONAL = ["aionotify.expired", "aionotify.drain"]; // of one connection, so of one tab
+const PERSONAL = ["aionotify.expired", "aionotify.drain", "aionotify.position"]; // of one connection
 const FIRST_RETRY = 1000; // ms, until the server has said `retry:`
 const SHORTEST_RETRY = 100; // ms, whatever it says
 const LONGEST_BACKOFF = 30_000; // ms between attempts, where the server does not ask for more

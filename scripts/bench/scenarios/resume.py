@@ -11,7 +11,7 @@ import time
 from aionotify import Publisher
 from aionotify.broker.publisher import Published
 from aionotify.events import cursor
-from aionotify.events.position import moment
+from aionotify.events.position import own_guess
 from scripts.bench.control import Child
 from scripts.bench.delivery import deliver, everything
 from scripts.bench.lab import NODE, Lab
@@ -43,7 +43,7 @@ async def resume(lab: Lab) -> Result:
     async with lab.processes() as (server, load), Publisher(lab.redis_url) as publisher:
         port = await server.ask(int, "serve", name=NODE, config=lab.config())
         lab.step(f"publishing {events:,} events")
-        everyone = moment(time.time())
+        everyone = own_guess(time.time())
         positions = [await _publish(publisher, users, n) for n in range(_MISSED + 1)]
         missed = _cursors(users, everyone, positions[0])
         current = _cursors(users, everyone, positions[-1])
@@ -110,7 +110,7 @@ async def _publish(publisher: Publisher, users: list[str], number: int) -> list[
 
 
 def _cursors(users: list[str], everyone: int, positions: list[int]) -> list[str]:
-    head = cursor.everyone_part(everyone).decode()
+    head = cursor.everyone_part(None, everyone).decode()
     return [
         f"{user}&last_event_id={head}{cursor.own_part(position, cursor.tag(user)).decode()}"
         for user, position in zip(users, positions, strict=True)

@@ -45,7 +45,7 @@ async def append(script_at: ScriptAt, redis_server: RedisServer) -> AsyncIterato
 
 def call(script: Script, event: str, user: str = "u") -> asyncio.Future[Any]:
     channel = f"s:{{{user}}}"
-    return script.call((f"{channel}:inbox",), (channel, event, 10000, 600, 60, "PUBLISH"))
+    return script.call((f"{channel}:inbox",), (channel, event, 10000, 600, 60, "PUBLISH", 0, 0))
 
 
 def stored(server: RedisServer, user: str = "u") -> list[str]:

@@ -1,0 +1,165 @@
+"""Which data set Redis has, and what time it is there.
+
+Redis' clock may be set back, and after a failover it is another machine's. Redis may come back
+without its data, or with older data. So the key `{prefix}:epoch` keeps by what name a data set is
+known, and the latest time that anybody has seen in it; and all who use it ask each second.
+
+`floor` is the latest time that is known here: no position is given out before it. `since` is the
+time after which nothing can have expired: not even what was stored with a shorter retention, by
+somebody else or before a reload. `settled` is the time up to which everything is stored, for by
+then all who publish know a later `floor`; all in microseconds.
+"""
+
+import logging
+import math
+import random
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.exceptions import NoPermissionError
+
+from aionotify.broker.connection.endpoint import translate
+from aionotify.broker.connection.pipeline import Execute
+from aionotify.broker.connection.scripts import Script
+from aionotify.broker.keys import Keys
+from aionotify.errors import BrokerRefused
+from aionotify.events.cursor import EPOCH_CHARS, EPOCH_LETTERS
+from aionotify.events.position import Settling
+from aionotify.telemetry.health_check import HealthCheck
+
+MAX_AGE: Final = 1.5  # seconds for which what is known will do to publish by
+_AGREED: Final = 30  # times in a row; who publishes now and then says so now and then
+_AHEAD: Final = (1.0, 2.0)  # seconds; positions of which a new master may not know were within less
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What Redis answered.
+
+    Attributes:
+        clock: the time there, in microseconds.
+        refused: why nothing could be stored, or None.
+    """
+
+    clock: int
+    refused: str | None
+
+
+class DataSet:
+    """What is known of the data set, for all who read and publish by it.
+
+    Args:
+        execute: carries out commands.
+        retention, max_events: of inboxes, as they are configured here.
+
+    Attributes:
+        epoch: its name, or None while that is not known.
+        floor, since: see above; 0 while not known.
+        settings: whether all who use it keep as many events for as long.
+    """
+
+    def __init__(self, execute: Execute, keys: Keys, *, retention: float, max_events: int) -> None:
+        self.epoch: str | None = None
+        self.floor = self.since = 0
+        self.settings = HealthCheck(
+            logging.getLogger(__name__),
+            wrong="inbox settings differ",
+            right="inbox settings agree again",
+        )
+        self._keys = keys
+        self._script = Script(execute, "probe.lua")
+        self._probed_at = -math.inf
+        self._run_id = ""
+        self._settling = Settling()
+        self._agreed = 0  # times in a row
+        self.retention, self._max_events = retention, max_events
+
+    def adopt(self, other: "DataSet") -> None:
+        """Keep as many events for as long as `other` does."""
+        self.retention, self._max_events = other.retention, other._max_events
+
+    async def probe(self, channel: str = "", message: bytes = b"") -> Probed:
+        """Ask, and have `message` published before.
+
+        Raises BrokerUnavailable, and BrokerRefused when Redis will not even say what time it is.
+        """
+        # Another name each time, or a data set that was wiped would be called as before.
+        candidate = "".join(secrets.choice(EPOCH_LETTERS) for _ in range(EPOCH_CHARS))
+        # Who may not ask which server it is, and did once, does not fill Redis' log with it.
+        which = 1 if self._run_id or not message else ""
+        args = (self.floor, self.retention, self._max_events, candidate, which)
+        sent_at = time.monotonic()
+        reply = await self._script.call((self._keys.epoch,), (channel, message, *args))
+        _told, written, epoch, clock, since, run_id, others = reply
+        self._learn(_text(epoch), int(clock), int(since), sent_at)
+        self._recognise(_text(run_id))
+        self._compare(list(map(_text, others)))
+        return Probed(int(clock), _refusal(written))
+
+    async def refresh(self) -> None:
+        """Ask, unless what is known is recent: before anything is published.
+
+        Raises BrokerUnavailable.
+        """
+        if time.monotonic() - self._probed_at < MAX_AGE:
+            return
+        try:
+            await self.probe()
+        except BrokerRefused:  # no right to the key, or the store's refusal, which append will meet
+            self._probed_at = time.monotonic()
+
+    @property
+    def settled(self) -> int:
+        """Up to where everything is stored; 0 while that is not known."""
+        return self._settling.position
+
+    def settle(self, clock: int) -> None:
+        """Take note that all that was published before `clock` was heard."""
+        self._settling.see(time.monotonic(), clock, self.retention)
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        await self._script.close()
+
+    def _learn(self, epoch: str, clock: int, since: int, sent_at: float) -> None:
+        if epoch and epoch != self.epoch:
+            self.epoch, self.since = epoch, 0
+        self.floor = max(self.floor, clock)
+        self.since = max(self.since, since)
+        self._probed_at = max(self._probed_at, sent_at)
+        if not self.settled:
+            self.settle(clock)
+
+    def _recognise(self, run_id: str) -> None:
+        """Another server may not know the last of what was stored: there, positions that were
+        given out since the clock was seen last are not given out again.
+        """
+        if run_id and self._run_id and run_id != self._run_id:
+            self._settling.forget()
+            self.floor += int(random.uniform(*_AHEAD) * 1_000_000)
+        self._run_id = run_id or self._run_id
+
+    def _compare(self, pairs: list[str]) -> None:
+        self._agreed = 0 if pairs else self._agreed + 1
+        if pairs:
+            retention, max_events = min(pairs).split()
+            self.settings.found(
+                f"somebody keeps {max_events} events for {retention} s, and this node"
+                f" {self._max_events} for {self.retention} s"
+            )
+        elif self._agreed >= _AGREED:
+            self.settings.found(None)
+
+
+def _text(reply: bytes | str) -> str:
+    """A client that somebody gave to a publisher may decode replies by itself."""
+    return reply if isinstance(reply, str) else reply.decode()
+
+
+def _refusal(written: Any) -> str | None:
+    """Why nothing was stored; whose user may not write at all leaves that to others."""
+    if not isinstance(written, Exception) or isinstance(written, NoPermissionError):
+        return None
+    return None if "ACL failure" in str(written) else str(translate(written))
