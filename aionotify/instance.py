@@ -72,6 +72,7 @@ class Instance:
             keys,
             retention=config.inbox.retention,
             max_events=config.inbox.max_events,
+            also=[reads.execute],
         )
         subscriber = Subscriber(self._endpoint, keys, data_set, max_bytes=max_bytes, stats=stats)
         self._revocations = Revocations()
@@ -225,6 +226,7 @@ class Instance:
         await services.subscriber.close()
         await self._events.close()
         await services.control.close()
+        await services.presence.close()
         await services.start_positions.close()
         await services.inbox.close()
         await services.publisher.close()

@@ -10,15 +10,17 @@ somebody else or before a reload. `settled` is the time up to which everything i
 then all who publish know a later `floor`; all in microseconds.
 """
 
+import itertools
 import logging
 import math
 import random
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ReadOnlyError
 
 from aionotify.broker.connection.endpoint import translate
 from aionotify.broker.connection.pipeline import Execute
@@ -41,10 +43,14 @@ class Probed:
     Attributes:
         clock: the time there, in microseconds.
         refused: why nothing could be stored, or None.
+        read_only: whether that is because it is a replica.
+        run_id: which server it was, '' where one may not ask.
     """
 
     clock: int
     refused: str | None
+    read_only: bool
+    run_id: str
 
 
 class DataSet:
@@ -52,6 +58,7 @@ class DataSet:
 
     Args:
         execute: carries out commands.
+        also: others that do; all of them are asked in turn.
         retention, max_events: of inboxes, as they are configured here.
 
     Attributes:
@@ -60,7 +67,15 @@ class DataSet:
         settings: whether all who use it keep as many events for as long.
     """
 
-    def __init__(self, execute: Execute, keys: Keys, *, retention: float, max_events: int) -> None:
+    def __init__(
+        self,
+        execute: Execute,
+        keys: Keys,
+        *,
+        retention: float,
+        max_events: int,
+        also: Sequence[Execute] = (),
+    ) -> None:
         self.epoch: str | None = None
         self.floor = self.since = 0
         self.settings = HealthCheck(
@@ -69,7 +84,8 @@ class DataSet:
             right="inbox settings agree again",
         )
         self._keys = keys
-        self._script = Script(execute, "probe.lua")
+        self._scripts = [Script(each, "probe.lua") for each in (execute, *also)]
+        self._turn = itertools.cycle(self._scripts)
         self._probed_at = -math.inf
         self._run_id = ""
         self._settling = Settling()
@@ -91,24 +107,26 @@ class DataSet:
         which = 1 if self._run_id or not message else ""
         args = (self.floor, self.retention, self._max_events, candidate, which)
         sent_at = time.monotonic()
-        reply = await self._script.call((self._keys.epoch,), (channel, message, *args))
+        reply = await next(self._turn).call((self._keys.epoch,), (channel, message, *args))
         _told, written, epoch, clock, since, run_id, others = reply
         self._learn(_text(epoch), int(clock), int(since), sent_at)
         self._recognise(_text(run_id))
         self._compare(list(map(_text, others)))
-        return Probed(int(clock), _refusal(written))
+        read_only = isinstance(written, ReadOnlyError)
+        return Probed(int(clock), _refusal(written), read_only, _text(run_id))
 
-    async def refresh(self) -> None:
+    async def refresh(self) -> Probed | None:
         """Ask, unless what is known is recent: before anything is published.
 
         Raises BrokerUnavailable.
         """
         if time.monotonic() - self._probed_at < MAX_AGE:
-            return
+            return None
         try:
-            await self.probe()
-        except BrokerRefused:  # no right to the key, or the store's refusal, which append will meet
+            return await self.probe()
+        except BrokerRefused:  # no right to the key
             self._probed_at = time.monotonic()
+            return None
 
     @property
     def settled(self) -> int:
@@ -121,7 +139,8 @@ class DataSet:
 
     async def close(self) -> None:
         """Wait for what is under way."""
-        await self._script.close()
+        for script in self._scripts:
+            await script.close()
 
     def _learn(self, epoch: str, clock: int, since: int, sent_at: float) -> None:
         if epoch and epoch != self.epoch:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 from redis.asyncio import Redis
 
-from aionotify.broker.connection.endpoint import translated
+from aionotify.broker.connection.pipeline import by_client
+from aionotify.broker.connection.scripts import Script
 from aionotify.broker.keys import Keys
 
 
@@ -12,15 +13,19 @@ class Presence:
     """Questions about users whose streams may be on any node."""
 
     def __init__(self, client: Callable[[], Redis], keys: Keys) -> None:
-        self._client = client
+        self._script = Script(by_client(client), "presence.lua")
         self._keys = keys
 
     async def online(self, recipient_ids: Sequence[str]) -> dict[str, bool]:
-        """Whether each has a stream open on some node.
+        """Return for each whether it has a stream open on some node.
 
         Raises:
             BrokerUnavailable, BrokerRefused: Redis cannot be asked now.
         """
-        with translated():
-            counts = await self._client().pubsub_numsub(*map(self._keys.live, recipient_ids))
-        return {id: int(count) > 0 for id, (_, count) in zip(recipient_ids, counts, strict=True)}
+        channels = tuple(map(self._keys.live, recipient_ids))
+        counts = (await self._script.call((self._keys.epoch,), channels))[1::2]
+        return {id: int(count) > 0 for id, count in zip(recipient_ids, counts, strict=True)}
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        await self._script.close()

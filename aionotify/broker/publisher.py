@@ -169,8 +169,11 @@ class Publisher:
         """The same for events that `aionotify.events.event.decode` has let pass."""
         events = list(events)
         try:
-            if events:
-                await self._data_set.refresh()
+            found = await self._data_set.refresh() if events else None
+            if found is not None and found.read_only and self._endpoint is not None:
+                # It was demoted while nothing was published. Who is it now?
+                await self._endpoint.drop("not the master any more")
+                await self._data_set.probe()
         except BrokerError as error:
             return [error] * len(events)
         results: list[Published | BrokerError] = []

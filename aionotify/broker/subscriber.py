@@ -24,7 +24,7 @@ from aionotify import tasks
 from aionotify.broker.connection.endpoint import LOST, Endpoint
 from aionotify.broker.connection.resp import lose, read_replies, send
 from aionotify.broker.control import Control, decode_control
-from aionotify.broker.data_set import DataSet
+from aionotify.broker.data_set import DataSet, Probed
 from aionotify.broker.inbox import parse_entry
 from aionotify.broker.keys import Keys
 from aionotify.errors import BrokerError, InvalidEvent
@@ -59,6 +59,10 @@ class Sink(Protocol):
 
 class SilentConnection(Exception):
     """Nothing is heard, though the connection stands."""
+
+
+class OtherMaster(Exception):
+    """What is heard, read and written is not all at one master."""
 
 
 class Subscriber:
@@ -107,7 +111,9 @@ class Subscriber:
         self._unheard = 0
         self._probed_at = 0.0
         self._numbers = itertools.count(1)
-        self._last_number = 0  # of the probe that was heard last
+        self._early: set[int] = set()  # probes that were heard before they were answered
+        self._astray = False  # whether one was published, and never heard
+        self._run_id = ""  # of the server that is heard
         self._clocks: dict[int, int] = {}  # when probes were answered that are not heard yet
         self._lost_at: float | None = None
         self._subscribed = asyncio.Event()
@@ -179,7 +185,7 @@ class Subscriber:
             try:
                 # A task of its own takes with it the mark that its TaskGroup leaves; see `tasks`.
                 await asyncio.create_task(self._session(), name="aionotify subscriber: session")
-            except* (*LOST, BrokerError, SilentConnection) as errors:
+            except* (*LOST, BrokerError, SilentConnection, OtherMaster) as errors:
                 if self._next is None:
                     self._lost(_reason(errors))
             except* Exception as errors:  # noqa: BLE001 - the node lives, and so must its subscriber
@@ -188,6 +194,8 @@ class Subscriber:
             tasks.obey()
             if self._next is not None:
                 continue
+            # One generation: what is read and written from now on is at the master that is heard.
+            await self._endpoint.drop("the subscriber connects anew")
             if self._subscribed.is_set():
                 self._subscribed.clear()
                 delay = _BACKOFF[0]
@@ -204,8 +212,15 @@ class Subscriber:
         self._change.set()
         self._unheard = 0
         self._clocks.clear()
+        self._early.clear()
+        self._astray = False
         try:
-            await self._ask()  # before any stream reads by what it says
+            heard_from = await self._endpoint.run_id_of(connection)
+            for _ in range(2):  # on each connection, before any stream reads by what it says
+                found = await self._ask()
+                if heard_from and found.run_id and found.run_id != heard_from:
+                    raise OtherMaster("another server answers than the one that is heard")
+            self._run_id = heard_from
             async with asyncio.TaskGroup() as group:
                 group.create_task(
                     read_replies(connection, self._heard_one), name="aionotify subscriber: read"
@@ -267,6 +282,8 @@ class Subscriber:
         while True:
             heard = self._heard
             await asyncio.sleep(PROBE_INTERVAL)
+            if self._astray:
+                raise OtherMaster("a probe was published where nothing is heard from")
             # Behind a backlog of messages a probe may be late: that is load, not silence.
             if self._unheard >= MAX_UNHEARD_PROBES and heard == self._heard:
                 raise SilentConnection("no message received, not even our own probe")
@@ -276,25 +293,56 @@ class Subscriber:
             message = msgspec.json.encode(Control(probe=self._node, probe_number=number))
             try:
                 async with tasks.timeout(PROBE_TIMEOUT):
-                    self._clocks[number] = await self._ask(message)
+                    found = await self._ask(message)
+                self._answered(number, found.clock)
             except (BrokerError, TimeoutError):
                 pass  # what counts is whether it is heard
-            else:
-                self._settle()
             tasks.obey()
+            await self._look_elsewhere()
 
-    async def _ask(self, message: bytes = b"") -> int:
-        """Learn what Redis says of its data set; return the time there."""
+    async def _look_elsewhere(self) -> None:
+        """Ask the sentinels, if there are any, whether it is still the master that is heard."""
+        if (connection := self._connection) is None:
+            return
+        try:
+            async with tasks.timeout(PROBE_TIMEOUT):
+                other = await self._endpoint.elsewhere(connection)
+        except (BrokerError, TimeoutError):
+            return  # nobody knows better
+        if other is not None:
+            raise OtherMaster(other)
+
+    async def _ask(self, message: bytes = b"") -> Probed:
+        """Learn what Redis says of its data set."""
         found = await self._data_set.probe(self._keys.control if message else "", message)
+        if found.read_only:
+            raise OtherMaster(found.refused)
+        if message and found.run_id and found.run_id != self._run_id and self._run_id:
+            raise OtherMaster("another server answers than the one that is heard")
         self.store.found(found.refused)
         self._sink.data_set(self._data_set)
-        return found.clock
+        return found
 
-    def _settle(self) -> None:
-        if clock := self._clocks.pop(self._last_number, 0):
-            self._clocks.clear()
-            self._data_set.settle(clock)
-            self._sink.data_set(self._data_set)
+    def _answered(self, number: int, clock: int) -> None:
+        """A probe was published, when it was so late there."""
+        if number in self._early:
+            self._early.discard(number)
+            self._settle(clock)
+        else:
+            self._clocks[number] = clock
+
+    def _heard_probe(self, number: int) -> None:
+        """A probe of ours is heard: one that was published before it has been, or never will be."""
+        if (clock := self._clocks.pop(number, None)) is not None:
+            self._settle(clock)
+        else:
+            self._early.add(number)
+            self._early.discard(number - 10)  # its answer will not come any more
+        self._astray = self._astray or any(other < number for other in self._clocks)
+
+    def _settle(self, clock: int) -> None:
+        self._data_set.settle(clock)
+        self._sink.data_set(self._data_set)
 
     # --- what is heard ------------------------------------------------------------------------
 
@@ -337,8 +385,7 @@ class Subscriber:
         if control.probe == self._node:
             self._unheard = 0
             self.lag = time.monotonic() - self._probed_at
-            self._last_number = control.probe_number
-            self._settle()
+            self._heard_probe(control.probe_number)
         if control.revoke is not None:
             self._sink.revoked(control)
 

@@ -102,3 +102,51 @@ class InsideNode:
 
     def hold_messages(self) -> Callable[[], None]:
         """Let no durable message reach the hub until the returned function is called."""
+        # What the subscriber tells; it knows the hub's method only by that.
+        told, held = vars(self.services.subscriber._sink), []
+        deliver = told["durable"]
+
+        def hold(recipient_id: str, entry: Entry) -> None:
+            held.append((recipient_id, entry))
+
+        def release() -> None:
+            told["durable"] = deliver
+            assert held, "or there was nothing to hold"
+            for message in held:
+                deliver(*message)
+
+        told["durable"] = hold
+        return release
+
+    def hold_question(self, recipient_id: str) -> Callable[[], None]:
+        """Ask how far an inbox reaches only when the returned function is called."""
+        inbox, going = self.services.inbox, asyncio.Event()
+        ask = inbox.newest
+
+        async def newest(recipient_ids: Sequence[str]) -> list[Page | Exception]:
+            if recipient_id in recipient_ids:
+                await going.wait()
+            return await ask(recipient_ids)
+
+        def release() -> None:
+            vars(inbox).pop("newest")
+            going.set()
+
+        vars(inbox)["newest"] = newest
+        return release
+
+
+def data_of(client: SSEClient) -> list[Any]:
+    """The data of each event, and ``gap: <reason>`` for each gap; no other control events."""
+    seen: list[Any] = []
+    for event in client.events:
+        content = msgspec.json.decode(event.data)
+        if event.event == "aionotify.gap":
+            seen.append(f"gap: {content['reason']}")
+        elif not event.event.startswith("aionotify."):
+            seen.append(content["data"])
+    return seen
+
+
+def _append() -> str:
+    return resources.files("aionotify.broker").joinpath("append.lua").read_text()

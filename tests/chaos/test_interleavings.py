@@ -42,7 +42,7 @@ async def test_an_answer_that_overtakes_a_message_does_not_swallow_it(start: Sta
     deliver()
     await publish(node, 3)
     await expect(resumed, 2, 3)
-    assert data_of(fresh)[-1] == 3
+    await eventually(lambda: data_of(fresh)[-1:] == [3])
 
 
 async def test_an_event_that_was_read_before_it_is_heard_comes_once(start: Start) -> None:

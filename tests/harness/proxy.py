@@ -34,6 +34,10 @@ class TcpProxy:
         """What goes into `redis.url`."""
         return f"redis://127.0.0.1:{self.port}/0"
 
+    def lead_to(self, target: int) -> None:
+        """Connect new connections to another port, as a name does that was changed."""
+        self._target = target
+
     def stall(self) -> None:
         """Pass nothing more, not even that a side has closed: a firewall that lost its state."""
         self._flowing.clear()

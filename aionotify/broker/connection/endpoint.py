@@ -4,6 +4,7 @@ Knows where Redis is and how it is talked to: RESP2, bytes, bounded waits, and n
 whoever asked knows better whether to ask again. Knows nothing of what is said.
 """
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aionotify import tasks
-from aionotify.broker.connection.pipeline import Pipeline
+from aionotify.broker.connection.pipeline import Execute, Pipeline
 from aionotify.broker.connection.redis_connections import (
     Login,
     TCPConnection,
@@ -29,6 +30,7 @@ from aionotify.broker.connection.sentinel import (
     Place,
     SentinelError,
     Sentinels,
+    shown,
 )
 from aionotify.broker.connection.tls import TLSContext
 from aionotify.broker.embedded.server import EmbeddedServer
@@ -141,12 +143,67 @@ class Endpoint:
         with translated():
             for pipeline in (*sentinels.values(), *self._commands.values()):
                 await pipeline.renew()
-            if self._client is not None:
-                pool = self._client.connection_pool
-                await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
-                idle, pool._available_connections = pool._available_connections, []
-                for connection in idle:
-                    await connection.disconnect()
+            await self._drop_idle()
+
+    async def drop(self, reason: str) -> None:
+        """Give up all connections that are kept: they may be to another Redis than it is now.
+
+        What is under way on them fails.
+        """
+        for pipeline in self._commands.values():
+            pipeline.drop(reason)
+        await self._drop_idle()
+
+    async def _drop_idle(self) -> None:
+        """Have the pool make its connections anew: at once those that nobody uses."""
+        if self._client is not None:
+            pool = self._client.connection_pool
+            await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
+            idle, pool._available_connections = pool._available_connections, []
+            for connection in idle:
+                await connection.disconnect(nowait=True)
+
+    async def elsewhere(self, connection: AbstractConnection) -> str | None:
+        """Return which other master the sentinels name than that of a connection, None if none.
+
+        Raises BrokerUnavailable: they name none at all.
+        """
+        named = await self.named_master()
+        if named is None or named == (connection.host, connection.port):  # type: ignore[attr-defined]
+            return None
+        return f"the master is {shown(named)} now"
+
+    async def _why_not_master(self, connection: AbstractConnection, ask: Execute) -> str | None:
+        """Say why a connection is not to the master (any more) that a new one would be to."""
+        fresh = None
+        try:
+            if (other := await self.elsewhere(connection)) is not None:
+                return other
+            role, info = await ask([("ROLE",), ("INFO", "server")])
+            if not isinstance(role, Exception) and role[0] != b"master":
+                return "it is not the master any more"
+            if self._sentinels is None and not isinstance(info, Exception):
+                fresh = await self._connected("aionotify-verify")
+                if run_id(info) != await self.run_id_of(fresh):
+                    return "another server has taken its place"
+        except (*LOST, BrokerError) as error:
+            return f"nobody says whether it still is the master: {error}"
+        finally:
+            if fresh is not None:
+                await fresh.disconnect(nowait=True)
+        return None
+
+    async def run_id_of(self, connection: AbstractConnection) -> str:
+        """Return which server a connection is to on which nothing was read so far; '' if one may
+        not ask.
+        """
+        with translated():
+            async with tasks.timeout(TIMEOUT):
+                await connection.send_command("INFO", "server")
+                try:
+                    return run_id(await connection.read_response())
+                except redis_errors.ResponseError:
+                    return ""
 
     async def named_master(self) -> Place | None:
         """Return host and port of the master as the sentinels name it now; None without Sentinel.
@@ -185,7 +242,7 @@ class Endpoint:
         """
         if kind not in self._commands:
             connect = partial(self._connected, f"aionotify-{kind}")
-            self._commands[kind] = Pipeline(connect, TIMEOUT)
+            self._commands[kind] = Pipeline(connect, TIMEOUT, self._why_not_master)
         return self._commands[kind]
 
     async def subscriber(self) -> AbstractConnection:
@@ -243,6 +300,12 @@ class Endpoint:
             "retry": Retry(NoBackoff(), 0),
             "driver_info": None,  # saves two commands at each connect
         }
+
+
+def run_id(info: bytes) -> str:
+    """Return which run of which server an answer to INFO is from."""
+    found = re.search(rb"run_id:([0-9a-f]+)", info)
+    return found[1].decode() if found else ""
 
 
 # RuntimeError is what uvloop has to say to a write on a connection that was lost just now.

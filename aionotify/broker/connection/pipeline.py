@@ -6,6 +6,7 @@ its answer is read as live events are. redis-py still connects, and shakes hands
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -27,6 +28,7 @@ Raises what redis-py, the network and the event loop raise when it is not known 
 were carried out.
 """
 
+LATE: Final = 1.0  # seconds; who is that late may have been replaced meanwhile
 _LOOKS: Final = 4  # in the time for which Redis may be silent
 
 
@@ -50,12 +52,18 @@ class Pipeline:
     Args:
         connect: makes a connection that waits for ever.
         max_silence: seconds for which Redis may be silent while there is something to answer.
+        verify: says why a connection is to one that is not the master (any more), or None; asked
+            when replies were late, for a master that hung may have been replaced meanwhile.
     """
 
     def __init__(
-        self, connect: Callable[[], Awaitable[AbstractConnection]], max_silence: float
+        self,
+        connect: Callable[[], Awaitable[AbstractConnection]],
+        max_silence: float,
+        verify: Callable[[AbstractConnection, Execute], Awaitable[str | None]] | None = None,
     ) -> None:
         self._connect = connect
+        self._verify = verify
         self._max_silence = max_silence
         self._opening: asyncio.Task[_Session] | None = None
         self._session: _Session | None = None
@@ -68,7 +76,13 @@ class Pipeline:
         session = self._session
         if session is None or not session.is_usable():
             session = await self._opened()
+        sent_at = time.monotonic()
         replies = await session.execute(commands)
+        if self._verify is not None and time.monotonic() - sent_at > LATE:
+            problem = await self._verify(session.connection, session.execute)
+            if problem is not None:
+                session.end(RedisConnectionError(problem))
+                raise RedisConnectionError(f"answered late, and {problem}")
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
             # A master that was demoted. Who is it now is found out by connecting.
             session.end(RedisConnectionError("not the master any more"))
@@ -87,6 +101,16 @@ class Pipeline:
                 await old.retire()
             finally:
                 await old.close()
+
+    @property
+    def connection(self) -> AbstractConnection | None:
+        """The one that is in use."""
+        return None if self._session is None else self._session.connection
+
+    def drop(self, reason: str) -> None:
+        """Have what is still to be answered fail, and the next command find a new connection."""
+        if self._session is not None:
+            self._session.end(RedisConnectionError(reason))
 
     async def close(self) -> None:
         """Close the connection; what is still to be answered fails."""
@@ -133,7 +157,7 @@ class _Session:
     """A connection, from when it is made until it is lost."""
 
     def __init__(self, connection: AbstractConnection, max_silence: float) -> None:
-        self._connection = connection
+        self.connection = connection
         self._max_silence = max_silence
         self._loop = asyncio.get_running_loop()
         self._ended = self._retired = False
@@ -150,7 +174,7 @@ class _Session:
             return False
         # What is under way when the connection is lost fails. What is not must not: while the loop
         # stood still Redis may have been restarted.
-        return bool(self._expected) or not hung_up(self._connection)
+        return bool(self._expected) or not hung_up(self.connection)
 
     def execute(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
         """Send commands, with all others of this step of the loop; the replies come in time."""
@@ -181,12 +205,12 @@ class _Session:
                 answer.exception()  # looked at, even when the caller has left
         self._expected.clear()
         if not self._loop.is_closed():
-            lose(self._connection)
+            lose(self.connection)
 
     async def close(self) -> None:
         self.end(RedisConnectionError("the connection was closed"))
         await tasks.cancelled([self._task])
-        await self._connection.disconnect(nowait=True)  # the task may not even have begun
+        await self.connection.disconnect(nowait=True)  # the task may not even have begun
 
     async def _watch(self) -> None:
         reason: Exception = RedisConnectionError("the connection was closed")
@@ -197,14 +221,14 @@ class _Session:
         finally:
             self.end(reason)
             if not self._loop.is_closed():
-                await self._connection.disconnect(nowait=True)
+                await self.connection.disconnect(nowait=True)
 
     def _send(self) -> None:
         unsent, self._unsent = self._unsent, []
         if self._ended:
             return
         try:
-            write(self._connection, b"".join(unsent))
+            write(self.connection, b"".join(unsent))
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
             self.end(error)
         else:
@@ -229,7 +253,7 @@ class _Session:
 
     def _look(self, received: int, waiting: int) -> None:
         self._timer = None
-        alive = self._protocol.received > received or unsent(self._connection) < waiting
+        alive = self._protocol.received > received or unsent(self.connection) < waiting
         self._silent = 0 if alive else self._silent + 1
         if self._silent >= _LOOKS:
             self.end(TimeoutError(f"no answer for {self._max_silence:g} s"))
@@ -241,5 +265,5 @@ class _Session:
             self._max_silence / _LOOKS,
             self._look,
             self._protocol.received,
-            unsent(self._connection),
+            unsent(self.connection),
         )

@@ -128,7 +128,7 @@ async def test_a_connection_lost_at_the_last_moment_is_an_outage(
     await echo(execute, "before")
     session: Any = commands_of(execute)._session
     answer = session.execute([("ECHO", "lost")])
-    session._connection._writer.transport.abort()
+    session.connection._writer.transport.abort()
     with pytest.raises(LOST):
         await answer
     await eventually(lambda: session._ended)
