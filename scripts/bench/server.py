@@ -20,6 +20,7 @@ import msgspec
 from aiohttp import web
 
 import aionotify
+from aionotify.auth.bearer import BearerAuthenticator
 from aionotify.broker.keys import Keys
 from aionotify.events.event import decode
 from aionotify.events.frame import chunk, frame
@@ -27,7 +28,7 @@ from aionotify.instance import INSTANCE
 from aionotify.process.node import RUNNER_OPTIONS, collect_less
 from aionotify.process.sockets import BACKLOG, listen, tune
 from aionotify.streams.hub import Hub
-from aionotify.streams.stream import NotificationStream
+from aionotify.streams.stream import Stream
 from aionotify.telemetry import logs
 from scripts.bench import control
 
@@ -41,11 +42,16 @@ class Usage(msgspec.Struct):
     rss: int
 
 
-class Named:
+class Named(BearerAuthenticator):
     """An authenticator that believes what it is told."""
 
-    async def authenticate(self, request: web.Request) -> aionotify.Identity:
-        return aionotify.Identity(request.query["u"])
+    async def identify(self, token: str, *, fresh: bool = False) -> aionotify.Identity:
+        return aionotify.Identity(token)
+
+    def token_of(self, request: web.Request) -> str:
+        return request.query["u"]
+
+    async def close(self) -> None: ...
 
 
 class Server:
@@ -162,7 +168,7 @@ class Server:
     def _writes(self, name: str) -> list[Callable[[bytes], None]]:
         writes: list[Callable[[bytes], None]] = []
         for stream in self._hubs[name].streams():
-            assert isinstance(stream, NotificationStream)
+            assert isinstance(stream, Stream)
             writes.append(stream._transport.write)
         random.shuffle(writes)
         return writes
