@@ -57,10 +57,16 @@ class Instance:
     Nothing is opened, and no task started, before `start`.
     """
 
-    def __init__(self, config: Config, authenticator: Authenticator | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        authenticator: Authenticator | None = None,
+        *,
+        hand_over: bool = True,
+    ) -> None:
         self._endpoint = Endpoint(config.redis)
         self._tasks: list[asyncio.Task[None]] = []
-        self._given = authenticator
+        self._given, self._may_hand_over = authenticator, hand_over
         self._asked: Authenticator | Recipe = authenticator or recipe(config)
         stats, auth_stats = Stats(), AuthStats()
         keys = Keys(config.redis.prefix, config.redis.channel)
@@ -113,7 +119,10 @@ class Instance:
                 config,
                 PublishKeys(config.admin.publish_keys),
                 StreamSettings(
-                    config.stream.send_timeout, config.stream.retry, config.stream.buffer
+                    config.stream.send_timeout,
+                    config.stream.retry,
+                    config.stream.buffer,
+                    hand_over=config.stream.hand_over and hand_over,
                 ),
             ),
             hub=hub,
@@ -122,7 +131,7 @@ class Instance:
             data_set=data_set,
             heartbeat=Heartbeat(interval(config.stream.heartbeat, config.inbox.retention)),
             start_positions=StartPositions(hub, inbox, Deadlines(_SETTLE)),
-            revalidation=Revalidation(config.auth.revalidate, tickets.revalidate),
+            revalidation=Revalidation(config.auth.revalidate, tickets.ask_again),
             authenticator=tickets,
             publisher=Publisher(
                 self._endpoint,
@@ -170,7 +179,7 @@ class Instance:
         """
         ours, inner = self.services, None
         try:
-            other = Instance(config, self._given)
+            other = Instance(config, self._given, hand_over=self._may_hand_over)
             asked = other._asked
             if isinstance(asked, Recipe) and asked != self._asked:
                 inner = asked.make(ours.auth_stats, self._revocations, self._answers)

@@ -58,7 +58,13 @@ def test_the_signatures_that_others_call_stay_as_they_are() -> None:
             for p in inspect.signature(function).parameters.values()
         ]
 
-    assert parameters(aionotify.setup) == ["app", "config", "*prefix", "*authenticator"]
+    assert parameters(aionotify.setup) == [
+        "app",
+        "config",
+        "*prefix",
+        "*authenticator",
+        "*hand_over",
+    ]
     assert parameters(aionotify.create_app) == ["config", "authenticator"]
     assert parameters(aionotify.drain) == ["app", "seconds"]
     assert parameters(aionotify.reload) == ["app", "config", "*prefix"]

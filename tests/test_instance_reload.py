@@ -73,6 +73,7 @@ OTHERS: Mapping[str, object] = {
     "stream.send_timeout": 7,
     "stream.retry": 777,
     "stream.buffer": 7777,
+    "stream.hand_over": False,
     "cors.origins": ["https://app.example.com"],
     "log.level": "debug",
     "log.format": "json",

@@ -32,6 +32,7 @@ from redis.exceptions import AuthenticationError, ReadOnlyError, ResponseError
 
 import aionotify
 from aionotify.broker.embedded.server import server_binary
+from aionotify.streams.hand_over import hand_over
 from aionotify.telemetry.open_files import _NOT_ACCEPTED
 from tests.harness import RedisServer, eventually
 
@@ -266,6 +267,46 @@ async def test_a_connection_can_be_told_to_take_no_more_requests() -> None:
         writer.write(GET + GET)
         assert (await all_said(reader)).endswith(b"done")
     assert handled == 1
+
+
+@pins("aiohttp.web.RequestHandler.transport")
+async def test_a_connection_can_be_taken_from_a_request_for_good() -> None:
+    """Else have `hand_over` return False, and streams keep their requests as `stream.hand_over:
+    false` has it; then find what aiohttp goes by now when it takes a client for gone.
+    """
+
+    class Taker(asyncio.Protocol):
+        received = b""
+
+        def data_received(self, data: bytes) -> None:
+            self.received += data
+
+    class Taken(web.StreamResponse):
+        async def write_eof(self, data: bytes = b"") -> None: ...
+
+    taker, transports = Taker(), []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = Taken()
+        await response.prepare(request)
+        assert request.transport is not None
+        transports.append(request.transport)
+        assert hand_over(request, taker)
+        return response
+
+    async with AsyncExitStack() as undo, serving(handler) as runner:
+        reader, writer = await connected(runner, undo)
+        writer.write(GET)
+        await reader.readuntil(b"\r\n\r\n")
+        server = runner.server
+        assert server is not None
+        await eventually(lambda: not server.connections)
+        assert not [task for task in asyncio.all_tasks() if "RequestHandler" in repr(task)]
+        writer.write(GET)
+        await eventually(lambda: taker.received == GET)
+        transports[0].write(b"still here")
+        transports[0].close()
+        assert await all_said(reader) == b"still here"
 
 
 @pins("aiohttp.web.RequestHandler._waiter")

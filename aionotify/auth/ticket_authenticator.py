@@ -161,7 +161,7 @@ class TicketAuthenticator:
         self.stats.ticket_accepted += 1
         return identity
 
-    async def revalidate(self, holder: Holder) -> Identity:
+    async def ask_again(self, holder: Holder) -> Identity:
         """Ask again who somebody is, afresh where `inner` can; raise as `Revalidator` says.
 
         A ticket is used up by then, so its token is asked about.

@@ -20,6 +20,7 @@ from aionotify.config.fields import (
     Path,
     RedisURL,
     SecretText,
+    Switch,
     Text,
     without_newline,
 )
@@ -296,6 +297,9 @@ class StreamConfig:
     )
     buffer: int = setting(
         Integer(4096, 16 * _MIB, "bytes"), 65536, "Bytes buffered for a client in this process"
+    )
+    hand_over: bool = setting(
+        Switch(), True, "Whether streams take their connections over from aiohttp"
     )
 
 

@@ -41,13 +41,14 @@ class NotificationResponse(aiohttp_sse.EventSourceResponse):
         self.headers.update(headers)
         self._bound_to = send_timeout
         self._handed_over = False
+        self._writer: AbstractStreamWriter
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Prepare the head, as in aiohttp-sse, but for its ping task: heartbeats come from one
         task for all streams.
         """
         if self._handed_over:
-            return self._payload_writer
+            return self._writer
         if self.prepared:
             return await super().prepare(request)
         if request.transport is None:
@@ -63,6 +64,7 @@ class NotificationResponse(aiohttp_sse.EventSourceResponse):
             raise asyncio.CancelledError  # or while the application's signals took their time
         # A future in its place keeps `wait`, `is_connected` and `stop_streaming` what they are.
         self._ping_task = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
+        self._writer = writer
         return writer
 
     async def serve(
@@ -80,9 +82,8 @@ class NotificationResponse(aiohttp_sse.EventSourceResponse):
         Raises:
             asyncio.CancelledError: the client is gone.
         """
-        transport, writer, ended = request.transport, self._payload_writer, self._ping_task
+        transport, ended = request.transport, self._ping_task
         assert transport is not None
-        assert writer is not None
         assert ended is not None
         self._handed_over = may_hand_over and hand_over(request, stream)
         if self._handed_over:
@@ -91,7 +92,9 @@ class NotificationResponse(aiohttp_sse.EventSourceResponse):
         # Drop what the client sends after its request. aiohttp would keep it as further requests,
         # up to a megabyte each.
         request.protocol.close()
-        stream.begin(transport, on_end, in_chunks=self.chunked, drain=writer.drain, ended=ended)
+        stream.begin(
+            transport, on_end, in_chunks=self.chunked, drain=self._writer.drain, ended=ended
+        )
         try:
             await self.wait()
         finally:

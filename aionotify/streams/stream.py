@@ -298,10 +298,13 @@ class Stream(asyncio.Protocol):
 
     def _finish(self) -> None:
         assert self.ended is not None
-        if self._transport.get_write_buffer_size() or self.ended is CloseReason.FAILED:
-            sockets.reset(self._transport)
+        transport = self._transport
+        if transport.is_closing():
+            transport.abort()  # it has nothing more to tell, not even how much is unsent
+        elif transport.get_write_buffer_size() or self.ended is CloseReason.FAILED:
+            sockets.reset(transport)
         elif self._ended is None:
-            self._transport.close()
+            transport.close()
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
         self._hub.stats.closed[self.ended] += 1

@@ -83,7 +83,12 @@ async def attempt(
     said: list[str],
 ) -> None:
     """Let `request` in and ask again, whatever comes of it, and note what errors say."""
-    for call in (authenticator.authenticate(request), revalidate(authenticator, request)):
+    again = (
+        authenticator.ask_again(authenticator.holder(request))
+        if isinstance(authenticator, TicketAuthenticator)
+        else revalidate(authenticator, request)
+    )
+    for call in (authenticator.authenticate(request), again):
         try:
             said.append(repr(await call))
         except AuthError as error:
