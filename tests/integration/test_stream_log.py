@@ -40,7 +40,7 @@ async def test_the_same_in_text_whatever_the_user_is_called(
     await eventually(lambda: any("stream closed" in line for line in server.logs))
     opened, closed = (line for line in server.logs if "aionotify.web.open_stream" in line)
     assert re.search(
-        r'INFO aionotify\.web\.notify: stream opened user="a \\"b\\" = c\\\\u2028d"', opened
+        r'INFO aionotify\.web\.open_stream: stream opened user="a \\"b\\" = c\\\\u2028d"', opened
     )
     assert re.search(r" reason=gone seconds=[0-9.]+ events=0$", closed)
 
