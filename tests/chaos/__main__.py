@@ -47,7 +47,10 @@ async def _run(args: argparse.Namespace, seed: int, directory: Path, console: Co
         rate=args.rate,
         receive_buffer=16384,
         gaps=("lost",),
+        with_replica=True,
     )
+    if scene.world.pair is not None and scene.world.pair.clocks:
+        console.print(f"[bold red]No clock is set: {scene.world.pair.clocks}.[/]")
     async with scene.running():
         story = Story(scene, seed, args.minutes * 60)
         try:

@@ -3,13 +3,15 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from redis import RedisError
+
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.ledger import EVERYONE
-from tests.chaos.scene import Scene
+from tests.chaos.scene import Judgement, Scene
 
 LONGEST = 4.0  # seconds that a fault lasts; a silent Redis is noticed after that
 
@@ -24,12 +26,14 @@ class Act:
         recovery: seconds from the end of the last fault to the moment at which every client had
             everything, or None when that moment did not come.
         problems: what was wrong then.
+        judgement: of what Redis has lost.
     """
 
     faults: dict[Fault, float]
     silently: float
     recovery: float | None = None
     problems: list[str] = field(default_factory=list)
+    judgement: Judgement = field(default_factory=Judgement)
 
     @property
     def name(self) -> str:
@@ -77,8 +81,9 @@ class Story:
         """
         random = Random(self.seed)
         self.playing = True
+        faults = [fault for fault in FAULTS if fault.possible(self.scene)]
         while self.elapsed < self.seconds and not self.problems:
-            act = _next_act(random)
+            act = _next_act(random, faults)
             self.acts.append(act)
             await self._play(act)
             told(act)
@@ -87,6 +92,7 @@ class Story:
     async def _play(self, act: Act) -> None:
         scene = self.scene
         scene.producer.silently = act.silently
+        scene.ledger.loses = act.loses
         # A task of its own takes with it the mark that its TaskGroup leaves; see `aionotify.tasks`.
         await asyncio.create_task(self._cause(act), name="cause")
         over = time.monotonic()
@@ -97,6 +103,8 @@ class Story:
                 await scene.settle(shown=bool(act.silently or act.loses))
             except AssertionError as error:
                 act.problems.append(f"publishing or connecting does not work: {error}")
+            if act.loses:
+                act.judgement = await scene.judge()
             act.problems += scene.problems({"lost"} if act.loses else ())
         if not act.problems:
             act.recovery = time.monotonic() - over
@@ -111,8 +119,13 @@ class Story:
             async with asyncio.TaskGroup() as group:
                 for fault, seconds in act.faults.items():
                     group.create_task(fault.cause(self.scene, seconds), name=fault.name)
-        except* (AssertionError, OSError) as errors:
+        except* (AssertionError, OSError, RedisError) as errors:
             act.problems += [f"{type(error).__name__}: {error}" for error in errors.exceptions]
+
+    @property
+    def lost(self) -> int:
+        """Events that were acknowledged and that Redis has lost."""
+        return sum(act.judgement.lost for act in self.acts)
 
     @property
     def published(self) -> int:
@@ -123,16 +136,18 @@ class Story:
         return self.scene.ledger.stored[EVERYONE]
 
 
-def _next_act(random: Random) -> Act:
+def _next_act(random: Random, faults: Sequence[Fault]) -> Act:
     """One fault, or two or three at different places."""
-    first = random.choice(FAULTS)
+    first = random.choice(faults)
     chosen = [first]
     while first.place and len(chosen) < 3 and random.random() < 0.4:
         taken = {fault.place for fault in chosen} | {""}
-        others = [fault for fault in FAULTS if fault.place not in taken]
+        others = [fault for fault in faults if fault.place not in taken]
         if not others:
             break
         chosen.append(random.choice(others))
     lasting = {fault: round(random.uniform(0.1, LONGEST), 1) for fault in chosen}
-    silently = random.choice((0.0, 0.0, 0.1)) if first.place else 0.0
+    silently = random.choice((0.0, 0.0, 0.1))
+    if any(fault.loses for fault in chosen):
+        silently = 0.0  # nobody hears of these, so nobody could know what was lost
     return Act(lasting, silently)

@@ -34,6 +34,7 @@ class Screen:
         failed = scene.producer.failures
         table.add_row("published", f"{story.published:,} events, {failed:,} attempts failed")
         table.add_row("delivered", f"{scene.seen:,} events")
+        table.add_row("lost by Redis", f"{story.lost:,} events")
         table.add_row("gaps told", _gaps(story))
         wrong = len(story.problems)
         table.add_row("wrong", Text(f"{wrong:,}", style="bold red" if wrong else "green"))
@@ -47,10 +48,13 @@ def line(act: Act) -> Text:
     lasted = max(act.faults.values())
     if act.recovery is None:
         return Text.assemble(("wrong ", "bold red"), f"{act.name} ({lasted:g} s)")
+    lost = act.judgement
+    told = f", {lost.lost:,} lost, {lost.unknowable:,} unknown" if lost.lost else ""
+    told += f", told without need: {' '.join(lost.unfounded)}" if lost.unfounded else ""
     return Text.assemble(
         ("ok    ", "green"),
         f"{act.name} ({lasted:g} s)",
-        (f", over in {act.recovery:.1f} s", "dim"),
+        (f", over in {act.recovery:.1f} s{told}", "dim"),
     )
 
 
@@ -73,6 +77,12 @@ def report(story: Story, console: Console) -> None:
         f"{scene.seen:,} delivered to {len(scene.followers):,} streams over "
         f"{scene.connects:,} connections; gaps told: {_gaps(story)}."
     )
+    if story.lost:
+        unknowable = sum(act.judgement.unknowable for act in story.acts)
+        console.print(
+            f"{story.lost:,} events were acknowledged and lost by Redis; {unknowable:,} times a"
+            " stream did not get one, and neither its cursor nor its node knew of it."
+        )
     for problem in story.problems[:20]:
         console.print(Text(problem, style="red"))
     if story.problems:
