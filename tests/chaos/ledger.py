@@ -35,6 +35,7 @@ class Ledger:
         self.begun: Counter[str] = Counter()
         self.stored: Counter[str] = Counter()
         self.loses = False
+        self._judged: Counter[str] = Counter()
         self.known: defaultdict[tuple[str, int], list[tuple[str, float]]] = defaultdict(list)
 
     def begin(self, recipient: str) -> int:
@@ -49,14 +50,23 @@ class Ledger:
             self.known[recipient, number].append((node, time.monotonic()))
 
     def lost(self, kept: Kept) -> dict[str, int]:
-        """How many events are known to have been stored and are not there, of those concerned."""
+        """How many events were stored since the last judgement and are gone, of those concerned."""
         found = {}
         for recipient, numbers in kept.items():
-            first = min(numbers, default=self.stored[recipient])
-            count = sum(number not in numbers for number in range(first, self.stored[recipient]))
-            if count:
+            since = range(self._judged[recipient], self.stored[recipient])
+            if count := sum(number not in numbers for number in since):
                 found[recipient] = count
         return found
+
+    def first_judged(self, recipient: str) -> int:
+        """The number of the first event that is judged next."""
+        return max(0, self._judged[recipient] - 1)
+
+    def judged(self) -> None:
+        """From now on nothing is lost."""
+        self.loses = False
+        self.known.clear()
+        self._judged = self.stored.copy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +116,7 @@ class Track:
         self._all_gaps = 0
         self._node, self._since = "", 0.0
         self._positions: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        self._returned = False
         self._doubts: list[_Hole | _Return] = []
 
     def opened(self) -> None:
@@ -157,20 +168,23 @@ class Track:
                 self._judge_return(doubt, kept[doubt.recipient])
 
     def forget(self) -> None:
-        """What was seen until now is not in doubt any more."""
-        self._positions.clear()
+        """What was seen until now is not in doubt any more, but for the last of it."""
+        for id, seen in self._positions.items():
+            self._positions[id] = dict(list(seen.items())[-5:])
+        self._returned = False
 
     def has_lost(self, kept: Kept) -> bool:
         """Whether it has seen an event that is not where it was any more."""
-        return any(
+        return self._returned or any(
             kept[recipient].get(number) != position
             for recipient, seen in self._positions.items()
             for number, position in seen.items()
-            if number >= min(kept[recipient], default=0)
+            if number >= self._ledger.first_judged(recipient)
         )
 
     def _judge_hole(self, hole: _Hole, kept: Mapping[int, int]) -> None:
-        numbers = range(hole.first, hole.last + 1)
+        seen = self._positions[hole.recipient]  # those that were lost since
+        numbers = [number for number in range(hole.first, hole.last + 1) if number not in seen]
         if self._all_gaps > hole.gaps:  # told when its node found out
             self.missing += len(numbers)
             return
@@ -180,7 +194,7 @@ class Track:
                 self._violate(f"event {number} of {hole.recipient} is missing")
             elif any(node == hole.node and at >= hole.since for node, at in known):
                 self._violate(
-                    f"event {number} of {hole.recipient} was lost, {hole.node} knew and did not tell"
+                    f"event {number} of {hole.recipient} was lost, which {hole.node} knew: untold"
                 )
             else:
                 self.unknowable += 1
@@ -211,6 +225,7 @@ class Track:
             positions = self._positions[recipient]
             seen = {each: at for each, at in positions.items() if each >= number}
             self._doubts.append(_Return(recipient, number, told, seen or {expected - 1: -1}))
+            self._returned = True
         elif number > expected:
             if told:
                 self.missing += number - expected

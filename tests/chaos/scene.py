@@ -163,9 +163,7 @@ class Scene:
         told = {track.user for track in tracks if track.gaps}
         for track in tracks:
             track.judge(kept)
-            track.forget()
-        self.ledger.loses = False
-        self.ledger.known.clear()
+        self.ledger.judged()
         self.producer.resume()
         unfounded = set() if EVERYONE in concerned else told - concerned
         unknowable = sum(track.unknowable for track in tracks) - before

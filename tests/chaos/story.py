@@ -105,6 +105,8 @@ class Story:
                 act.problems.append(f"publishing or connecting does not work: {error}")
             if act.loses:
                 act.judgement = await scene.judge()
+            else:
+                scene.ledger.judged()
             act.problems += scene.problems({"lost"} if act.loses else ())
         if not act.problems:
             act.recovery = time.monotonic() - over
@@ -112,6 +114,7 @@ class Story:
             self.gaps += follower.track.gaps
             self.missing += follower.track.missing
             follower.track.gaps.clear()
+            follower.track.forget()
             follower.track.missing = 0
 
     async def _cause(self, act: Act) -> None:
