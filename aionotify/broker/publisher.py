@@ -188,8 +188,8 @@ class Publisher:
     async def _stay_with_master(self, endpoint: Endpoint, demoted: bool) -> None:
         """Connect anew where the master is another one now than the one that was asked.
 
-        One that was replaced takes itself for the master until it is told: ten seconds, in which all
-        that it is given is lost.
+        One that was replaced takes itself for the master until it is told: ten seconds, in which
+        all that it is given is lost.
         """
         other = "not the master any more" if demoted else await endpoint.replaced("writes")
         if other is not None:
