@@ -48,6 +48,7 @@ async def _run(args: argparse.Namespace, seed: int, directory: Path, console: Co
         receive_buffer=16384,
         gaps=("lost",),
         with_replica=True,
+        settings={"inbox.max_events": 5000},  # ten minutes, and Redis stays small
     )
     if scene.world.pair is not None and scene.world.pair.clocks:
         console.print(f"[bold red]No clock is set: {scene.world.pair.clocks}.[/]")

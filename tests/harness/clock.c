@@ -28,18 +28,23 @@ extern word syscall(word number, ...);
 #define FAILED ((void *)-1)
 
 static volatile word *offset;
+static word none;
 
-__attribute__((constructor)) static void find_offset(void) {
-  const char *path = getenv("CLOCK_OFFSET");
-  int file = path ? open(path, 0) : -1;
-  void *memory = file < 0 ? FAILED : mmap(0, sizeof(word), READ, SHARED, file, 0);
-  if (memory != FAILED) offset = memory;
+/* Found when it is asked for first, for not every compiler knows of constructors. */
+static word off(void) {
+  if (!offset) {
+    const char *path = getenv("CLOCK_OFFSET");
+    int file = path ? open(path, 0) : -1;
+    void *memory = file < 0 ? FAILED : mmap(0, sizeof(word), READ, SHARED, file, 0);
+    offset = memory == FAILED ? &none : memory;
+  }
+  return *offset;
 }
 
 int clock_gettime(int clock, struct timespec *now) {
   int result = syscall(SYS_CLOCK_GETTIME, (word)clock, now);
-  if (result == 0 && offset && (clock == REALTIME || clock == REALTIME_COARSE)) {
-    word micros = now->seconds * 1000000 + now->nanos / 1000 + *offset;
+  if (result == 0 && (clock == REALTIME || clock == REALTIME_COARSE)) {
+    word micros = now->seconds * 1000000 + now->nanos / 1000 + off();
     now->nanos = micros % 1000000 * 1000 + now->nanos % 1000;
     now->seconds = micros / 1000000;
   }
