@@ -85,11 +85,12 @@ class Story:
         while self.elapsed < self.seconds and not self.problems:
             act = _next_act(random, faults)
             self.acts.append(act)
-            await self._play(act)
+            await self.have_happen(act)
             told(act)
         self.playing = False
 
-    async def _play(self, act: Act) -> None:
+    async def have_happen(self, act: Act) -> None:
+        """Let the faults happen and be over, and judge what came of it."""
         scene = self.scene
         scene.producer.silently = act.silently
         scene.ledger.loses = act.loses
