@@ -100,6 +100,7 @@ class Track:
         missing: events that were not seen and whose loss was told.
         unknowable: events that were lost and of which neither it nor its node could know.
         violations: what should never be, in words.
+        pause: seconds between two events, at most, since `watch` was called.
     """
 
     def __init__(self, ledger: Ledger, user: str) -> None:
@@ -109,6 +110,8 @@ class Track:
         self.missing = 0
         self.unknowable = 0
         self.violations: list[str] = []
+        self.pause = 0.0
+        self._seen_at = time.monotonic()
         self._ledger = ledger
         self._next: dict[str, int] = {}
         self._latest_first: dict[str, int] = {}
@@ -137,11 +140,17 @@ class Track:
     def event(self, recipient: str, number: int, position: int = 0) -> None:
         """The client got an event of `recipient`."""
         self.seen += 1
+        self._pause_ends()
         if recipient not in (self.user, EVERYONE):
             self._violate(f"event {number} of {recipient}, who is somebody else")
         else:
             self._take(recipient, number)
             self._positions[recipient][number] = position
+
+    def watch(self) -> None:
+        """Measure anew for how long nothing comes."""
+        self._pause_ends()
+        self.pause = 0.0
 
     def complete(self) -> bool:
         """Whether the client is where its inboxes end."""
@@ -181,6 +190,11 @@ class Track:
             for number, position in seen.items()
             if number >= self._ledger.first_judged(recipient)
         )
+
+    def _pause_ends(self) -> None:
+        now = time.monotonic()
+        self.pause = max(self.pause, now - self._seen_at)
+        self._seen_at = now
 
     def _judge_hole(self, hole: _Hole, kept: Mapping[int, int]) -> None:
         seen = self._positions[hole.recipient]  # those that were lost since

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -13,6 +13,7 @@ from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.ledger import EVERYONE
 from tests.chaos.scene import Judgement, Scene
 
+ALONE = 3.0  # seconds that a fault lasts of which it is measured what it costs
 LONGEST = 4.0  # seconds that a fault lasts; a silent Redis is noticed after that
 
 
@@ -27,6 +28,9 @@ class Act:
             everything, or None when that moment did not come.
         problems: what was wrong then.
         judgement: of what Redis has lost.
+        pause: seconds for which a client saw no event, at most, from the beginning on.
+        connects: how many streams were opened anew.
+        gaps: how many were told.
     """
 
     faults: dict[Fault, float]
@@ -34,6 +38,9 @@ class Act:
     recovery: float | None = None
     problems: list[str] = field(default_factory=list)
     judgement: Judgement = field(default_factory=Judgement)
+    pause: float = 0.0
+    connects: int = 0
+    gaps: int = 0
 
     @property
     def name(self) -> str:
@@ -53,6 +60,7 @@ class Story:
 
     Attributes:
         acts: the latest is still going on while `playing`.
+        each: how often each fault is to happen alone; 0 for random ones, together.
         gaps: told to clients, by reason.
         missing: events that these gaps were about.
     """
@@ -60,6 +68,7 @@ class Story:
     scene: Scene
     seed: int
     seconds: float
+    each: int = 0
     started: float = field(default_factory=time.monotonic)
     acts: list[Act] = field(default_factory=list)
     playing: bool = False
@@ -82,8 +91,10 @@ class Story:
         random = Random(self.seed)
         self.playing = True
         faults = [fault for fault in FAULTS if fault.possible(self.scene)]
-        while self.elapsed < self.seconds and not self.problems:
-            act = _next_act(random, faults)
+        acts = _each(faults, self.each) if self.each else _at_random(random, faults)
+        for act in acts:
+            if self.problems or (not self.each and self.elapsed > self.seconds):
+                break
             self.acts.append(act)
             await self.have_happen(act)
             told(act)
@@ -94,6 +105,9 @@ class Story:
         scene = self.scene
         scene.producer.silently = act.silently
         scene.ledger.loses = act.loses
+        before = scene.connects
+        for follower in scene.followers:
+            follower.track.watch()
         # A task of its own takes with it the mark that its TaskGroup leaves; see `aionotify.tasks`.
         await asyncio.create_task(self._cause(act), name="cause")
         over = time.monotonic()
@@ -111,7 +125,10 @@ class Story:
             act.problems += scene.problems({"lost"} if act.loses else ())
         if not act.problems:
             act.recovery = time.monotonic() - over
+        act.connects = scene.connects - before
+        act.pause = max(follower.track.pause for follower in scene.followers)
         for follower in scene.followers:
+            act.gaps += follower.track.gaps.total()
             self.gaps += follower.track.gaps
             self.missing += follower.track.missing
             follower.track.gaps.clear()
@@ -138,6 +155,17 @@ class Story:
     @property
     def broadcasts(self) -> int:
         return self.scene.ledger.stored[EVERYONE]
+
+
+def _each(faults: Sequence[Fault], times: int) -> Iterator[Act]:
+    for fault in faults:
+        for _ in range(times):
+            yield Act({fault: ALONE}, silently=0)
+
+
+def _at_random(random: Random, faults: Sequence[Fault]) -> Iterator[Act]:
+    while True:
+        yield _next_act(random, faults)
 
 
 def _next_act(random: Random, faults: Sequence[Fault]) -> Act:
