@@ -170,10 +170,8 @@ class Publisher:
         events = list(events)
         try:
             found = await self._data_set.refresh() if events else None
-            if found is not None and found.read_only and self._endpoint is not None:
-                # It was demoted while nothing was published. Who is it now?
-                await self._endpoint.drop("not the master any more")
-                await self._data_set.probe()
+            if found is not None and self._endpoint is not None:
+                await self._stay_with_master(self._endpoint, found.read_only)
         except BrokerError as error:
             return [error] * len(events)
         results: list[Published | BrokerError] = []
@@ -186,6 +184,17 @@ class Publisher:
                 ahead -= len(pending[0][0].recipients)
                 results.append(await self._outcome(*pending.popleft()))
         return results + [await self._outcome(*each) for each in pending]
+
+    async def _stay_with_master(self, endpoint: Endpoint, demoted: bool) -> None:
+        """Connect anew where the master is another one now than the one that was asked.
+
+        One that was replaced takes itself for the master until it is told: ten seconds, in which
+        all that it is given is lost.
+        """
+        other = "not the master any more" if demoted else await endpoint.replaced("writes")
+        if other is not None:
+            await endpoint.drop(other)
+            await self._data_set.probe()
 
     def _append(self, event: Event, recipient_id: str) -> asyncio.Future[Any]:
         keys = [self._keys.inbox(recipient_id)]

@@ -173,6 +173,19 @@ class Endpoint:
             return None
         return f"the master is {shown(named)} now"
 
+    async def replaced(self, kind: str) -> str | None:
+        """Return which other master the sentinels name than that of `commands(kind)`.
+
+        None: it is the one, or there is nobody who would know.
+        """
+        connection = self.commands(kind).connection
+        if self._sentinels is None or connection is None:
+            return None
+        try:
+            return await self.elsewhere(connection)
+        except BrokerUnavailable:
+            return None
+
     async def _why_not_master(self, connection: AbstractConnection, ask: Execute) -> str | None:
         """Say why a connection is not to the master (any more) that a new one would be to."""
         fresh = None

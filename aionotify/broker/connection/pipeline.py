@@ -180,6 +180,10 @@ class _Session:
         """Send commands, with all others of this step of the loop; the replies come in time."""
         packed = pack(commands)
         answer: asyncio.Future[list[Any]] = self._loop.create_future()
+        if self._ended:  # in the moment in which it was made
+            answer.set_exception(RedisConnectionError("the connection was lost"))
+            answer.exception()  # looked at, even when the caller has left
+            return answer
         self._expected.append((len(commands), [], answer))
         if not self._unsent:
             self._loop.call_soon(self._send)
