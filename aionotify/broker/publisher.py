@@ -124,9 +124,12 @@ class Publisher:
         await self.close()
 
     async def close(self) -> None:
-        """Wait for what is under way, then close the connection if it is our own."""
+        """Wait for what is under way, then close the connection if it is our own.
+
+        On whichever event loop; what is under way on another one is not waited for.
+        """
+        await self._data_set.close()  # first: who waits for that appends next
         await self._script.close()
-        await self._data_set.close()
         if self._endpoint is not None:
             await self._endpoint.close()
 
