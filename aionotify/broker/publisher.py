@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.connection.pipeline import Execute, by_client
-from aionotify.broker.connection.scripts import Script
+from aionotify.broker.connection.scripts import Args, Script
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.keys import Keys
 from aionotify.broker.persistence import written
@@ -194,10 +194,13 @@ class Publisher:
         keys = [self._keys.inbox(recipient_id)]
         if event.key is not None:
             keys.append(self._keys.idempotency(recipient_id, event.key))
+        args = partial(self._args, event, recipient_id)
+        return self._script.call(tuple(keys), args, event.size())
+
+    def _args(self, event: Event, recipient_id: str) -> Args:
         live = self._keys.live(recipient_id)
         times = self._data_set.floor, self._data_set.since
-        args = (live, event.data(recipient_id), *self._limits, "PUBLISH", *times)
-        return self._script.call(tuple(keys), args)
+        return (live, event.data(recipient_id), *self._limits, "PUBLISH", *times)
 
     async def _outcome(
         self, event: Event, replies: list[asyncio.Future[Any]]

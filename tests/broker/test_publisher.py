@@ -5,7 +5,7 @@ import gc
 import subprocess
 import sys
 import types
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -21,7 +21,9 @@ from aionotify import (
     Published,
     Publisher,
 )
+from aionotify.broker.connection.pipeline import Command
 from aionotify.config import InboxConfig
+from aionotify.events.event import Event
 from tests.harness import RedisServer, TcpProxy, eventually
 
 
@@ -272,6 +274,37 @@ async def test_a_thousand_recipients_a_thousand_times_do_not_all_wait_in_line(
         assert most <= 4000
         assert len(positions(results)) == 10
     assert own_redis.cli("LLEN", "aionotify:{999}:inbox") == 10
+
+
+async def test_an_event_is_not_copied_for_recipients_who_wait_in_line(
+    publisher: Publisher, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written for each recipient, and let go of again, a batch at a time."""
+    await publisher.publish({"recipient_id": "u"})  # brings the script
+    written: list[int] = []
+    data, script, going = Event.data, publisher._script, asyncio.Event()
+    execute = script._execute_all
+
+    def counted(self: Event, recipient: str) -> bytes:
+        copy = data(self, recipient)
+        written.append(len(copy))
+        return copy
+
+    async def held(commands: Sequence[Command]) -> list[Any]:
+        await going.wait()
+        return await execute(commands)
+
+    monkeypatch.setattr(Event, "data", counted)
+    monkeypatch.setattr(script, "_execute_all", held)
+    users = [str(number) for number in range(1000)]
+    event = {"recipient_id": users, "data": "x" * 50_000}
+    publishing = [asyncio.create_task(publisher.publish(event)) for _ in range(4)]
+    await eventually(lambda: len(script._batcher._waiting) > 3900)
+    assert 0 < sum(written) <= 1 << 20
+    going.set()
+    await asyncio.gather(*publishing)
+    assert len(written) == 4000
+    assert len(inbox(redis_server, "999")) == 4
 
 
 async def test_a_caller_who_leaves_does_not_disturb_the_others(

@@ -7,7 +7,7 @@ never asked for more than a batch ahead.
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
@@ -19,14 +19,19 @@ from aionotify.batcher import Batcher
 from aionotify.broker.connection.endpoint import LOST, translate
 from aionotify.broker.connection.pipeline import Command, Execute
 
-_BATCH: Final = 64
+_BATCH: Final = 64  # calls
+_BATCH_BYTES: Final = 1 << 20  # of arguments that are made for a batch; copied some four times
 _SILENCE: Final = (RedisTimeoutError, TimeoutError)
+
+
+Args = tuple[str | bytes | int | float, ...]
 
 
 @dataclass(slots=True, eq=False)  # the same call twice is two calls
 class _Call:
     keys: tuple[str, ...]
-    args: tuple[str | bytes | int | float, ...]
+    args: Args | Callable[[], Args]
+    size: int
 
 
 def source(name: str) -> str:
@@ -61,20 +66,37 @@ class Script:
     def call(
         self,
         keys: tuple[str, ...],
-        args: tuple[str | bytes | int | float, ...],
+        args: Args | Callable[[], Args],
+        size: int = 0,
     ) -> asyncio.Future[Any]:
         """The script's reply, in time.
+
+        Long arguments are made only when they are sent, by a function, so that calls in line do not
+        hold them; `size` is about how many bytes it will be.
 
         The future raises BrokerUnavailable when Redis does not answer (a call that writes may
         have been carried out all the same) and BrokerRefused when it will not.
         """
-        return self._batcher.submit(_Call(keys, args))
+        return self._batcher.submit(_Call(keys, args, size))
 
     async def close(self) -> None:
         """Wait for the calls that are under way."""
         await self._batcher.close()
 
     async def _run(self, batch: list[_Call]) -> list[Any]:
+        replies: list[Any] = []
+        last: list[Any] = []
+        for part in _parts(batch):
+            # One silence is enough to wait for.
+            last = last[-1:] * len(part) if _silent(last) else await self._run_part(part)
+            replies += last
+        replies = [_translated(reply) for reply in await self._confirmed(replies)]
+        if _silent(replies):
+            # Who waits behind these would be kept as long again, one batch after the other.
+            self._batcher.give_up(replies[0])
+        return replies
+
+    async def _run_part(self, batch: list[_Call]) -> list[Any]:
         # Redis may have been restarted. Of several calls the first brings the script along: were it
         # missing for some only, since somebody loads it just then, these would be carried out
         # after the others.
@@ -83,10 +105,6 @@ class Script:
             again = await self._execute([batch[i] for i in missing], bring=True)
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
-        replies = [_translated(reply) for reply in await self._confirmed(replies)]
-        if all(isinstance(reply, Exception) and _is_silence(reply) for reply in replies):
-            # Who waits behind these would be kept as long again, one batch after the other.
-            self._batcher.give_up(replies[0])
         return replies
 
     async def _confirmed(self, replies: list[Any]) -> list[Any]:
@@ -103,7 +121,8 @@ class Script:
         commands: list[Command] = []
         for call in batch:
             command, script = ("EVAL", self._source) if bring else ("EVALSHA", self._sha)
-            commands.append((command, script, len(call.keys), *call.keys, *call.args))
+            args = call.args() if callable(call.args) else call.args
+            commands.append((command, script, len(call.keys), *call.keys, *args))
             bring = False
         try:
             return await self._execute_all(commands)
@@ -111,8 +130,28 @@ class Script:
             return [error] * len(batch)
 
 
-def _is_silence(error: Exception) -> bool:
-    return isinstance(error, _SILENCE) or isinstance(error.__cause__, _SILENCE)
+def _parts(batch: list[_Call]) -> Iterator[list[_Call]]:
+    """Part a batch so that no more bytes than a few are sent together."""
+    part: list[_Call] = []
+    size = 0
+    for call in batch:
+        if size + call.size > _BATCH_BYTES and part:
+            yield part
+            part, size = [], 0
+        part.append(call)
+        size += call.size
+    yield part
+
+
+def _silent(replies: list[Any]) -> bool:
+    """Whether Redis has answered to nothing."""
+    return bool(replies) and all(map(_is_silence, replies))
+
+
+def _is_silence(reply: Any) -> bool:
+    return isinstance(reply, Exception) and (
+        isinstance(reply, _SILENCE) or isinstance(reply.__cause__, _SILENCE)
+    )
 
 
 def _translated(reply: Any) -> Any:
