@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.connection.pipeline import Execute, by_client
-from aionotify.broker.connection.scripts import Args, Script
+from aionotify.broker.connection.scripts import Script, Words
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.keys import Keys
 from aionotify.broker.persistence import written
@@ -191,33 +191,26 @@ class Publisher:
         return results + [await self._outcome(*each) for each in pending]
 
     def _append(self, event: Event, recipient_id: str) -> asyncio.Future[Any]:
-        keys = [self._keys.inbox(recipient_id)]
-        if event.key is not None:
-            keys.append(self._keys.idempotency(recipient_id, event.key))
-        args = partial(self._args, event, recipient_id)
-        return self._script.call(tuple(keys), args, event.size())
+        return self._script.call_lazily(partial(self._words, event, recipient_id), event.size)
 
-    def _args(self, event: Event, recipient_id: str) -> Args:
-        live = self._keys.live(recipient_id)
+    def _words(self, event: Event, recipient_id: str) -> Words:
+        keys, data = self._keys, event.data(recipient_id)
+        inbox, live = keys.inbox(recipient_id), keys.live(recipient_id)
         times = self._data_set.floor, self._data_set.since
-        return (live, event.data(recipient_id), *self._limits, "PUBLISH", *times)
+        if event.key is None:
+            return (1, inbox, live, data, *self._limits, "PUBLISH", *times)
+        key = keys.idempotency(recipient_id, event.key)
+        return (2, inbox, key, live, data, *self._limits, "PUBLISH", *times)
 
     async def _outcome(
         self, event: Event, replies: list[asyncio.Future[Any]]
     ) -> Published | BrokerError:
-        results: dict[str, Published | BrokerError] = {}
-        for recipient_id, reply in zip(event.recipients, replies, strict=True):
-            try:
-                position, online, repeated = await reply
-                if not repeated:
-                    self._acknowledged(recipient_id, int(position))
-                results[recipient_id] = Published(
-                    f"{int(position):014x}", int(online) > 0, bool(repeated)
-                )
-            except BrokerError as error:
-                results[recipient_id] = error
         if event.shared():
-            return results[event.recipients[0]]
+            return await self._result(event.recipients[0], replies[0])
+        results = {
+            recipient_id: await self._result(recipient_id, reply)
+            for recipient_id, reply in zip(event.recipients, replies, strict=True)
+        }
         done = [result for result in results.values() if isinstance(result, Published)]
         failed = [result for result in results.values() if isinstance(result, BrokerError)]
         if not failed:
@@ -228,6 +221,18 @@ class Publisher:
                 results,
             )
         return PartlyPublished(results) if done else failed[0]
+
+    async def _result(
+        self, recipient_id: str, reply: asyncio.Future[Any]
+    ) -> Published | BrokerError:
+        try:
+            text, online, repeated = await reply
+        except BrokerError as error:
+            return error
+        position = int(text)
+        if not repeated:
+            self._acknowledged(recipient_id, position)
+        return Published(f"{position:014x}", int(online) > 0, bool(repeated))
 
 
 def _itself(client: Redis) -> Redis:

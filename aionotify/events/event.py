@@ -92,6 +92,7 @@ class Event(msgspec.Struct, frozen=True):
             return self._head
         return self._head + self._own[recipient] + self._tail
 
+    @property
     def size(self) -> int:
         """About how many bytes `data` returns."""
         return len(self._head) + len(self._tail)

@@ -7,7 +7,8 @@ never asked for more than a batch ahead.
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator
+import operator
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
@@ -20,18 +21,21 @@ from aionotify.broker.connection.endpoint import LOST, translate
 from aionotify.broker.connection.pipeline import Command, Execute
 
 _BATCH: Final = 64  # calls
-_BATCH_BYTES: Final = 1 << 20  # of arguments that are made for a batch; copied some four times
+_BATCH_BYTES: Final = 1 << 20  # of words that are made to be sent; they are copied some four times
 _SILENCE: Final = (RedisTimeoutError, TimeoutError)
 
 
-Args = tuple[str | bytes | int | float, ...]
+Words = tuple[str | bytes | int | float, ...]
+"""Of a call, as EVAL has them: the number of keys, the keys, the arguments."""
 
 
 @dataclass(slots=True, eq=False)  # the same call twice is two calls
 class _Call:
-    keys: tuple[str, ...]
-    args: Args | Callable[[], Args]
-    size: int
+    words: Words | Callable[[], Words]
+    size: int = 0
+
+
+_size = operator.attrgetter("size")
 
 
 def source(name: str) -> str:
@@ -63,21 +67,21 @@ class Script:
             self._run, name=f"aionotify {name}", at_most=_BATCH
         )
 
-    def call(
-        self,
-        keys: tuple[str, ...],
-        args: Args | Callable[[], Args],
-        size: int = 0,
-    ) -> asyncio.Future[Any]:
+    def call(self, keys: tuple[str, ...], args: Words) -> asyncio.Future[Any]:
         """The script's reply, in time.
-
-        Long arguments are made only when they are sent, by a function, so that calls in line do not
-        hold them; `size` is about how many bytes it will be.
 
         The future raises BrokerUnavailable when Redis does not answer (a call that writes may
         have been carried out all the same) and BrokerRefused when it will not.
         """
-        return self._batcher.submit(_Call(keys, args, size))
+        return self._batcher.submit(_Call((len(keys), *keys, *args)))
+
+    def call_lazily(self, words: Callable[[], Words], size: int) -> asyncio.Future[Any]:
+        """The same for a call whose words are made when it is sent: in line, it does not hold them.
+
+        Args:
+            size: about how many bytes they will be.
+        """
+        return self._batcher.submit(_Call(words, size))
 
     async def close(self) -> None:
         """Wait for the calls that are under way."""
@@ -121,8 +125,8 @@ class Script:
         commands: list[Command] = []
         for call in batch:
             command, script = ("EVAL", self._source) if bring else ("EVALSHA", self._sha)
-            args = call.args() if callable(call.args) else call.args
-            commands.append((command, script, len(call.keys), *call.keys, *args))
+            words = call.words
+            commands.append((command, script, *(words() if callable(words) else words)))
             bring = False
         try:
             return await self._execute_all(commands)
@@ -130,17 +134,19 @@ class Script:
             return [error] * len(batch)
 
 
-def _parts(batch: list[_Call]) -> Iterator[list[_Call]]:
+def _parts(batch: list[_Call]) -> Iterable[list[_Call]]:
     """Part a batch so that no more bytes than a few are sent together."""
-    part: list[_Call] = []
-    size = 0
+    if sum(map(_size, batch)) <= _BATCH_BYTES:
+        return [batch]
+    parts: list[list[_Call]] = []
+    free = 0
     for call in batch:
-        if size + call.size > _BATCH_BYTES and part:
-            yield part
-            part, size = [], 0
-        part.append(call)
-        size += call.size
-    yield part
+        if call.size > free or not parts:
+            parts.append([])
+            free = _BATCH_BYTES
+        parts[-1].append(call)
+        free -= call.size
+    return parts
 
 
 def _silent(replies: list[Any]) -> bool:

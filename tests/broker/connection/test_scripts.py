@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.connection.pipeline import Command, by_client
-from aionotify.broker.connection.scripts import Script
+from aionotify.broker.connection.scripts import Script, Words
 from aionotify.config import RedisConfig
 from aionotify.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from tests.broker.executes import TIMEOUT, by_redis_py, on_one_connection
@@ -88,11 +88,11 @@ async def test_calls_in_line_do_not_hold_what_is_made_when_they_are_sent() -> No
     batches: list[int] = []
     event = b"x" * 100_000
 
-    def args() -> tuple[bytes, ...]:
+    def words() -> Words:
         nonlocal made, most
         made += len(event)
         most = max(most, made - sent)
-        return (event,)
+        return 1, "k", event
 
     async def execute(commands: Sequence[Command]) -> list[Any]:
         nonlocal sent
@@ -102,12 +102,12 @@ async def test_calls_in_line_do_not_hold_what_is_made_when_they_are_sent() -> No
         return [None] * len(commands)
 
     script = Script(execute, "append.lua")
-    await asyncio.gather(*(script.call(("k",), args, len(event)) for _ in range(500)))
+    await asyncio.gather(*(script.call_lazily(words, len(event)) for _ in range(500)))
     assert made == sent == 500 * len(event)
     assert most <= 1 << 20
     assert max(batches) == 10
     batches.clear()
-    await asyncio.gather(*(script.call(("k",), args, 1 << 30) for _ in range(3)))
+    await asyncio.gather(*(script.call_lazily(words, 1 << 30) for _ in range(3)))
     assert batches == [1, 1, 1], "what is too long for a batch goes by itself"
 
 
@@ -123,7 +123,7 @@ async def test_a_part_of_a_batch_that_is_not_answered_is_waited_for_once() -> No
 
     script = Script(execute, "append.lua")
     results = await asyncio.gather(
-        *(script.call(("k",), ("x",), 1 << 20) for _ in range(5)), return_exceptions=True
+        *(script.call_lazily(lambda: (0,), 1 << 20) for _ in range(5)), return_exceptions=True
     )
     assert [type(result) for result in results] == [type(None), *[BrokerUnavailable] * 4]
     assert calls == 2
