@@ -42,6 +42,7 @@ from aionotify.telemetry.open_files import OpenFiles
 from aionotify.telemetry.stats import Reloads, Stats
 from aionotify.telemetry.worker_peers import WorkerPeers
 from aionotify.web.limits import Limits
+from aionotify.web.publish_bytes import PublishBytes
 from aionotify.web.routes import admin_routes, public_routes
 from aionotify.web.services import SERVICES, Services, Terms
 
@@ -139,6 +140,7 @@ class Instance:
                 inbox=config.inbox,
                 max_bytes=max_bytes,
             ),
+            publish_bytes=PublishBytes(config.admin.max_publish_bytes),
             presence=Presence(client, keys),
             control=control,
             open_files=OpenFiles(),
@@ -196,6 +198,7 @@ class Instance:
         ours.data_set.adopt(new.data_set)
         ours.inbox.adopt(new.inbox)
         ours.publisher.adopt(new.publisher)
+        ours.publish_bytes.adopt(new.publish_bytes)
         ours.heartbeat.adopt(new.heartbeat)
         ours.revalidation.adopt(new.revalidation)
         ours.authenticator.adopt(new.authenticator)

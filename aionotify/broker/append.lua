@@ -25,11 +25,11 @@ if key then
   end
 end
 
--- What is no entry, whoever put it there, is at 0. No event is later than 9e15: the next ones would
+-- What is no entry, whoever put it there, is at 0. Every event is before 9e15: the next ones would
 -- come near 2^53, from where on numbers have gaps between them.
 local function position_of(entry)
   local position = tonumber(string.match(entry, '^%d+ ') or 0)
-  return position <= 9e15 and position or 0
+  return position < 9e15 and position or 0
 end
 
 local time = redis.call('TIME')
@@ -57,6 +57,9 @@ if last then previous = position_of(last) end
 local position = math.max(now, previous + 1)
 if position > time then position = position + 2 * (micros % 500) end
 position = position + position % 2
+if position >= 9e15 then  -- nobody would read it
+  return redis.error_reply('ERR the last entry of ' .. inbox .. ' leaves no position for another')
+end
 
 local id = string.format('%.0f', position)
 local entry = id .. ' ' .. string.format('%.0f', previous) .. ' ' .. event

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.connection.pipeline import Execute, by_client
-from aionotify.broker.connection.scripts import Script
+from aionotify.broker.connection.scripts import Script, Words
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.keys import Keys
 from aionotify.broker.persistence import written
@@ -124,9 +124,12 @@ class Publisher:
         await self.close()
 
     async def close(self) -> None:
-        """Wait for what is under way, then close the connection if it is our own."""
+        """Wait for what is under way, then close the connection if it is our own.
+
+        On whichever event loop; what is under way on another one is not waited for.
+        """
+        await self._data_set.close()  # first: who waits for that appends next
         await self._script.close()
-        await self._data_set.close()
         if self._endpoint is not None:
             await self._endpoint.close()
 
@@ -197,30 +200,26 @@ class Publisher:
             await self._data_set.probe()
 
     def _append(self, event: Event, recipient_id: str) -> asyncio.Future[Any]:
-        keys = [self._keys.inbox(recipient_id)]
-        if event.key is not None:
-            keys.append(self._keys.idempotency(recipient_id, event.key))
-        live = self._keys.live(recipient_id)
+        return self._script.call_lazily(partial(self._words, event, recipient_id), event.size)
+
+    def _words(self, event: Event, recipient_id: str) -> Words:
+        keys, data = self._keys, event.data(recipient_id)
+        inbox, live = keys.inbox(recipient_id), keys.live(recipient_id)
         times = self._data_set.floor, self._data_set.since
-        args = (live, event.data(recipient_id), *self._limits, "PUBLISH", *times)
-        return self._script.call(tuple(keys), args)
+        if event.key is None:
+            return (1, inbox, live, data, *self._limits, "PUBLISH", *times)
+        key = keys.idempotency(recipient_id, event.key)
+        return (2, inbox, key, live, data, *self._limits, "PUBLISH", *times)
 
     async def _outcome(
         self, event: Event, replies: list[asyncio.Future[Any]]
     ) -> Published | BrokerError:
-        results: dict[str, Published | BrokerError] = {}
-        for recipient_id, reply in zip(event.recipients, replies, strict=True):
-            try:
-                position, online, repeated = await reply
-                if not repeated:
-                    self._acknowledged(recipient_id, int(position))
-                results[recipient_id] = Published(
-                    f"{int(position):014x}", int(online) > 0, bool(repeated)
-                )
-            except BrokerError as error:
-                results[recipient_id] = error
         if event.shared():
-            return results[event.recipients[0]]
+            return await self._result(event.recipients[0], replies[0])
+        results = {
+            recipient_id: await self._result(recipient_id, reply)
+            for recipient_id, reply in zip(event.recipients, replies, strict=True)
+        }
         done = [result for result in results.values() if isinstance(result, Published)]
         failed = [result for result in results.values() if isinstance(result, BrokerError)]
         if not failed:
@@ -231,6 +230,18 @@ class Publisher:
                 results,
             )
         return PartlyPublished(results) if done else failed[0]
+
+    async def _result(
+        self, recipient_id: str, reply: asyncio.Future[Any]
+    ) -> Published | BrokerError:
+        try:
+            text, online, repeated = await reply
+        except BrokerError as error:
+            return error
+        position = int(text)
+        if not repeated:
+            self._acknowledged(recipient_id, position)
+        return Published(f"{position:014x}", int(online) > 0, bool(repeated))
 
 
 def _itself(client: Redis) -> Redis:

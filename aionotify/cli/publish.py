@@ -11,7 +11,7 @@ import msgspec
 from aionotify.broker.connection.endpoint import Endpoint, translated
 from aionotify.broker.publisher import Published, Publisher
 from aionotify.config import Config
-from aionotify.errors import AionotifyError, ConfigError
+from aionotify.errors import AionotifyError, ConfigError, InvalidEvent
 from aionotify.events.event import decode, split_batch
 
 _BATCH = 500  # events in flight at the same time
@@ -46,6 +46,8 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 
 def _events(args: argparse.Namespace) -> list[bytes]:
+    if args.ephemeral and args.id is not None:
+        args.refuse("--id is for durable events only: leave out --id or --ephemeral")
     given = {"event": args.event, "id": args.id, "data": args.data}
     given = {name: value for name, value in given.items() if value is not None}
     if args.recipient is not None:
@@ -87,7 +89,8 @@ async def _publish_ephemeral(
     endpoint: Endpoint, config: Config, event: bytes
 ) -> dict[str, Any] | AionotifyError:
     try:
-        decode(event, config.events.max_bytes)
+        if decode(event, config.events.max_bytes).key is not None:
+            raise InvalidEvent({"id": "is for durable events only"})
         with translated():
             nodes = await endpoint.client().publish(config.redis.channel, event)
     except AionotifyError as error:

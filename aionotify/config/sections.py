@@ -121,6 +121,11 @@ class AdminConfig:
     publish_keys: tuple[PublishKey, ...] = setting(
         ListOf(_PublishKeyField()), (), "Keys that allow publishing; with none, nobody may publish"
     )
+    max_publish_bytes: int = setting(
+        Integer(_MIB, 1 << 40, "bytes"),
+        64 * _MIB,
+        "Bytes of publish requests per process at the same time; beyond, they get 503",
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield contradictions between these settings, by name."""

@@ -24,6 +24,7 @@ from aionotify.telemetry.open_files import OpenFiles
 from aionotify.telemetry.stats import Reloads, Stats
 from aionotify.telemetry.worker_peers import WorkerPeers
 from aionotify.web.limits import Limits
+from aionotify.web.publish_bytes import PublishBytes
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class Services:
     revalidation: Revalidation[Holder]
     authenticator: TicketAuthenticator
     publisher: Publisher
+    publish_bytes: PublishBytes
     presence: Presence
     control: ControlChannel
     open_files: OpenFiles

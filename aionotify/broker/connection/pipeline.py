@@ -120,6 +120,11 @@ class Pipeline:
         if self._session is not None:
             await self._session.close()
 
+    def __del__(self) -> None:
+        # Whoever forgot to close it must not have a connection that stays open unused.
+        if self._session is not None:
+            self._session.abandon()
+
     async def _opened(self) -> "_Session":
         """A new connection. Whoever wants one while it is being made shares its fate."""
         if self._closed:
@@ -204,14 +209,25 @@ class _Session:
         if self._timer is not None:
             self._timer.cancel()
         for _, _, answer in self._expected:
-            if not answer.done():
+            if not answer.done() and not self._loop.is_closed():  # there, nobody waits any more
                 answer.set_exception(reason)
                 answer.exception()  # looked at, even when the caller has left
         self._expected.clear()
         if not self._loop.is_closed():
             lose(self.connection)
 
+    def abandon(self) -> None:
+        """End it from wherever that is: on its own event loop, if that may run again."""
+        reason = RedisConnectionError("the connection was closed")
+        if self._loop.is_closed():
+            self.end(reason)
+        else:
+            self._loop.call_soon_threadsafe(self.end, reason)
+
     async def close(self) -> None:
+        if self._loop is not asyncio.get_running_loop():
+            self.abandon()
+            return
         self.end(RedisConnectionError("the connection was closed"))
         await tasks.cancelled([self._task])
         await self.connection.disconnect(nowait=True)  # the task may not even have begun
