@@ -64,7 +64,7 @@ class Instance:
         self._asked: Authenticator | Recipe = authenticator or recipe(config)
         stats, auth_stats = Stats(), AuthStats()
         keys = Keys(config.redis.prefix, config.redis.channel)
-        client, max_bytes = self._endpoint.client, config.events.max_bytes
+        max_bytes = config.events.max_bytes
         # Long answers on one connection, so that they hold up nobody who wants a short one.
         reads, writes = self._endpoint.commands("reads"), self._endpoint.commands("writes")
         data_set = DataSet(
@@ -79,7 +79,7 @@ class Instance:
         keep = max(
             config.auth.revalidate, config.auth.main_host.stale_if_error, config.auth.ticket_ttl
         )
-        control = ControlChannel(client, keys, keep)
+        control = ControlChannel(writes.execute, keys, keep)
         self._answer_store = RedisAnswerStore(writes.execute, keys)
         self._answers = Answers(
             self._answer_store, self._revocations, longest=config.auth.revalidate, keep=keep
@@ -130,7 +130,7 @@ class Instance:
                 inbox=config.inbox,
                 max_bytes=max_bytes,
             ),
-            presence=Presence(client, keys),
+            presence=Presence(writes.execute, keys),
             control=control,
             open_files=OpenFiles(),
             worker_peers=WorkerPeers(),

@@ -88,7 +88,7 @@ class Publisher:
         elif isinstance(redis, Endpoint):
             execute = redis.commands("writes").execute
             # Anybody else's Redis is as safe as they have made it.
-            kept = partial(written, redis.client) if redis.keeps else None
+            kept = partial(written, execute) if redis.keeps else None
         elif isinstance(redis, Redis):
             execute = by_client(partial(_itself, redis))
         else:
@@ -172,7 +172,7 @@ class Publisher:
             found = await self._data_set.refresh() if events else None
             if found is not None and found.read_only and self._endpoint is not None:
                 # It was demoted while nothing was published. Who is it now?
-                await self._endpoint.drop("not the master any more")
+                self._endpoint.drop("not the master any more")
                 await self._data_set.probe()
         except BrokerError as error:
             return [error] * len(events)

@@ -195,7 +195,7 @@ class Subscriber:
             if self._next is not None:
                 continue
             # One generation: what is read and written from now on is at the master that is heard.
-            await self._endpoint.drop("the subscriber connects anew")
+            self._endpoint.drop("the subscriber connects anew")
             if self._subscribed.is_set():
                 self._subscribed.clear()
                 delay = _BACKOFF[0]

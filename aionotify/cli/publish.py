@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from aionotify.broker.connection.endpoint import Endpoint, translated
+from aionotify.broker.connection.endpoint import Endpoint, replies
 from aionotify.broker.publisher import Published, Publisher
 from aionotify.config import Config
 from aionotify.errors import AionotifyError, ConfigError
@@ -58,7 +58,7 @@ def _events(args: argparse.Namespace) -> list[bytes]:
 async def _publish(events: Sequence[bytes], config: Config, *, ephemeral: bool) -> int:
     endpoint = Endpoint(config.redis)
     publisher = Publisher(
-        endpoint.client(),
+        endpoint,
         prefix=config.redis.prefix,
         inbox=config.inbox,
         max_bytes=config.events.max_bytes,
@@ -88,8 +88,8 @@ async def _publish_ephemeral(
 ) -> dict[str, Any] | AionotifyError:
     try:
         decode(event, config.events.max_bytes)
-        with translated():
-            nodes = await endpoint.client().publish(config.redis.channel, event)
+        publish = "PUBLISH", config.redis.channel, event
+        [nodes] = await replies(endpoint.commands("writes").execute, publish)
     except AionotifyError as error:
         return error
     return {"nodes": nodes}
