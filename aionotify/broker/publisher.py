@@ -20,6 +20,7 @@ from aionotify.broker.connection.scripts import Script
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.keys import Keys
 from aionotify.broker.persistence import written
+from aionotify.broker.replicas import on_replicas
 from aionotify.config import Config, InboxConfig, RedisConfig
 from aionotify.errors import AionotifyError, BrokerError, InvalidEvent
 from aionotify.events.event import Event, decode
@@ -67,6 +68,8 @@ class Publisher:
         prefix: of our names in Redis, `redis.prefix` in the configuration.
         inbox: how much is kept, for how long.
         max_bytes: the longest event.
+        wait_replicas: how many replicas must have an event before it counts as published,
+            `redis.wait_replicas` in the configuration. An endpoint has its own.
 
     Use it as ``async with Publisher("redis://…") as publisher``, or call `close`.
     """
@@ -78,15 +81,16 @@ class Publisher:
         prefix: str = RedisConfig().prefix,
         inbox: InboxConfig | None = None,
         max_bytes: int = Config().events.max_bytes,
+        wait_replicas: int = RedisConfig().wait_replicas,
     ) -> None:
         self._endpoint: Endpoint | None = None
         kept = None
         execute: Execute
         if isinstance(redis, str):
-            self._endpoint = Endpoint(RedisConfig(url=redis))
-            execute = self._endpoint.commands("writes").execute
+            self._endpoint = Endpoint(RedisConfig(url=redis, wait_replicas=wait_replicas))
+            execute = self._endpoint.publishing.execute
         elif isinstance(redis, Endpoint):
-            execute = redis.commands("writes").execute
+            execute, wait_replicas = redis.publishing.execute, redis.wait_replicas
             # Anybody else's Redis is as safe as they have made it.
             kept = partial(written, execute) if redis.keeps else None
         elif isinstance(redis, Redis):
@@ -102,6 +106,9 @@ class Publisher:
         self._limits = (inbox.max_events, inbox.retention, inbox.idempotency)
         self._keys = keys
         self._max_bytes = max_bytes
+        self._waits = "1" if wait_replicas else ""
+        if wait_replicas:
+            execute = on_replicas(execute, wait_replicas)
         self._script = Script(execute, "append.lua", kept)
 
     def belong_to(self, data_set: DataSet, acknowledged: Callable[[str, int], None]) -> None:
@@ -193,7 +200,7 @@ class Publisher:
             keys.append(self._keys.idempotency(recipient_id, event.key))
         live = self._keys.live(recipient_id)
         times = self._data_set.floor, self._data_set.since
-        args = (live, event.data(recipient_id), *self._limits, "PUBLISH", *times)
+        args = (live, event.data(recipient_id), *self._limits, "PUBLISH", *times, self._waits)
         return self._script.call(tuple(keys), args)
 
     async def _outcome(

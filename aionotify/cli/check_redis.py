@@ -24,6 +24,7 @@ from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.redis_connections import NoSuchDatabase, quoted
 from aionotify.broker.connection.resp import start_reading
 from aionotify.broker.connection.sentinel import NoMasterNamed, Objection
+from aionotify.broker.replicas import shortage, wait
 from aionotify.cli.finding import Finding
 from aionotify.config import RedisConfig
 from aionotify.errors import AionotifyError, BrokerUnavailable
@@ -53,6 +54,8 @@ async def check_redis(config: RedisConfig) -> AsyncIterator[Finding]:
             async for each in _server(execute):
                 yield each
             yield await _keys(execute, config.prefix)
+            if config.wait_replicas:
+                yield await _replicas(execute, config)
             yield await _round_trip(endpoint, config)
     except AionotifyError as error:
         yield Finding("redis", "failed", f"{endpoint.description}: {error}", _advice(error))
@@ -119,6 +122,21 @@ async def _keys(execute: Execute, prefix: str) -> Finding:
         error.__cause__ = refused[0]
         return Finding("redis keys", "failed", str(error), _advice(error))
     return Finding("redis keys", "ok", f"{prefix}:* can be written")
+
+
+async def _replicas(execute: Execute, config: RedisConfig) -> Finding:
+    """Write something, and wait for as many replicas as each event does."""
+    write = "SET", f"{config.prefix}:check:replicas", "", "PX", 1000
+    _, reached = await replies(execute, write, wait(config.wait_replicas))
+    problem = shortage(reached, config.wait_replicas)
+    if problem is None:
+        return Finding("redis replicas", "ok", f"{reached} have what is written")
+    return Finding(
+        "redis replicas",
+        "failed",
+        problem,
+        "start or add replicas, or lower redis.wait_replicas: until then all publishing fails",
+    )
 
 
 async def _server(execute: Execute) -> AsyncIterator[Finding]:

@@ -56,6 +56,7 @@ class Endpoint:
 
     Attributes:
         keeps: whether it is a private server that outlives itself, by its append-only file.
+        wait_replicas: how many replicas must have an event before it counts as published.
 
     Raises ConfigError for an address that cannot be used.
     """
@@ -78,6 +79,7 @@ class Endpoint:
             if address.service
             else None
         )
+        self.wait_replicas = config.wait_replicas
         self.keeps = self._embedded is not None and config.data_dir is not None
         self._commands: dict[str, Pipeline] = {}
 
@@ -209,6 +211,14 @@ class Endpoint:
             connect = partial(self._connected, f"aionotify-{kind}")
             self._commands[kind] = Pipeline(connect, TIMEOUT, self._why_not_master)
         return self._commands[kind]
+
+    @property
+    def publishing(self) -> Pipeline:
+        """The connection that durable events are written on.
+
+        If they wait for replicas it is one of its own, for all that comes after them waits as well.
+        """
+        return self.commands("publishing" if self.wait_replicas else "writes")
 
     async def subscriber(self) -> AbstractConnection:
         """Return a new connection; it is the caller's to disconnect.
