@@ -280,3 +280,12 @@ async def test_a_caller_who_leaves_does_not_disturb_the_others(
     await eventually(lambda: redis_server.cli("EXISTS", "aionotify:{0}:inbox"), interval=0)
     leaving.cancel()
     assert len((await staying).recipients) == 300
+
+
+async def test_a_publisher_that_rests_has_no_task(redis_server: RedisServer) -> None:
+    """Whether it still is at the master it asks before it publishes."""
+    before = asyncio.all_tasks()
+    async with Publisher(redis_server.url) as publisher:
+        await publisher.publish_many([{"recipient_id": "42"}] * 100)
+        await eventually(lambda: asyncio.all_tasks() == before)
+        await publisher.publish({"recipient_id": "42"})

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,6 +24,7 @@ from aionotify.config import RedisConfig
 from aionotify.events.event import Event
 from aionotify.events.page import Entry
 from aionotify.telemetry.stats import Stats
+from tests.embedded import embedded
 from tests.harness import RedisServer, TcpProxy, eventually
 
 KEYS = Keys("aionotify", "push_notifications")
@@ -319,6 +321,29 @@ async def test_a_backlog_is_not_taken_for_silence(own_redis: RedisServer) -> Non
         assert ("lost",) not in ear.heard
         assert subscriber.problem is None
         await eventually(lambda: ("lost",) in ear.heard, timeout=2)  # now it is silent
+
+
+def calls(server: RedisServer) -> dict[str, int]:
+    """How often each command was carried out."""
+    found = server.cli("INFO", "commandstats")
+    return {name.removeprefix("cmdstat_"): int(each["calls"]) for name, each in found.items()}
+
+
+async def test_an_idle_node_costs_redis_one_script_and_one_message_a_second(
+    own_redis: RedisServer,
+) -> None:
+    async with embedded(own_redis.url):
+        await eventually(lambda: calls(own_redis).get("publish", 0) >= 2)
+        own_redis.cli("CONFIG", "RESETSTAT")
+        began = time.monotonic()
+        await eventually(lambda: calls(own_redis).get("publish", 0) >= 4)
+        most = time.monotonic() - began + 1
+        found = calls(own_redis)
+        assert found["publish"] <= most
+        assert found["evalsha"] <= most
+        in_scripts = {"publish", "time", "hgetall", "hset"}
+        tests_own = {"config|resetstat", "info", "hello", "client|setinfo"}
+        assert found.keys() <= {"evalsha", *in_scripts, *tests_own}
 
 
 def subscribers(server: RedisServer) -> list[str]:
