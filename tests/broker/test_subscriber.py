@@ -323,6 +323,40 @@ async def test_a_backlog_is_not_taken_for_silence(own_redis: RedisServer) -> Non
         await eventually(lambda: ("lost",) in ear.heard, timeout=2)  # now it is silent
 
 
+@pytest.mark.parametrize(
+    ("userinfo", "reason"),
+    [
+        ("", "BrokerRefused: Redis refused the login: NOAUTH "),
+        (":wrong@", "BrokerRefused: Redis refused the login: WRONGPASS "),
+        ("deaf:pw@", "BrokerRefused: Redis refused: NOPERM "),
+    ],
+)
+async def test_a_redis_that_refuses_us_is_told_apart_from_one_that_is_absent(
+    own_redis: RedisServer, userinfo: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the log and in readiness; that it is there after all, and refuses, is logged once more."""
+    rules = ("on", ">pw", "~*", "&*", "+@all", "-subscribe")
+    own_redis.cli("ACL", "SETUSER", "deaf", *rules)
+    own_redis.cli("CONFIG", "SET", "requirepass", "right")
+
+    def told() -> list[str]:
+        lines = [each for each in caplog.records if each.message == "not subscribed to Redis"]
+        return [vars(each)["fields"]["reason"] for each in lines]
+
+    async with TcpProxy(own_redis.port) as proxy:
+        await proxy.refuse()
+        url = proxy.url.replace("//", f"//{userinfo}")
+        async with subscribing(url, within=0.1) as (subscriber, _):
+            assert len(told()) == 1
+            assert told()[0].startswith("BrokerUnavailable: Redis is not available: ")
+            await proxy.restore()
+            await eventually(lambda: str(subscriber.problem).startswith(reason))
+            accepted = proxy.accepted
+            await eventually(lambda: proxy.accepted > accepted + 2)
+            assert len(told()) == 2
+            assert told()[1].startswith(reason)
+
+
 def calls(server: RedisServer) -> dict[str, int]:
     """How often each command was carried out."""
     found = server.cli("INFO", "commandstats")

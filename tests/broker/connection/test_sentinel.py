@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.connection.sentinel import Objection
+from aionotify.config import RedisConfig
 from aionotify.errors import BrokerRefused, BrokerUnavailable
 from tests.broker.connection.helpers import connections, endpoint, published, say, write_certificate
 from tests.harness import RedisServer, TcpProxy, eventually, free_port
@@ -214,3 +216,33 @@ async def test_a_master_that_may_not_be_asked_what_it_is_has_the_sentinels_word(
     with own_redis.sentinel(tmp_path / "sentinel", "main") as sentinel:
         async with endpoint(f"redis+sentinel://me:pw@127.0.0.1:{sentinel.port}/main") as made:
             await published(made, "channel")
+
+
+async def test_a_password_of_the_sentinels_is_changed(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """The connections that are kept to them are other ones then; with a wrong one they stay."""
+    with redis_server.sentinel(tmp_path / "sentinel", "main") as sentinel:
+        sentinel.cli("ACL", "SETUSER", "them", "on", ">old", "+@all")
+
+        def url(password: str) -> str:
+            login = f"sentinel_username=them&sentinel_password={password}"
+            return f"redis+sentinel://127.0.0.1:{sentinel.port}/main?{login}"
+
+        def ours() -> set[str]:
+            return {each["id"] for each in sentinel.cli("CLIENT LIST") if each["user"] == "them"}
+
+        async with endpoint(url("old")) as made:
+            place = await made.named_master()
+            before = ours()
+            assert len(before) == 1
+            sentinel.cli("ACL", "SETUSER", "them", "resetpass", ">new")
+            assert made.adopt(Endpoint(RedisConfig(url=url("wrong"))))
+            with pytest.raises(BrokerRefused, match="WRONGPASS"):
+                await made.renew()
+            assert await made.named_master() == place
+            assert ours() == before
+            assert made.adopt(Endpoint(RedisConfig(url=url("new"))))
+            await made.renew()
+            assert await made.named_master() == place
+            await eventually(lambda: len(ours()) == 1 and not ours() & before)
