@@ -71,7 +71,7 @@ class Instance:
         self._asked: Authenticator | Recipe = authenticator or recipe(config)
         stats, auth_stats = Stats(), AuthStats()
         keys = Keys(config.redis.prefix, config.redis.channel)
-        client, max_bytes = self._endpoint.client, config.events.max_bytes
+        max_bytes = config.events.max_bytes
         # Long answers on one connection, so that they hold up nobody who wants a short one.
         reads, writes = self._endpoint.commands("reads"), self._endpoint.commands("writes")
         data_set = DataSet(
@@ -79,14 +79,14 @@ class Instance:
             keys,
             retention=config.inbox.retention,
             max_events=config.inbox.max_events,
-            also=[reads.execute],
+            also=[each.execute for each in {reads, self._endpoint.publishing} - {writes}],
         )
         subscriber = Subscriber(self._endpoint, keys, data_set, max_bytes=max_bytes, stats=stats)
         self._revocations = Revocations()
         keep = max(
             config.auth.revalidate, config.auth.main_host.stale_if_error, config.auth.ticket_ttl
         )
-        control = ControlChannel(client, keys, keep)
+        control = ControlChannel(writes.execute, keys, keep)
         self._answer_store = RedisAnswerStore(writes.execute, keys)
         self._answers = Answers(
             self._answer_store, self._revocations, longest=config.auth.revalidate, keep=keep
@@ -141,7 +141,7 @@ class Instance:
                 max_bytes=max_bytes,
             ),
             publish_bytes=PublishBytes(config.admin.max_publish_bytes),
-            presence=Presence(client, keys),
+            presence=Presence(writes.execute, keys),
             control=control,
             open_files=OpenFiles(),
             worker_peers=WorkerPeers(),

@@ -69,7 +69,8 @@ def test_the_signatures_that_others_call_stay_as_they_are() -> None:
     assert parameters(aionotify.drain) == ["app", "seconds"]
     assert parameters(aionotify.reload) == ["app", "config", "*prefix"]
     assert parameters(aionotify.Identity) == ["user_id", "*expires_at", "*ask_at"]
-    assert parameters(aionotify.Publisher) == ["redis", "*prefix", "*inbox", "*max_bytes"]
+    options = ["*prefix", "*inbox", "*max_bytes", "*wait_replicas"]
+    assert parameters(aionotify.Publisher) == ["redis", *options]
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC - {"IDENTITY", "PUBLISHER"}))

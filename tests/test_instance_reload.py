@@ -65,6 +65,7 @@ OTHERS: Mapping[str, object] = {
     "redis.channel": "other",
     "redis.prefix": "other",
     "redis.data_dir": "other",
+    "redis.wait_replicas": 7,
     "events.max_bytes": 777,
     "inbox.max_events": 7,
     "inbox.retention": 7,

@@ -20,6 +20,7 @@ from aionotify.broker.connection.scripts import Script, Words
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.keys import Keys
 from aionotify.broker.persistence import written
+from aionotify.broker.replicas import on_replicas
 from aionotify.config import Config, InboxConfig, RedisConfig
 from aionotify.errors import AionotifyError, BrokerError, InvalidEvent
 from aionotify.events.event import Event, decode
@@ -67,6 +68,8 @@ class Publisher:
         prefix: of our names in Redis, `redis.prefix` in the configuration.
         inbox: how much is kept, for how long.
         max_bytes: the longest event.
+        wait_replicas: how many replicas must have an event before it counts as published,
+            `redis.wait_replicas` in the configuration. An endpoint has its own.
 
     Use it as ``async with Publisher("redis://…") as publisher``, or call `close`.
     """
@@ -78,17 +81,18 @@ class Publisher:
         prefix: str = RedisConfig().prefix,
         inbox: InboxConfig | None = None,
         max_bytes: int = Config().events.max_bytes,
+        wait_replicas: int = RedisConfig().wait_replicas,
     ) -> None:
         self._endpoint: Endpoint | None = None
         kept = None
         execute: Execute
         if isinstance(redis, str):
-            self._endpoint = Endpoint(RedisConfig(url=redis))
-            execute = self._endpoint.commands("writes").execute
+            self._endpoint = Endpoint(RedisConfig(url=redis, wait_replicas=wait_replicas))
+            execute = self._endpoint.publishing.execute
         elif isinstance(redis, Endpoint):
-            execute = redis.commands("writes").execute
+            execute, wait_replicas = redis.publishing.execute, redis.wait_replicas
             # Anybody else's Redis is as safe as they have made it.
-            kept = partial(written, redis.client) if redis.keeps else None
+            kept = partial(written, execute) if redis.keeps else None
         elif isinstance(redis, Redis):
             execute = by_client(partial(_itself, redis))
         else:
@@ -102,6 +106,9 @@ class Publisher:
         self._limits = (inbox.max_events, inbox.retention, inbox.idempotency)
         self._keys = keys
         self._max_bytes = max_bytes
+        self._waits = "1" if wait_replicas else ""
+        if wait_replicas:
+            execute = on_replicas(execute, wait_replicas)
         self._script = Script(execute, "append.lua", kept)
 
     def belong_to(self, data_set: DataSet, acknowledged: Callable[[str, int], None]) -> None:
@@ -196,7 +203,7 @@ class Publisher:
         """
         other = "not the master any more" if demoted else await endpoint.replaced("writes")
         if other is not None:
-            await endpoint.drop(other)
+            endpoint.drop(other)
             await self._data_set.probe()
 
     def _append(self, event: Event, recipient_id: str) -> asyncio.Future[Any]:
@@ -207,9 +214,9 @@ class Publisher:
         inbox, live = keys.inbox(recipient_id), keys.live(recipient_id)
         times = self._data_set.floor, self._data_set.since
         if event.key is None:
-            return (1, inbox, live, data, *self._limits, "PUBLISH", *times)
+            return (1, inbox, live, data, *self._limits, "PUBLISH", *times, self._waits)
         key = keys.idempotency(recipient_id, event.key)
-        return (2, inbox, key, live, data, *self._limits, "PUBLISH", *times)
+        return (2, inbox, key, live, data, *self._limits, "PUBLISH", *times, self._waits)
 
     async def _outcome(
         self, event: Event, replies: list[asyncio.Future[Any]]

@@ -257,9 +257,17 @@ class RedisConfig:
         "Where embedded:// keeps data; null: a temporary directory",
         fixed=True,
     )
+    wait_replicas: int = setting(
+        Integer(0, 100),
+        0,
+        "Replicas that must have a durable event before it counts as published",
+        fixed=True,
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield contradictions between these settings, by name."""
+        if self.wait_replicas and self.url.startswith("embedded:"):
+            yield "wait_replicas", "expected 0: embedded:// has no replicas"
         if self.channel.startswith(f"{self.prefix}:"):
             # Nodes would take an event that is published there for one of their own messages.
             yield (

@@ -177,13 +177,10 @@ class Server:
         """Read whole inboxes with LRANGE, many in a pipeline; return CPU seconds."""
         keys = Keys("aionotify", "")
         inboxes = [keys.inbox(recipient) for recipient in recipients]
-        client = self._apps[name][INSTANCE]._endpoint.client()
+        execute = self._apps[name][INSTANCE]._endpoint.commands("reads").execute
         began = time.process_time()
         for some in _batches(inboxes, batch):
-            async with client.pipeline(transaction=False) as pipeline:
-                for key in some:
-                    pipeline.lrange(key, 0, -1)
-                await pipeline.execute()
+            await execute([("LRANGE", key, 0, -1) for key in some])
         return time.process_time() - began
 
 

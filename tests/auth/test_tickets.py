@@ -43,9 +43,8 @@ def showing(*tickets: str, **query: str) -> web.Request:
 
 @pytest.fixture
 async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
-    endpoint = Endpoint(RedisConfig(url=redis_server.url))
-    yield endpoint.client()
-    await endpoint.close()
+    async with Redis(port=redis_server.port, protocol=2) as client:
+        yield client
 
 
 @pytest.fixture

@@ -124,11 +124,34 @@ async def test_presence_is_not_answered_by_a_replica(
 ) -> None:
     _, replica = pair
     endpoint = Endpoint(RedisConfig(url=replica.url))
-    presence = Presence(endpoint.client, Keys("aionotify", ""))
+    presence = Presence(endpoint.commands("writes").execute, Keys("aionotify", ""))
     with pytest.raises(BrokerRefused, match="read only"):
         await presence.online(["42"])
     await presence.close()
     await endpoint.close()
+
+
+@pytest.mark.parametrize("question", ["presence", "revocation", "event"])
+async def test_a_node_whose_master_was_demoted_answers_for_it_no_more(
+    pair: tuple[RedisServer, RedisServer], question: str
+) -> None:
+    """From the first command on, and before the node has noticed anything."""
+    old, new = pair
+    async with embedded(old.url) as (_, services):
+        new.cli("REPLICAOF", "NO", "ONE")
+        old.cli("REPLICAOF", "127.0.0.1", new.port)
+        assert services.subscriber.problem is None
+        with pytest.raises(BrokerRefused, match="read only"):
+            await _asked(services, question)
+
+
+async def _asked(services: Services, question: str) -> object:
+    match question:
+        case "presence":
+            return await services.presence.online(["42"])
+        case "revocation":
+            return await services.control.revoke("42")
+    return await services.publisher.publish({"recipient_id": "42", "data": 1})
 
 
 @asynccontextmanager
