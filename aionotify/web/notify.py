@@ -3,9 +3,10 @@
 import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from aionotify.auth.middleware import IDENTITY
 from aionotify.errors import BrokerError, InvalidToken
@@ -21,6 +22,8 @@ from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES, Services
 
 _NOWHERE: Final = Cursor(NOWHERE, NOWHERE)  # for an invalid cursor: a gap
+# EventSource polyfills send no header, but `lastEventId`; clients of Mercure send `lastEventID`.
+_CURSOR_PARAMETERS: Final = ("last_event_id", "lastEventId", "lastEventID")
 _log = logging.getLogger(__name__)
 
 
@@ -57,7 +60,7 @@ async def notify(request: web.Request) -> web.StreamResponse:
 
 async def notify_head(request: web.Request) -> web.Response:
     """Answer the headers of GET, without a stream; takes no slot."""
-    return web.Response(headers={**HEADERS, hdrs.CONTENT_TYPE: "text/event-stream"})
+    return web.Response(headers=HEADERS)
 
 
 async def ticket(request: web.Request) -> web.Response:
@@ -71,19 +74,30 @@ async def _start(
     request: web.Request, services: Services, recipient: Recipient
 ) -> tuple[StartKind, Cursor, str | None]:
     """Return how the stream begins, after which cursor, and the epoch of that if it is known."""
-    hub = services.hub
-    # The header wins: EventSource repeats its URL, with the cursor of its first connect.
-    given = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
-    if given:
+    hub, unknown = services.hub, False
+    for given in _cursors(request):
         start = cursor.parse(given, recipient.id)
-        if start is None:
-            return StartKind.UNKNOWN_CURSOR, _NOWHERE, hub.epoch
-        return StartKind.CURSOR, start, cursor.epoch_of(given)
+        if start is not None:
+            return StartKind.CURSOR, start, cursor.epoch_of(given)
+        unknown = True
+    if unknown:
+        return StartKind.UNKNOWN_CURSOR, _NOWHERE, hub.epoch
     if hub.everyone.subscribed:
         with contextlib.suppress(BrokerError, TimeoutError):
             return StartKind.FRESH, await services.start_positions.find(recipient), hub.epoch
     now = hub.settled or own_guess(time.time())
     return StartKind.FRESH, Cursor(now, now), hub.epoch
+
+
+def _cursors(request: web.Request) -> Iterator[str]:
+    """Yield what the client sends as its position, what counts most first.
+
+    The header wins: EventSource repeats its URL, with the cursor of its first connect. A client
+    that adds its position to a URL that has one already adds it at the end.
+    """
+    yield from filter(None, request.headers.getall("Last-Event-ID", ()))
+    for name in _CURSOR_PARAMETERS:
+        yield from filter(None, reversed(request.query.getall(name, ())))
 
 
 async def _run(
