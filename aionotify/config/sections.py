@@ -266,7 +266,7 @@ class RedisConfig:
 class EventsConfig:
     """Limits of an event."""
 
-    max_bytes: int = setting(Integer(256, 16 * _MIB, "bytes"), 65536, "Largest size of an event")
+    max_bytes: int = setting(Integer(256, 16 * _MIB, "bytes"), 64000, "Largest size of an event")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
