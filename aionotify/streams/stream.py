@@ -95,6 +95,14 @@ class StreamSettings:
     buffer: int = 65536
     headers: Mapping[str, str] = field(default_factory=lambda: HEADERS)
 
+    def come_back(self) -> bytes:
+        """Return the line with which a node that leaves says when to come back.
+
+        Half to one and a half times the usual: its clients must not all arrive at the next node in
+        the same moment.
+        """
+        return b"retry: %d\n" % int(self.retry * random.uniform(0.5, 1.5))
+
 
 class NotificationStream(aiohttp_sse.EventSourceResponse):
     """One open stream of one user.
@@ -151,7 +159,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         self._in_chunks = request.version >= (1, 1)
         if self._in_chunks:
             self.enable_chunked_encoding()
-        else:
+        if self._hub.draining or not self._in_chunks:
             self.force_close()  # nothing else tells an HTTP/1.0 client where the stream ends
         writer = await super(aiohttp_sse.EventSourceResponse, self).prepare(request)
         assert writer is not None
@@ -375,10 +383,7 @@ class NotificationStream(aiohttp_sse.EventSourceResponse):
         self.ended = reason
         self.flush()
         if reason is CloseReason.DRAIN:
-            # Half to one and a half times the usual: the clients of a node that leaves must not
-            # all arrive at the next one in the same moment.
-            retry = int(self._settings.retry * random.uniform(0.5, 1.5))
-            self._write(b"retry: %d\n%b" % (retry, self._control("drain", reason=reason)))
+            self._write(self._settings.come_back() + self._control("drain", reason=reason))
         elif reason in _EXPIRED:
             self._write(self._control("expired", reason=reason))
         if self._task is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from aionotify.auth.middleware import IDENTITY
 from aionotify.errors import BrokerError, InvalidToken
@@ -25,6 +26,20 @@ _NOWHERE: Final = Cursor(NOWHERE, NOWHERE)  # for an invalid cursor: a gap
 # EventSource polyfills send no header, but `lastEventId`; clients of Mercure send `lastEventID`.
 _CURSOR_PARAMETERS: Final = ("last_event_id", "lastEventId", "lastEventID")
 _log = logging.getLogger(__name__)
+
+
+@web.middleware
+async def unless_closed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer as a stream that says when to come back and ends, if this node takes no streams.
+
+    For EventSource and many other clients any status but 200 is final. Without an event in it, the
+    answer says nothing of a position, so clients keep the one that they have. Without a blank line
+    nobody takes it for an event.
+    """
+    services = request.config_dict[SERVICES]
+    if services.hub.closed:
+        return web.Response(body=services.terms.stream.come_back(), headers=HEADERS)
+    return await handler(request)
 
 
 async def notify(request: web.Request) -> web.StreamResponse:
