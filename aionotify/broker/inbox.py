@@ -34,7 +34,6 @@ _MAX_IN_FLIGHT: Final = 64  # inboxes
 _BATCH_WINDOW: Final = 0.002  # seconds
 _ENTRY: Final = re.compile(rb"([0-9]{1,16}) ([0-9]{1,16}) ")
 _POSITION: Final = re.compile(rb"0*([0-9]{1,16}) ")
-_GROWTH: Final = 3  # an event is stored with escapes in it: six bytes for U+0085, which has two
 
 _Question = tuple[str, int | None]  # None: only how far the inbox reaches
 
@@ -50,7 +49,7 @@ def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
     position, previous = map(int, match.groups()) if match else (0, 0)
     if match is None or not is_possible(position, previous):
         raise InvalidEvent({"body": "is not <position> <previous> <event>"})
-    decoded = decode(entry[match.end() :], _GROWTH * max_bytes)
+    decoded = decode(entry[match.end() :], max_bytes)
     if decoded.recipients != (recipient_id,):
         raise InvalidEvent({"recipient_id": "is not the recipient whose inbox this is"})
     return Entry(position, previous, decoded)

@@ -103,6 +103,17 @@ class ServerConfig:
     drain: float = setting(
         Number(0, 3600), 10.0, "Seconds over which a node that stops ends its streams"
     )
+    drain_delay: float = setting(
+        Number(0, 3600), 0.0, "Seconds of these in which it is not ready but takes streams"
+    )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield contradictions between these settings, by name."""
+        if self.drain_delay > self.drain:
+            yield (
+                "drain_delay",
+                f"expected no more than server.drain, {self.drain:g}, got {self.drain_delay:g}",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,7 +291,7 @@ class RedisConfig:
 class EventsConfig:
     """Limits of an event."""
 
-    max_bytes: int = setting(Integer(256, 16 * _MIB, "bytes"), 65536, "Largest size of an event")
+    max_bytes: int = setting(Integer(256, 16 * _MIB, "bytes"), 64000, "Largest size of an event")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

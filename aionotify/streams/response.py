@@ -14,6 +14,8 @@ from aionotify.streams.reasons import CloseReason
 from aionotify.streams.stream import Stream
 
 HEADERS: Final = {
+    # The charset is always UTF-8. Some clients take a text without the word for Latin-1.
+    "Content-Type": "text/event-stream; charset=utf-8",
     # no-cache, which aiohttp-sse sets, lets a cache keep what it has to ask about again;
     # no-transform keeps compressing proxies from collecting events until a block is full.
     "Cache-Control": "no-store, no-transform",

@@ -56,6 +56,14 @@ class StreamSettings:
     buffer: int = 65536
     hand_over: bool = True
 
+    def come_back(self) -> bytes:
+        """Return the line with which a node that leaves says when to come back.
+
+        Half to one and a half times the usual: its clients must not all arrive at the next node in
+        the same moment.
+        """
+        return b"retry: %d\n" % int(self.retry * random.uniform(0.5, 1.5))
+
 
 class Stream(asyncio.Protocol):
     """One open stream of one user.
@@ -279,10 +287,7 @@ class Stream(asyncio.Protocol):
             self.at = self._hub.position(self.recipient) or self.at
         self.flush()
         if reason is CloseReason.DRAIN:
-            # Half to one and a half times the usual: the clients of a node that leaves must not
-            # all arrive at the next one in the same moment.
-            retry = int(self._settings.retry * random.uniform(0.5, 1.5))
-            self.write(b"retry: %d\n%b" % (retry, self.control("drain", reason=reason)))
+            self.write(self._settings.come_back() + self.control("drain", reason=reason))
         elif reason in _EXPIRED:
             self.write(self.control("expired", reason=reason))
         if self._ended is None and self._in_chunks:

@@ -2,9 +2,11 @@
 
 import contextlib
 import time
+from collections.abc import Iterator
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from aionotify.auth.middleware import IDENTITY
 from aionotify.errors import BrokerError, InvalidToken
@@ -22,6 +24,22 @@ from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES, Services
 
 _NOWHERE: Final = Cursor(NOWHERE, NOWHERE)  # for an invalid cursor: a gap
+# EventSource polyfills send no header, but `lastEventId`; clients of Mercure send `lastEventID`.
+_CURSOR_PARAMETERS: Final = ("last_event_id", "lastEventId", "lastEventID")
+
+
+@web.middleware
+async def unless_closed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer as a stream that says when to come back and ends, if this node takes no streams.
+
+    For EventSource and many other clients any status but 200 is final. Without an event in it, the
+    answer says nothing of a position, so clients keep the one that they have. Without a blank line
+    nobody takes it for an event.
+    """
+    services = request.config_dict[SERVICES]
+    if services.hub.closed:
+        return web.Response(body=services.terms.stream.come_back(), headers=HEADERS)
+    return await handler(request)
 
 
 async def notify(request: web.Request) -> web.StreamResponse:
@@ -38,6 +56,8 @@ async def notify(request: web.Request) -> web.StreamResponse:
         settings, origins = services.terms.stream, services.terms.config.cors.origins
         headers = {**cors_headers(request, origins), HEADER: id}
         response = NotificationResponse(settings.send_timeout, headers)
+        if services.hub.draining:
+            response.force_close()
         await response.prepare(request)
         stream = Stream(
             settings,
@@ -63,7 +83,7 @@ async def notify(request: web.Request) -> web.StreamResponse:
 
 async def notify_head(request: web.Request) -> web.Response:
     """Answer the headers of GET, without a stream; takes no slot."""
-    return web.Response(headers={**HEADERS, hdrs.CONTENT_TYPE: "text/event-stream"})
+    return web.Response(headers=HEADERS)
 
 
 async def ticket(request: web.Request) -> web.Response:
@@ -77,16 +97,27 @@ async def _start(
     request: web.Request, services: Services, recipient: Recipient
 ) -> tuple[StartKind, Cursor, str | None]:
     """Return how the stream begins, after which cursor, and the epoch of that if it is known."""
-    hub = services.hub
-    # The header wins: EventSource repeats its URL, with the cursor of its first connect.
-    given = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
-    if given:
+    hub, unknown = services.hub, False
+    for given in _cursors(request):
         start = cursor.parse(given, recipient.id)
-        if start is None:
-            return StartKind.UNKNOWN_CURSOR, _NOWHERE, hub.epoch
-        return StartKind.CURSOR, start, cursor.epoch_of(given)
+        if start is not None:
+            return StartKind.CURSOR, start, cursor.epoch_of(given)
+        unknown = True
+    if unknown:
+        return StartKind.UNKNOWN_CURSOR, _NOWHERE, hub.epoch
     if hub.everyone.subscribed:
         with contextlib.suppress(BrokerError, TimeoutError):
             return StartKind.FRESH, await services.start_positions.find(recipient), hub.epoch
     now = hub.settled or own_guess(time.time())
     return StartKind.FRESH, Cursor(now, now), hub.epoch
+
+
+def _cursors(request: web.Request) -> Iterator[str]:
+    """Yield what the client sends as its position, what counts most first.
+
+    The header wins: EventSource repeats its URL, with the cursor of its first connect. A client
+    that adds its position to a URL that has one already adds it at the end.
+    """
+    yield from filter(None, request.headers.getall("Last-Event-ID", ()))
+    for name in _CURSOR_PARAMETERS:
+        yield from filter(None, reversed(request.query.getall(name, ())))

@@ -134,13 +134,6 @@ def test_without_limits_there_are_none() -> None:
     assert len(hub) == 1000
 
 
-def test_a_hub_that_is_closed_takes_nobody() -> None:
-    hub = Hub(Wanted())
-    hub.closed = True
-    with pytest.raises(NodeFull):
-        hub.enter("1")
-
-
 async def test_it_is_empty_when_the_last_slot_has_been_given_back(hub: Hub) -> None:
     one, two = hub.enter("1"), hub.enter("2")
     empty = asyncio.create_task(hub.empty())
