@@ -43,7 +43,6 @@ ELSEWHERE = {
     "process/supervisor.py": "integration/test_process.py",
     "process/worker.py": "integration/test_process.py",
     "process/worker_channel.py": "integration/test_reload.py",
-    "streams/drain.py": "integration/test_shutdown.py",
     "streams/reasons.py": "test_documented.py",
     "streams/recipient.py": "streams/test_hub.py",
     "web/collector.py": "web/test_metrics.py",
