@@ -18,7 +18,7 @@ The tree::
         ├── Forbidden               403  the publish key is valid, but not for this
         └── LimitExceeded
             ├── TooManyStreams      429  this user (or address) has too many streams
-            └── NodeFull            503  this process has, or is draining
+            └── NodeFull            503  this process has
 
 This module imports nothing of aionotify, so that every room can raise and catch its errors.
 """
@@ -137,7 +137,7 @@ class TooManyStreams(LimitExceeded):
 
 
 class NodeFull(LimitExceeded):
-    """This process takes no more streams, or is draining."""
+    """This process takes no more streams."""
 
     status, code = 503, "node_full"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from aionotify.broker.connection.endpoint import Endpoint, translated
+from aionotify.broker.connection.endpoint import Endpoint, replies
 from aionotify.broker.publisher import Published, Publisher
 from aionotify.config import Config
 from aionotify.errors import AionotifyError, ConfigError, InvalidEvent
@@ -60,7 +60,7 @@ def _events(args: argparse.Namespace) -> list[bytes]:
 async def _publish(events: Sequence[bytes], config: Config, *, ephemeral: bool) -> int:
     endpoint = Endpoint(config.redis)
     publisher = Publisher(
-        endpoint.client(),
+        endpoint,
         prefix=config.redis.prefix,
         inbox=config.inbox,
         max_bytes=config.events.max_bytes,
@@ -91,8 +91,8 @@ async def _publish_ephemeral(
     try:
         if decode(event, config.events.max_bytes).key is not None:
             raise InvalidEvent({"id": "is for durable events only"})
-        with translated():
-            nodes = await endpoint.client().publish(config.redis.channel, event)
+        publish = "PUBLISH", config.redis.channel, event
+        [nodes] = await replies(endpoint.commands("writes").execute, publish)
     except AionotifyError as error:
         return error
     return {"nodes": nodes}

@@ -1,8 +1,9 @@
 """Several nodes on one port: a parent that owns the sockets, and a process for each node.
 
 The parent keeps every listening socket open, so connections wait while it replaces a node that
-died. Each node gets its configuration over a channel, and stops when the channel ends. If a service
-manager signals the whole group, a node does not count that as a second signal.
+died; when all stop, it leaves them to the nodes. Each node gets its configuration over a channel,
+and stops when the channel ends. If a service manager signals the whole group, a node does not count
+that as a second signal.
 
 This module knows processes, not what they do.
 """
@@ -82,8 +83,10 @@ class _Parent:
         self._workers = config.server.workers
         self._nodes: list[_Node] = []
         self._max_silence = systemd.watchdog_interval()
+        self._sockets: Sequence[Sockets] = ()
 
     async def run(self, sockets: Sequence[Sockets]) -> int:
+        self._sockets = sockets
         on_signal((signal.SIGTERM, signal.SIGINT), self._on_signal)
         on_signal((signal.SIGUSR1,), self._toggle_debug)
         on_hangup(self._reloading.ask)
@@ -144,6 +147,10 @@ class _Parent:
     def _stop(self) -> None:
         self._stopping.set()
         self._ready.set()
+        # Or connections would go on to be made to nodes that take none, and wait for nothing.
+        for own in self._sockets:
+            for sock in (*own.public, *own.admin):
+                sock.close()
         for each in self._nodes:
             each.channel.write_eof()
         at_most = self._config.server.drain + _GRACE
@@ -190,6 +197,9 @@ class _Parent:
         ours, theirs = socket.socketpair()
         with theirs:
             reader, channel = await asyncio.open_connection(sock=ours)
+            if self._stopping.is_set():
+                channel.close()
+                return 0, False
             with _blocked(FOR_THE_PARENT):
                 process = await _spawn(sockets, theirs, place)
         started = _Node(process, channel)

@@ -39,5 +39,5 @@ def problems(services: Services) -> Mapping[str, str | None]:
         "settings": services.data_set.settings.problem,
         "inboxes": services.inbox.unreadable.problem,
         "open_files": services.open_files.health.problem,
-        "draining": "this node is draining" if services.hub.closed else None,
+        "draining": "this node is draining" if services.hub.draining else None,
     }

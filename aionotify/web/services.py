@@ -7,7 +7,7 @@ from aiohttp import web
 
 from aionotify.auth.publish_keys import PublishKeys
 from aionotify.auth.stats import AuthStats
-from aionotify.auth.ticket_authenticator import TicketAuthenticator
+from aionotify.auth.ticket_authenticator import Holder, TicketAuthenticator
 from aionotify.broker.control import ControlChannel
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import Inbox
@@ -51,7 +51,7 @@ class Services:
     data_set: DataSet
     heartbeat: Heartbeat
     start_positions: StartPositions
-    revalidation: Revalidation[web.Request]
+    revalidation: Revalidation[Holder]
     authenticator: TicketAuthenticator
     publisher: Publisher
     publish_bytes: PublishBytes

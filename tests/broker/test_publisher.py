@@ -411,3 +411,12 @@ async def test_a_publisher_that_was_forgotten_leaves_no_connection(own_redis: Re
         return "aionotify-writes" not in str(own_redis.cli("CLIENT", "LIST"))
 
     await eventually(is_gone)
+
+
+async def test_a_publisher_that_rests_has_no_task(redis_server: RedisServer) -> None:
+    """Whether it still is at the master it asks before it publishes."""
+    before = asyncio.all_tasks()
+    async with Publisher(redis_server.url) as publisher:
+        await publisher.publish_many([{"recipient_id": "42"}] * 100)
+        await eventually(lambda: asyncio.all_tasks() == before)
+        await publisher.publish({"recipient_id": "42"})

@@ -126,3 +126,12 @@ def test_a_reader_of_the_output_that_leaves_is_no_reason_for_a_traceback(
     finally:
         os.close(writing)
     assert (result.returncode, result.stderr) == (1, "")
+
+
+def test_an_event_that_too_few_replicas_have_is_told(
+    aionotify: Run, redis_server: RedisServer
+) -> None:
+    given = ("--redis.url", redis_server.url, "--redis.wait_replicas", "2")
+    result = aionotify("publish", "42", *given)
+    assert result.returncode == 1
+    assert result.stderr == "aionotify: event 1: only 0 of 2 replicas had it within 0.5 s\n"

@@ -90,11 +90,12 @@ async def test_a_signal_ends_the_streams_in_order_and_exits_0(
 
 
 async def test_streams_end_spread_over_the_drain_while_it_says_not_ready(serve: Serve) -> None:
-    server = await serve({"server.drain": 3})
+    admin = free_port()
+    server = await serve({"server.drain": 3, "admin.port": admin})
     async with streams(server, 20) as clients:
         os.kill(server.pid, signal.SIGTERM)
         await clients[0].wait_for(lambda _: any(client.end for client in clients))
-        assert await status_of(f"{server.url}/readyz") == 503
+        assert await status_of(f"http://127.0.0.1:{admin}/readyz") == 503
         assert any(client.end is None for client in clients)
         assert await server.wait() == 0
 

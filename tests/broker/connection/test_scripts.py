@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.connection.pipeline import Command, by_client
 from aionotify.broker.connection.scripts import Script, Words
-from aionotify.config import RedisConfig
 from aionotify.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from tests.broker.executes import TIMEOUT, by_redis_py, on_one_connection
 from tests.harness import RedisServer, TcpProxy
@@ -305,31 +303,3 @@ async def test_a_bug_in_asking_whether_it_is_kept_is_told_to_all_callers(
         failed = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(error) for error in failed[:64]] == [ZeroDivisionError] * 64  # one batch
         assert not any(isinstance(each, BaseException) for each in failed[64:])
-
-
-async def test_a_connection_lost_at_the_last_moment_is_an_outage(own_redis: RedisServer) -> None:
-    """After it was found to be good and before anything is sent: event loops have words of their
-    own for that. And on some Pythons asyncio's own would keep the next one from being made.
-    """
-    endpoint = Endpoint(RedisConfig(url=own_redis.url))
-    append = Script(by_client(endpoint.client), "append.lua")
-    await call(append, "before")
-    pool = endpoint.client().connection_pool
-    take = pool.get_connection
-
-    async def take_and_lose() -> Any:
-        del vars(pool)["get_connection"]
-        connection: Any = await take()  # type: ignore[no-untyped-call]
-        connection._writer.transport.abort()
-        return connection
-
-    try:
-        for count in (1, 3):
-            vars(pool)["get_connection"] = take_and_lose
-            calls = [call(append, "lost") for _ in range(count)]
-            failed = await asyncio.gather(*calls, return_exceptions=True)
-            assert {type(error) for error in failed} == {BrokerUnavailable}
-            await call(append, "stored")
-    finally:
-        await endpoint.close()
-    assert stored(own_redis) == ["before", "stored", "stored"]
