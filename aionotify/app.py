@@ -59,6 +59,7 @@ def setup(
     *,
     prefix: str = "",
     authenticator: Authenticator | None = None,
+    hand_over: bool = False,
 ) -> None:
     """Add aionotify to an existing application.
 
@@ -69,6 +70,9 @@ def setup(
         prefix: put before the routes, ``/push`` for ``/push/notify``; with it, one application can
             have several instances.
         authenticator: identifies the user of a request, instead of the configured one.
+        hand_over: whether streams take their connections over from aiohttp. Each needs a quarter of
+            the memory then, and the application's own middlewares and access log see a request that
+            ends as soon as its stream has opened.
 
     Raises:
         ConfigError: what `config` names cannot be used.
@@ -78,7 +82,7 @@ def setup(
         raise RuntimeError(
             "aionotify is already set up in this application; a second instance needs a prefix"
         )
-    instance = Instance(config or Config(), authenticator)
+    instance = Instance(config or Config(), authenticator, hand_over=hand_over)
     target = web.Application() if prefix else app
     instance.install(target, admin=True)
     if prefix:

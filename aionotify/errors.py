@@ -140,3 +140,9 @@ class NodeFull(LimitExceeded):
     """This process takes no more streams."""
 
     status, code = 503, "node_full"
+
+
+class PublishOverloaded(LimitExceeded):
+    """This process works on too many bytes of publish requests already."""
+
+    status, code, again_after = 503, "publish_overloaded", 1.0

@@ -29,7 +29,7 @@ from aionotify.telemetry.sampled import Sampled
 from aionotify.telemetry.stats import Stats
 
 _PAGE_EVENTS: Final = 100
-_IN_ONE: Final = 32  # inboxes in one call; Redis does nothing else meanwhile
+_CALL_INBOXES: Final = 32  # inboxes in one call; Redis does nothing else meanwhile
 _MAX_IN_FLIGHT: Final = 64  # inboxes
 _BATCH_WINDOW: Final = 0.002  # seconds
 _ENTRY: Final = re.compile(rb"([0-9]{1,16}) ([0-9]{1,16}) ")
@@ -85,7 +85,7 @@ class Inbox:
         self.unreadable = UnreadableInboxes(keys)
         self._stats = stats
         self._script = Script(execute, "read.lua")
-        self._in_one = _IN_ONE
+        self._call_inboxes = _CALL_INBOXES
         # Sending is what costs most, when thousands of streams open within a second.
         self._batcher: Batcher[_Question, Page] = Batcher(
             self._ask, name="aionotify inbox reads", at_most=_MAX_IN_FLIGHT, window=_BATCH_WINDOW
@@ -132,8 +132,8 @@ class Inbox:
         limits = _PAGE_EVENTS, self._page_bytes, data_set.retention
         times = data_set.floor, data_set.since, data_set.settled
         calls = []
-        for start in range(0, len(questions), self._in_one):
-            some = questions[start : start + self._in_one]
+        for start in range(0, len(questions), self._call_inboxes):
+            some = questions[start : start + self._call_inboxes]
             keys = tuple(self._keys.inbox(recipient_id) for recipient_id, _ in some)
             afters = ("" if after is None else after for _, after in some)
             calls.append((some, self._script.call(keys, (*limits, *times, *afters))))
@@ -147,7 +147,7 @@ class Inbox:
                     # there is no right to one of these (ACL), and that is no reason not to read
                     # the others.
                     if isinstance(error.__cause__, ClusterCrossSlotError):
-                        self._in_one = 1
+                        self._call_inboxes = 1
                     for question in some:
                         replies += await self._replies([question])
                 else:

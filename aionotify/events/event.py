@@ -95,6 +95,11 @@ class Event(msgspec.Struct, frozen=True):
             return self._head
         return self._head + self._own[recipient] + self._tail
 
+    @property
+    def size(self) -> int:
+        """About how many bytes `data` returns."""
+        return len(self._head) + len(self._tail)
+
     def shared(self) -> bool:
         """Whether all recipients get the same bytes."""
         return self._own is None

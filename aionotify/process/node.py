@@ -111,9 +111,8 @@ def serve(
 def collect_less() -> None:
     """Make the garbage collector run less often.
 
-    A stream has some 65 long-lived objects. With Python's defaults, opening 10,000 streams causes
-    seven full collections of a quarter of a second each, a quarter of the total time. Imported
-    modules are never collected again.
+    With Python's defaults, opening 10,000 streams causes full collections of a quarter of a second
+    each, a quarter of the total time. Imported modules are never collected again.
     """
     gc.collect()
     gc.freeze()

@@ -50,11 +50,13 @@ class _Node:
     """A running node.
 
     Attributes:
+        serves: whether it has said that it serves, and has not ended since.
         follows: set unless a reload is not answered yet.
     """
 
     process: asyncio.subprocess.Process
     channel: asyncio.StreamWriter
+    serves: bool = False
     status: str = ""
     follows: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -78,7 +80,7 @@ class _Parent:
         self._stopping = asyncio.Event()
         self._code = 0
         self._level = config.log.level
-        self._waiting_for = config.server.workers
+        self._workers = config.server.workers
         self._nodes: list[_Node] = []
         self._max_silence = systemd.watchdog_interval()
         self._sockets: Sequence[Sockets] = ()
@@ -207,13 +209,14 @@ class _Parent:
             channel.write(Order(refused=True).line())
         if self._stopping.is_set():
             channel.write_eof()
+        ready = True
         try:
             ready = await self._follow(reader, started)
         except TimeoutError:
             logger.error("worker hangs", extra={"fields": {"pid": process.pid}})
             process.kill()
-            ready = True
         finally:
+            started.serves = False
             code = await process.wait()
             self._nodes.remove(started)
             started.follows.set()
@@ -225,27 +228,27 @@ class _Parent:
 
         Raises TimeoutError: it is silent for too long.
         """
-        ready = False
         while True:
             line = b""
             # A node that dies before it has read its orders resets the connection.
             with contextlib.suppress(ConnectionError):
-                async with tasks.timeout(self._max_silence if ready else None):
+                async with tasks.timeout(self._max_silence if started.serves else None):
                     line = await reader.readline()
             if not line:
-                return ready
+                return started.serves
             if line == b"READY=1\n":
-                ready = True
-                self._one_is_ready()
+                started.serves = True
+                self._say_when_all_serve()
             elif line.startswith(b"STATUS="):
                 started.status = line.decode().strip().removeprefix("STATUS=")
             elif line.strip() == RELOADED.encode():
                 started.follows.set()
 
-    def _one_is_ready(self) -> None:
-        self._waiting_for -= 1
-        if self._waiting_for == 0:
-            systemd.notify(f"READY=1\nSTATUS=Serving with {self._config.server.workers} workers")
+    def _say_when_all_serve(self) -> None:
+        # At one time: one that was ready and died must not count beside the one in its place.
+        serving = sum(each.serves for each in self._nodes)
+        if serving == self._workers and not self._ready.is_set():
+            systemd.notify(f"READY=1\nSTATUS=Serving with {serving} workers")
             self._ready.set()
 
 

@@ -8,6 +8,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from aionotify.web.cors import cors_headers
 from aionotify.web.errors import describe
+from aionotify.web.limits import ADDRESS
 from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import Services
 
@@ -63,10 +64,11 @@ def limiting(services: Services) -> Middleware:
     @web.middleware
     async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
         services.hub.check_room()
-        address = services.limits.enter(request)
+        if (address := services.limits.enter(request)) is not None:
+            request[ADDRESS] = address
         try:
             return await handler(request)
         finally:
-            services.limits.leave(address)
+            services.limits.leave(request.pop(ADDRESS, None))  # unless a stream has taken it
 
     return limit

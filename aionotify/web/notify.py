@@ -1,7 +1,6 @@
 """GET /notify: the stream; POST /notify/ticket, for clients that cannot send a header."""
 
 import contextlib
-import logging
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -14,18 +13,19 @@ from aionotify.errors import BrokerError, InvalidToken
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.position import NOWHERE, own_guess
-from aionotify.streams.reasons import CloseReason, StartKind
+from aionotify.streams.reasons import StartKind
 from aionotify.streams.recipient import Recipient
-from aionotify.streams.stream import HEADERS, NotificationStream
+from aionotify.streams.response import HEADERS, NotificationResponse
+from aionotify.streams.stream import Stream
 from aionotify.web.cors import cors_headers
 from aionotify.web.errors import json_response
+from aionotify.web.open_stream import OpenStream
 from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES, Services
 
 _NOWHERE: Final = Cursor(NOWHERE, NOWHERE)  # for an invalid cursor: a gap
 # EventSource polyfills send no header, but `lastEventId`; clients of Mercure send `lastEventID`.
 _CURSOR_PARAMETERS: Final = ("last_event_id", "lastEventId", "lastEventID")
-_log = logging.getLogger(__name__)
 
 
 @web.middleware
@@ -48,29 +48,37 @@ async def notify(request: web.Request) -> web.StreamResponse:
     identity, id = request[IDENTITY], request_id(request)
     rounds = services.revalidation.rounds
     recipient = services.hub.enter(identity.user_id)
-    revocations = recipient.revocations
     try:
+        revocations = recipient.revocations
         how, start, epoch = await _start(request, services, recipient)
         if recipient.revocations != revocations:  # before there was a stream to close
             raise InvalidToken("the user's streams are being closed")
-        stream = NotificationStream(services.terms.stream, services.hub, recipient)
-        stream.headers.update(cors_headers(request, services.terms.config.cors.origins))
-        stream.headers[HEADER] = id
-        await stream.prepare(request)
-        # Drop what the client sends after its request. aiohttp would keep it as further requests,
-        # up to a megabyte each.
-        request.protocol.close()
-        at_once = services.revalidation.rounds != rounds
-        number = services.revalidation.add(stream, identity, request, at_once=at_once)
-        services.authenticator.opened(request)
-        try:
-            await _run(stream, id, services, start, epoch, how)
-        finally:
-            services.revalidation.discard(number)
-            services.authenticator.ended(request, moves=stream.ended is CloseReason.DRAIN)
-    finally:
+        settings, origins = services.terms.stream, services.terms.config.cors.origins
+        headers = {**cors_headers(request, origins), HEADER: id}
+        response = NotificationResponse(settings.send_timeout, headers)
+        if services.hub.draining:
+            response.force_close()
+        await response.prepare(request)
+        stream = Stream(
+            settings,
+            services.hub,
+            recipient,
+            services.inbox,
+            services.heartbeat,
+            start=start,
+            epoch=epoch,
+        )
+        # The head is still waiting for this: one system call, one packet, one wake-up.
+        await response.write(stream.opening())
+    except BaseException:
         services.hub.leave(recipient)
-    return stream
+        raise
+    at_once = services.revalidation.rounds != rounds
+    slot = OpenStream(services, request, id)
+    slot.begins(stream, identity, how, at_once=at_once)
+    hand_over = settings.hand_over and not slot.keeps_request
+    await response.serve(request, stream, slot.ended, may_hand_over=hand_over)
+    return response
 
 
 async def notify_head(request: web.Request) -> web.Response:
@@ -113,28 +121,3 @@ def _cursors(request: web.Request) -> Iterator[str]:
     yield from filter(None, request.headers.getall("Last-Event-ID", ()))
     for name in _CURSOR_PARAMETERS:
         yield from filter(None, reversed(request.query.getall(name, ())))
-
-
-async def _run(
-    stream: NotificationStream,
-    id: str,
-    services: Services,
-    start: Cursor,
-    epoch: str | None,
-    how: StartKind,
-) -> None:
-    opened_at = time.monotonic()
-    services.stats.opened[how] += 1
-    whose = {"user": stream.recipient.id, "request": id}
-    _log.info("stream opened", extra={"fields": {**whose, "start": how}})
-    try:
-        async with stream:
-            await stream.run(services.inbox, services.heartbeat, start, epoch)
-    finally:
-        fields = {
-            **whose,
-            "reason": stream.ended,
-            "seconds": round(time.monotonic() - opened_at, 3),
-            "events": stream.events,
-        }
-        _log.info("stream closed", extra={"fields": fields})

@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from aionotify.streams.stream import HEADERS
+from aionotify.streams.response import HEADERS
 from tests.deploy.browsers import HOST
 from tests.deploy.proxies import Caddy, HAProxy, Nginx, Proxy
 from tests.harness import MainHost, Mode, NotifyServer, RedisServer, eventually

@@ -11,6 +11,7 @@ from aionotify.events.cursor import Cursor, parse
 from aionotify.events.event import Event, decode
 from aionotify.events.frame import frame
 from aionotify.events.page import Entry, Page
+from aionotify.streams import stream as real
 from aionotify.streams.hub import Hub
 from aionotify.streams.recipient import Recipient
 from tests.embedded import embedded
@@ -331,13 +332,13 @@ async def test_frames_of_one_step_of_the_loop_leave_in_one_write(
         [open_] = services.hub.streams()
         await eventually(lambda: open_.live)
         writes: list[int] = []
-        send = open_._send  # type: ignore[attr-defined]
+        send = real.Stream._send
 
-        def counted(data: bytes) -> None:
+        def counted(self: real.Stream, data: bytes) -> None:
             writes.append(len(data))
-            send(data)
+            send(self, data)
 
-        monkeypatch.setattr(open_, "_send", counted)
+        monkeypatch.setattr(real.Stream, "_send", counted)
         for n in range(10):
             services.hub.ephemeral(event("42", n))
         assert writes == []
