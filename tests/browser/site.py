@@ -18,7 +18,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from aionotify import Publisher
 from aionotify.config import InboxConfig
-from aionotify.streams.stream import HEADERS
+from aionotify.streams.response import HEADERS
 from tests.harness import MainHost, NotifyServer, RedisServer, free_port
 
 T = TypeVar("T")
