@@ -37,7 +37,7 @@ import enum
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeGuard, TypeVar
 
 from aionotify.events.page import Entry, GapReason, Page
 
@@ -78,7 +78,8 @@ class Question(NamedTuple):
         after: the position whose next page is wanted, or None when only the newest is.
         newest: the newest that was known.
         confirmations: how often live events had begun to be heard.
-        acknowledged: the last position that somebody here had published at, or 0.
+        acknowledged: the last position at which an event was known to be stored, though it may
+            not be heard any more; or 0.
     """
 
     after: int | None
@@ -149,6 +150,11 @@ def aged(settled: int, retention: float) -> int:
 def is_possible(position: int, previous: int = NOWHERE) -> bool:
     """Whether an entry in an inbox can have these."""
     return previous < position <= LAST
+
+
+def is_event(position: int | None) -> TypeGuard[int]:
+    """Whether it is known, and that of an event."""
+    return position is not None and position != NOWHERE and not position & 1
 
 
 def latest(positions: Iterable[int]) -> int:

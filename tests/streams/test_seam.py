@@ -509,6 +509,11 @@ class World:
         self.redis.known[-1] += 2 * SECOND
         self.redis.step(seconds)
 
+    def fail_over_without_tail(self, seconds: float) -> None:
+        """Have another server take over that does not have what was stored last."""
+        self.fall_back()
+        self.fail_over(seconds)
+
     async def come_to_rest(self) -> None:
         """Let all that is under way arrive; nothing else happens any more, but for probes."""
         for node in self.nodes:
@@ -617,6 +622,8 @@ def losses(world: World) -> list[Step]:
         redis.wipe,
         partial(world.restart, redis.wipe),
         world.fall_back,
+        partial(world.fail_over_without_tail, -300),
+        partial(world.fail_over_without_tail, 3),
         partial(redis.step, 2 * RETENTION),
         *clocks(world),
     ]
