@@ -278,7 +278,7 @@ class Hub:
         if is_gone(question, page):
             recipient.gone = latest((recipient.gone, question.acknowledged))
             recipient.acknowledged = NOWHERE
-        verdict = judge_page(recipient.newest, recipient.confirmations, question, page.newest)
+        verdict = judge_page(recipient.newest, recipient.confirmations, question, page)
         if verdict is Verdict.NEXT:
             for position, previous, event in page.entries:
                 verdict = judge_read(recipient.newest or NOWHERE, position, previous)
