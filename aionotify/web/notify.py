@@ -55,10 +55,8 @@ async def notify(request: web.Request) -> web.StreamResponse:
             raise InvalidToken("the user's streams are being closed")
         settings, origins = services.terms.stream, services.terms.config.cors.origins
         headers = {**cors_headers(request, origins), HEADER: id}
-        response = NotificationResponse(settings.send_timeout, headers)
-        if services.hub.draining:
-            response.force_close()
-        await response.prepare(request)
+        # Before the response is prepared, which an application's handlers may take long for: what
+        # is revoked or lost meanwhile is revoked for this stream, too.
         stream = Stream(
             settings,
             services.hub,
@@ -68,6 +66,10 @@ async def notify(request: web.Request) -> web.StreamResponse:
             start=start,
             epoch=epoch,
         )
+        response = NotificationResponse(settings.send_timeout, headers)
+        if services.hub.draining:
+            response.force_close()
+        await response.prepare(request)
         # The head is still waiting for this: one system call, one packet, one wake-up.
         await response.write(stream.opening())
     except BaseException:
