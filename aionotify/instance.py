@@ -19,6 +19,7 @@ from aionotify.auth.revocations import Revocations
 from aionotify.auth.stats import AuthStats
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Tickets
+from aionotify.broker.agreement import node_settings
 from aionotify.broker.answer_store import RedisAnswerStore
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.control import ControlChannel
@@ -70,7 +71,7 @@ class Instance:
         self._given, self._may_hand_over = authenticator, hand_over
         self._asked: Authenticator | Recipe = authenticator or recipe(config)
         stats, auth_stats = Stats(), AuthStats()
-        keys = Keys(config.redis.prefix, config.redis.channel)
+        keys = Keys.of(config.redis)
         max_bytes = config.events.max_bytes
         # Long answers on one connection, so that they hold up nobody who wants a short one.
         reads, writes = self._endpoint.commands("reads"), self._endpoint.commands("writes")
@@ -79,6 +80,7 @@ class Instance:
             keys,
             retention=config.inbox.retention,
             max_events=config.inbox.max_events,
+            agreed=self._agreed(config),
             also=[each.execute for each in {reads, self._endpoint.publishing} - {writes}],
         )
         subscriber = Subscriber(self._endpoint, keys, data_set, max_bytes=max_bytes, stats=stats)
@@ -195,7 +197,7 @@ class Instance:
         ours.limits.adopt(new.limits)
         other_way_in = self._endpoint.adopt(other._endpoint)
         ours.subscriber.adopt(new.subscriber)
-        ours.data_set.adopt(new.data_set)
+        ours.data_set.adopt(new.data_set, self._agreed(ours.terms.config))
         ours.inbox.adopt(new.inbox)
         ours.publisher.adopt(new.publisher)
         ours.publish_bytes.adopt(new.publish_bytes)
@@ -215,6 +217,9 @@ class Instance:
         if other_way_in:
             await ours.subscriber.renew()
         return waiting
+
+    def _agreed(self, config: Config) -> tuple[str, ...]:
+        return node_settings(config, own_authenticator=self._given is not None)
 
     async def shut_down(self, app: web.Application) -> None:
         """End the streams: aiohttp would wait for their handlers, twice its shutdown_timeout.
