@@ -31,9 +31,9 @@ from aionotify.broker.publisher import Publisher
 from aionotify.broker.subscriber import Subscriber
 from aionotify.broker.ticket_store import RedisTicketStore
 from aionotify.broker_events import BrokerEvents
-from aionotify.config import Config
+from aionotify.config import Config, MainHostConfig
 from aionotify.streams.deadlines import Deadlines
-from aionotify.streams.drain import leave
+from aionotify.streams.drain import end_all, leave
 from aionotify.streams.heartbeat import Heartbeat, interval
 from aionotify.streams.hub import Hub
 from aionotify.streams.revalidation import Revalidation
@@ -108,7 +108,8 @@ class Instance:
             max_streams=config.server.max_streams or _streams_that_fit(),
             max_streams_per_user=config.server.max_streams_per_user,
         )
-        self._events = BrokerEvents(hub, self._revocations, control)
+        self._events = BrokerEvents(hub, self._revocations, control, self._revocations_missed)
+        self._ending: set[asyncio.Task[None]] = set()
         inbox = Inbox(
             reads.execute,
             keys,
@@ -218,6 +219,19 @@ class Instance:
             await ours.subscriber.renew()
         return waiting
 
+    def _revocations_missed(self) -> None:
+        """End all streams, as a drain does, unless revalidation finds who was revoked.
+
+        The main host is asked afresh. But a JWT is as good as ever, and so may a session be.
+        """
+        asked = self._asked
+        if isinstance(asked, Recipe) and isinstance(asked.section, MainHostConfig):
+            return
+        work = end_all(self.services.hub, self.services.terms.config.server.drain)
+        task = asyncio.create_task(work, name="aionotify ending streams")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
     def _agreed(self, config: Config) -> tuple[str, ...]:
         return node_settings(config, own_authenticator=self._given is not None)
 
@@ -239,7 +253,7 @@ class Instance:
     async def clean_up(self, app: web.Application) -> None:
         """Everything that `start` started, in the opposite order."""
         services = self.services
-        await tasks.cancelled(self._tasks)
+        await tasks.cancelled([*self._tasks, *self._ending])
         await services.worker_peers.leave()
         await services.authenticator.close()
         await self._answers.close()
