@@ -50,6 +50,7 @@ from aionotify.web.services import SERVICES, Services, Terms
 _log = logging.getLogger(__name__)
 
 _DESCRIPTORS_KEPT: Final = 256  # for Redis, the main host, requests that are no streams
+_GAP_FIRST: Final = 1.0  # seconds for streams to say what is lost, or who resumes gets it twice
 _SETTLE: Final = 1.0  # seconds that a first byte may wait for Redis to say where "now" is
 
 
@@ -227,10 +228,13 @@ class Instance:
         asked = self._asked
         if isinstance(asked, Recipe) and isinstance(asked.section, MainHostConfig):
             return
-        work = end_all(self.services.hub, self.services.terms.config.server.drain)
-        task = asyncio.create_task(work, name="aionotify ending streams")
+        task = asyncio.create_task(self._end_all(), name="aionotify ending streams")
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
+
+    async def _end_all(self) -> None:
+        await asyncio.sleep(_GAP_FIRST)
+        await end_all(self.services.hub, self.services.terms.config.server.drain)
 
     def _agreed(self, config: Config) -> tuple[str, ...]:
         return node_settings(config, own_authenticator=self._given is not None)

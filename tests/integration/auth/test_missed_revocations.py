@@ -156,6 +156,8 @@ async def test_with_an_authenticator_of_ones_own_another_data_set_ends_all_as_we
     async with embedded(redis_server.url) as (url, _), stream(url, "42") as client:
         redis_server.cli("FLUSHALL")
         assert await ended_by(client) == DRAIN
+        told = [event.event for event in client.events]
+        assert told == ["aionotify.open", "aionotify.gap", "aionotify.drain"]
 
 
 @pytest.mark.parametrize(
