@@ -26,14 +26,14 @@ async def leave(hub: Hub, seconds: float, *, clock: Callable[[], float] = time.m
     Raises TimeoutError: some did not end.
     """
     hub.draining = hub.closed = True
-    await end_all(hub, seconds)
+    await end_all(hub, seconds, clock=clock)
     for stream in hub.streams():  # those that were being opened when it began
         stream.close(CloseReason.DRAIN)
     async with tasks.timeout(max(1.0, seconds * 0.1)):
         await hub.empty()
 
 
-async def end_all(hub: Hub, seconds: float) -> None:
+async def end_all(hub: Hub, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
     """End the streams that are open now, spread over `seconds`; their clients connect again."""
     streams = list(hub.streams())
     random.shuffle(streams)
