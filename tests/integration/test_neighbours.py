@@ -9,7 +9,7 @@ from aiohttp import web
 
 import aionotify
 from aionotify.cli.check import check
-from aionotify.config import Config
+from aionotify.config import Config, InboxConfig
 from tests.embedded import config, served
 from tests.harness import MainHost, NotifyServer, RedisServer, eventually
 from tests.integration.conftest import Serve
@@ -117,3 +117,27 @@ async def test_another_installation_under_the_same_names_is_told_by_all_and_stop
     if "redis.prefix" in difference:  # nothing is left of who only listened
         [names] = [each for each in await check(same) if each.check == "redis names"]
         assert names.status == "ok"
+
+
+async def test_a_producer_that_keeps_less_is_told_and_what_it_lost_is_a_gap(
+    serve: Serve, redis_server: RedisServer
+) -> None:
+    """Though by the nodes' own retention it would still be there; and the nodes stay ready."""
+    server = await serve()
+    client = stream(server, "42")
+    await client.connect()
+    await client.wait_for(lambda _: bool(client.last_event_id))
+    await client.close()
+    async with aionotify.Publisher(redis_server.url, inbox=InboxConfig(retention=2)) as producer:
+        await producer.publish({"recipient_id": "42", "data": 1})
+    await eventually(lambda: not redis_server.cli("EXISTS", "aionotify:{42}:inbox"))
+    async with stream(server, "42", f"?last_event_id={client.last_event_id}") as again:
+        await again.wait_for(lambda _: len(again.events) > 1)
+        assert [event.event for event in again.events] == ["aionotify.open", "aionotify.gap"]
+        assert json.loads(again.events[1].data) == {"reason": "trimmed"}
+    answer = await ask(server, "/readyz")
+    assert answer.status == 200
+    assert answer.json["checks"]["settings"] == {
+        "ok": False,
+        "reason": "somebody keeps 100 events for 2 s, and this node 100 for 604800 s",
+    }
