@@ -217,9 +217,13 @@ class Instance:
         return waiting
 
     async def shut_down(self, app: web.Application) -> None:
-        """End the streams: aiohttp would wait for their handlers, twice its shutdown_timeout."""
+        """End the streams: aiohttp would wait for their handlers, twice its shutdown_timeout.
+
+        Those that are left of a drain end at once: it has had its time.
+        """
+        began = self.services.hub.closed
         try:
-            await self.drain(self.services.terms.config.server.drain)
+            await self.drain(0 if began else self.services.terms.config.server.drain)
         except TimeoutError:  # no reason to keep the application from what else it has to do
             _log.warning("some streams did not end in time")
 

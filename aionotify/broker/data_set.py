@@ -65,6 +65,7 @@ class DataSet:
         epoch: its name, or None while that is not known.
         floor, since: see above; 0 while not known.
         settings: whether all who use it keep as many events for as long.
+        connections: how many there are to ask on.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class DataSet:
         self._keys = keys
         self._scripts = [Script(each, "probe.lua") for each in (execute, *also)]
         self._turn = itertools.cycle(self._scripts)
+        self.connections = len(self._scripts)
         self._probed_at = -math.inf
         self._run_id = ""
         self._settling = Settling()
