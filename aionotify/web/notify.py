@@ -67,6 +67,7 @@ async def notify(request: web.Request) -> web.StreamResponse:
             services.heartbeat,
             start=start,
             epoch=epoch,
+            revocations=revocations,
         )
         # The head is still waiting for this: one system call, one packet, one wake-up.
         await response.write(stream.opening())
