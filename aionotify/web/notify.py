@@ -65,6 +65,7 @@ async def notify(request: web.Request) -> web.StreamResponse:
             services.heartbeat,
             start=start,
             epoch=epoch,
+            revocations=revocations,
         )
         response = NotificationResponse(settings.send_timeout, headers)
         if services.hub.draining:
