@@ -18,7 +18,6 @@ ELSEWHERE = {
     "auth/bearer.py": "auth/test_requests.py",
     "auth/cache.py": "auth/main_host/test_authenticator.py",
     "auth/factory.py": "test_instance_reload.py",
-    "auth/http_client.py": "auth/main_host/test_lies.py",
     "auth/middleware.py": "test_app.py",
     "auth/outage_log.py": "auth/jwt/test_jwks.py",
     "auth/stats.py": "web/test_metrics.py",

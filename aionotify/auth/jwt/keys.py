@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from joserfc.errors import JoseError
@@ -21,7 +21,14 @@ _PUBLIC_KEY_TYPES = ("RSA", "EC", "OKP")
 
 
 class KeySource(Protocol):
-    """Where the key for a token is looked up."""
+    """Where the key for a token is looked up.
+
+    Attributes:
+        problem: why there are no new keys to be had; None if that is not so.
+    """
+
+    @property
+    def problem(self) -> str | None: ...
 
     async def find(self, algorithm: str, kid: str | None) -> Key | None:
         """Return the key for a token with these header members; None when there is none."""
@@ -64,6 +71,8 @@ class KeyRing:
 
 class StaticKey:
     """One key from the configuration. It need not carry the name that tokens call it by."""
+
+    problem: Final = None
 
     def __init__(self, config: JWTConfig) -> None:
         """Read the key; raise ConfigError if it is not one, or not fit for the algorithms."""

@@ -241,8 +241,11 @@ async def test_an_outage_is_logged_once(
         with pytest.raises(AuthUnavailable):
             await jwks.find("ES256", "old")
         clock.advance(SHORT_PAUSE)
+    problems = [jwks.problem]
     publish(host, OLD)
     await jwks.find("ES256", "old")
+    problems.append(jwks.problem)
+    assert problems == ["it answered 503", None]
     said = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert said == [("WARNING", "jwks address is failing"), ("INFO", "jwks address answers again")]
 

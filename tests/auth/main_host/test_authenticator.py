@@ -482,8 +482,11 @@ async def test_an_outage_is_logged_once_and_its_end_too(
             await authenticator.authenticate(bearer(f"token-{number}"))
     host.answer = host.honest
     clock.advance(10)
+    problems = [authenticator.problem]
     await authenticator.authenticate(bearer("alice-token"))
     await authenticator.authenticate(bearer("bob-token"))
+    problems.append(authenticator.problem)
+    assert problems == ["the main host answered 503", None]
     said = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert said == [("WARNING", "main host is failing"), ("INFO", "main host answers again")]
 
