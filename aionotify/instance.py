@@ -41,6 +41,7 @@ from aionotify.streams.stream import StreamSettings
 from aionotify.telemetry.open_files import OpenFiles
 from aionotify.telemetry.stats import Reloads, Stats
 from aionotify.telemetry.worker_peers import WorkerPeers
+from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
 from aionotify.web.routes import admin_routes, public_routes
 from aionotify.web.services import SERVICES, Services, Terms
@@ -139,6 +140,7 @@ class Instance:
                 handshake_rate=config.server.handshake_rate,
                 trusted_proxies=config.server.trusted_proxies,
             ),
+            cors=Cors(),
             stats=stats,
             auth_stats=auth_stats,
             reloads=Reloads(),

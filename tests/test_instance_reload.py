@@ -74,6 +74,7 @@ OTHERS: Mapping[str, object] = {
     "stream.retry": 777,
     "stream.buffer": 7777,
     "cors.origins": ["https://app.example.com"],
+    "cors.headers": ["X-Tenant"],
     "log.level": "debug",
     "log.format": "json",
 }

@@ -74,7 +74,8 @@ async def _publish(events: Sequence[bytes], config: Config, *, ephemeral: bool) 
             for number, outcome in enumerate(outcomes, start + 1):
                 if isinstance(outcome, AionotifyError):
                     failed += 1
-                    print(f"aionotify: event {number}: {outcome}", file=sys.stderr)
+                    which = f"event {number}: " if len(events) > 1 else ""
+                    print(f"aionotify: {which}{outcome}", file=sys.stderr)
                 else:
                     print(msgspec.json.encode(outcome).decode(), flush=True)
     finally:

@@ -27,7 +27,7 @@ from aionotify.web.services import Services
 _CODES: Final = (
     *("credentials_missing", "invalid_scheme", "invalid_token", "forbidden"),
     *("auth_unavailable", "auth_failed", "too_many_streams", "node_full", "redis_unavailable"),
-    *("invalid_event", "internal_error", "malformed"),
+    *("invalid_event", "too_large", "unsupported_media_type", "internal_error", "malformed"),
 )
 _PUBLISHED: Final = ("stored", "repeated", "refused", "unavailable")
 

@@ -15,7 +15,6 @@ from aionotify.events.position import NOWHERE, own_guess
 from aionotify.streams.reasons import CloseReason, StartKind
 from aionotify.streams.recipient import Recipient
 from aionotify.streams.stream import HEADERS, NotificationStream
-from aionotify.web.cors import cors_headers
 from aionotify.web.errors import json_response
 from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES, Services
@@ -36,7 +35,7 @@ async def notify(request: web.Request) -> web.StreamResponse:
         if recipient.revocations != revocations:  # before there was a stream to close
             raise InvalidToken("the user's streams are being closed")
         stream = NotificationStream(services.terms.stream, services.hub, recipient)
-        stream.headers.update(cors_headers(request, services.terms.config.cors.origins))
+        stream.headers.update(services.cors.headers(request, services.terms.config.cors))
         stream.headers[HEADER] = id
         await stream.prepare(request)
         # Drop what the client sends after its request. aiohttp would keep it as further requests,

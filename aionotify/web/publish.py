@@ -2,13 +2,21 @@
 
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from aionotify import tasks
 from aionotify.auth.credentials import bearer_token
 from aionotify.auth.publish_keys import KeyHolder
 from aionotify.broker.publisher import PartlyPublished, Published
-from aionotify.errors import BrokerError, BrokerRefused, Forbidden, InvalidEvent, InvalidToken
+from aionotify.errors import (
+    BodyTooLarge,
+    BrokerError,
+    BrokerRefused,
+    Forbidden,
+    InvalidEvent,
+    InvalidToken,
+    UnsupportedCoding,
+)
 from aionotify.events.event import Event, decode, split_batch
 from aionotify.web.errors import error_response, json_response
 from aionotify.web.services import SERVICES, Services
@@ -39,6 +47,7 @@ async def publish(request: web.Request) -> web.Response:
     services = request.config_dict[SERVICES]
     holder = key_holder(request)
     max_bytes = services.terms.config.events.max_bytes
+    _check_coding(request)
     body = await _body(request, max_bytes * _BODY_EVENTS)
     raw = split_batch(body, MAX_EVENTS)
     alone = len(raw) == 1 and not body.lstrip().startswith(b"[")
@@ -70,6 +79,13 @@ def _checked(raw: list[bytes], max_bytes: int, alone: bool) -> list[Event]:
     return events
 
 
+def _check_coding(request: web.Request) -> None:
+    """Raise UnsupportedCoding for a compressed body: a megabyte of it can be a gigabyte."""
+    coding = request.headers.get(hdrs.CONTENT_ENCODING, "").strip()
+    if coding.lower() not in ("", "identity"):
+        raise UnsupportedCoding(coding)
+
+
 async def _body(request: web.Request, limit: int) -> bytes:
     parts, size = [], 0
     try:
@@ -77,7 +93,7 @@ async def _body(request: web.Request, limit: int) -> bytes:
             async for part in request.content.iter_any():
                 size += len(part)
                 if size > limit:
-                    raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=size)
+                    raise BodyTooLarge(limit)
                 parts.append(part)
     except TimeoutError:
         raise web.HTTPRequestTimeout from None

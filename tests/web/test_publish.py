@@ -160,6 +160,7 @@ async def test_a_bad_event_is_explained_and_nothing_is_stored(
 async def test_a_body_is_bounded(node: Node) -> None:
     status, answer = await node.post(b" " * 33000)
     assert (status, answer["error"]["code"]) == (413, "too_large")
+    assert "more than 32000 bytes" in answer["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from aionotify.config import JWTConfig
 from aionotify.errors import ConfigError
 
 _PUBLIC_KEY_TYPES = ("RSA", "EC", "OKP")
+_ENCRYPTS = ("X25519", "X448")  # keys of type OKP that sign nothing (RFC 8037 section 3.2)
 
 
 class KeySource(Protocol):
@@ -50,6 +51,8 @@ class KeyRing:
     def __init__(self, keys: Iterable[Key], algorithms: Collection[str]) -> None:
         fit: dict[str, list[Key]] = {name: [] for name in algorithms}
         for key in keys:
+            if key.get("crv") in _ENCRYPTS:
+                continue
             for model in JWSRegistry.filter_algorithms(key, list(algorithms)):
                 fit[model.name].append(key)
         self._fit = fit

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from joserfc.jwk import Key, OctKey
+from joserfc.jwk import Key, OctKey, OKPKey
 
 from aionotify.auth import AuthUnavailable, InvalidToken
 from aionotify.auth.jwt.authenticator import JWTAuthenticator
@@ -18,7 +18,7 @@ from aionotify.auth.stats import AuthStats
 from aionotify.config import JWTConfig
 from aionotify.errors import ConfigError
 from tests.auth.helpers import Clock, until
-from tests.auth.jwt_tokens import SECRET, ec, rsa, sign
+from tests.auth.jwt_tokens import SECRET, ec, ed, rsa, sign
 from tests.auth.stub_main_host import StubMainHost
 
 OLD, NEW = ec(name="old"), ec("P-256", "new")
@@ -221,6 +221,15 @@ async def test_a_token_without_a_key_id_is_checked_with_the_only_key_of_its_kind
     publish(host, OLD, NEW)
     clock.advance(MAX_AGE)
     assert await jwks.find("ES256", None) is None
+
+
+async def test_a_key_for_encryption_is_no_second_key(host: StubMainHost) -> None:
+    """So a token that names no key has but one to fit."""
+    publish(host, ed(), OKPKey.generate_key("X25519", {"kid": "encrypts"}))
+    config = JWTConfig(jwks_url=host.url, algorithms=("EdDSA",))
+    authenticator = JWTAuthenticator(config)
+    assert (await authenticator.identify(sign(ed(), "EdDSA"))).user_id == "alice"
+    await authenticator.close()
 
 
 async def test_closing_ends_a_fetch_under_way(jwks: Jwks, host: StubMainHost) -> None:
