@@ -38,6 +38,7 @@ from aionotify.streams.hub import Hub
 from aionotify.streams.revalidation import Revalidation
 from aionotify.streams.start_position import StartPositions
 from aionotify.streams.stream import StreamSettings
+from aionotify.telemetry import logs
 from aionotify.telemetry.open_files import OpenFiles
 from aionotify.telemetry.stats import Reloads, Stats
 from aionotify.telemetry.worker_peers import WorkerPeers
@@ -59,6 +60,7 @@ class Instance:
     """
 
     def __init__(self, config: Config, authenticator: Authenticator | None = None) -> None:
+        logs.show_fields()
         self._endpoint = Endpoint(config.redis)
         self._tasks: list[asyncio.Task[None]] = []
         self._given = authenticator

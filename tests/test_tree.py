@@ -10,7 +10,7 @@ PACKAGE = TESTS.parent / "aionotify"
 # Parts that are tested with those that use them, by what can be seen from there.
 ELSEWHERE = {
     "__init__.py": "test_exports.py",
-    "__main__.py": "cli/test_cli.py",
+    "__main__.py": "process/test_first_signals.py",
     "_version.py": "cli/test_cli.py",
     "errors.py": "web/test_answers.py",
     "instance.py": "test_instance_reload.py",

@@ -174,6 +174,7 @@ class HttpURL(Line):
             or "@" in parts.netloc
             or parts.fragment
             or re.search(r"[\s\\]", text)
+            or not parts.hostname.encode("idna")  # raises a ValueError for what is no name
         ):
             raise ValueError
         return text

@@ -17,6 +17,7 @@ from aionotify.auth.jwt.keys import public_keys
 from aionotify.auth.stats import AuthStats
 from aionotify.config import JWTConfig
 from aionotify.errors import ConfigError
+from aionotify.telemetry.logs import bare
 from tests.auth.helpers import Clock, until
 from tests.auth.jwt_tokens import SECRET, ec, ed, rsa, sign
 from tests.auth.stub_main_host import StubMainHost
@@ -255,7 +256,7 @@ async def test_an_outage_is_logged_once(
     await jwks.find("ES256", "old")
     problems.append(jwks.problem)
     assert problems == ["it answered 503", None]
-    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    said = [(record.levelname, bare(record)) for record in caplog.records]
     assert said == [("WARNING", "jwks address is failing"), ("INFO", "jwks address answers again")]
 
 
