@@ -18,7 +18,7 @@ from aionotify.telemetry.worker_peers import WorkerPlace
 from aionotify.web.health import problems
 from aionotify.web.metrics import snapshot
 from aionotify.web.middlewares import answering
-from aionotify.web.routes import admin_routes
+from aionotify.web.routes import admin_routes, health_routes
 from aionotify.web.services import SERVICES
 
 INSTANCES: Final = web.AppKey("aionotify.instances", dict[str, Instance])
@@ -49,6 +49,7 @@ def create_admin_app(app: web.Application) -> web.Application:
     admin = web.Application(middlewares=[answering(services)])
     admin[SERVICES] = services
     admin.add_routes(admin_routes(services, answered=True))
+    admin.add_routes(health_routes(services, answered=True))
     return admin
 
 
@@ -58,6 +59,7 @@ def setup(
     *,
     prefix: str = "",
     authenticator: Authenticator | None = None,
+    hand_over: bool = False,
 ) -> None:
     """Add aionotify to an existing application.
 
@@ -68,6 +70,9 @@ def setup(
         prefix: put before the routes, ``/push`` for ``/push/notify``; with it, one application can
             have several instances.
         authenticator: identifies the user of a request, instead of the configured one.
+        hand_over: whether streams take their connections over from aiohttp. Each needs a quarter of
+            the memory then, and the application's own middlewares and access log see a request that
+            ends as soon as its stream has opened.
 
     Raises:
         ConfigError: what `config` names cannot be used.
@@ -77,7 +82,7 @@ def setup(
         raise RuntimeError(
             "aionotify is already set up in this application; a second instance needs a prefix"
         )
-    instance = Instance(config or Config(), authenticator)
+    instance = Instance(config or Config(), authenticator, hand_over=hand_over)
     target = web.Application() if prefix else app
     instance.install(target, admin=True)
     if prefix:
@@ -132,8 +137,13 @@ def status(app: web.Application) -> str:
     return f"Open streams: {len(services.hub)}; {'; '.join(wrong) or 'subscribed to Redis'}"
 
 
+def announce_drain(app: web.Application) -> None:
+    """Let `app` say that it is no longer ready. It takes streams until `drain`."""
+    app[SERVICES].hub.draining = True
+
+
 async def drain(app: web.Application, seconds: float) -> None:
-    """Drain `app`: it is no longer ready, and every stream ends within `seconds`.
+    """Drain `app`: it is no longer ready, takes no streams, and every one ends within `seconds`.
 
     Args:
         app: what `create_app` returned, or `setup` was given, with or without a prefix.

@@ -20,7 +20,7 @@ The tree::
         ├── UnsupportedCoding       415  the body is compressed
         └── LimitExceeded
             ├── TooManyStreams      429  this user (or address) has too many streams
-            └── NodeFull            503  this process has, or is draining
+            └── NodeFull            503  this process has
 
 This module imports nothing of aionotify, so that every room can raise and catch its errors.
 """
@@ -157,6 +157,12 @@ class TooManyStreams(LimitExceeded):
 
 
 class NodeFull(LimitExceeded):
-    """This process takes no more streams, or is draining."""
+    """This process takes no more streams."""
 
     status, code = 503, "node_full"
+
+
+class PublishOverloaded(LimitExceeded):
+    """This process works on too many bytes of publish requests already."""
+
+    status, code, again_after = 503, "publish_overloaded", 1.0

@@ -44,6 +44,7 @@ from aionotify.telemetry.stats import Reloads, Stats
 from aionotify.telemetry.worker_peers import WorkerPeers
 from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
+from aionotify.web.publish_bytes import PublishBytes
 from aionotify.web.routes import admin_routes, public_routes
 from aionotify.web.services import SERVICES, Services, Terms
 
@@ -59,15 +60,21 @@ class Instance:
     Nothing is opened, and no task started, before `start`.
     """
 
-    def __init__(self, config: Config, authenticator: Authenticator | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        authenticator: Authenticator | None = None,
+        *,
+        hand_over: bool = True,
+    ) -> None:
         logs.show_fields()
         self._endpoint = Endpoint(config.redis)
         self._tasks: list[asyncio.Task[None]] = []
-        self._given = authenticator
+        self._given, self._may_hand_over = authenticator, hand_over
         self._asked: Authenticator | Recipe = authenticator or recipe(config)
         stats, auth_stats = Stats(), AuthStats()
         keys = Keys(config.redis.prefix, config.redis.channel)
-        client, max_bytes = self._endpoint.client, config.events.max_bytes
+        max_bytes = config.events.max_bytes
         # Long answers on one connection, so that they hold up nobody who wants a short one.
         reads, writes = self._endpoint.commands("reads"), self._endpoint.commands("writes")
         data_set = DataSet(
@@ -75,14 +82,14 @@ class Instance:
             keys,
             retention=config.inbox.retention,
             max_events=config.inbox.max_events,
-            also=[reads.execute],
+            also=[each.execute for each in {reads, self._endpoint.publishing} - {writes}],
         )
         subscriber = Subscriber(self._endpoint, keys, data_set, max_bytes=max_bytes, stats=stats)
         self._revocations = Revocations()
         keep = max(
             config.auth.revalidate, config.auth.main_host.stale_if_error, config.auth.ticket_ttl
         )
-        control = ControlChannel(client, keys, keep)
+        control = ControlChannel(writes.execute, keys, keep)
         self._answer_store = RedisAnswerStore(writes.execute, keys)
         self._answers = Answers(
             self._answer_store, self._revocations, longest=config.auth.revalidate, keep=keep
@@ -116,7 +123,10 @@ class Instance:
                 config,
                 PublishKeys(config.admin.publish_keys),
                 StreamSettings(
-                    config.stream.send_timeout, config.stream.retry, config.stream.buffer
+                    config.stream.send_timeout,
+                    config.stream.retry,
+                    config.stream.buffer,
+                    hand_over=config.stream.hand_over and hand_over,
                 ),
             ),
             hub=hub,
@@ -125,7 +135,7 @@ class Instance:
             data_set=data_set,
             heartbeat=Heartbeat(interval(config.stream.heartbeat, config.inbox.retention)),
             start_positions=StartPositions(hub, inbox, Deadlines(_SETTLE)),
-            revalidation=Revalidation(config.auth.revalidate, tickets.revalidate),
+            revalidation=Revalidation(config.auth.revalidate, tickets.ask_again),
             authenticator=tickets,
             publisher=Publisher(
                 self._endpoint,
@@ -133,7 +143,8 @@ class Instance:
                 inbox=config.inbox,
                 max_bytes=max_bytes,
             ),
-            presence=Presence(client, keys),
+            publish_bytes=PublishBytes(config.admin.max_publish_bytes),
+            presence=Presence(writes.execute, keys),
             control=control,
             open_files=OpenFiles(),
             worker_peers=WorkerPeers(),
@@ -174,7 +185,7 @@ class Instance:
         """
         ours, inner = self.services, None
         try:
-            other = Instance(config, self._given)
+            other = Instance(config, self._given, hand_over=self._may_hand_over)
             asked = other._asked
             if isinstance(asked, Recipe) and asked != self._asked:
                 inner = asked.make(ours.auth_stats, self._revocations, self._answers)
@@ -191,6 +202,7 @@ class Instance:
         ours.data_set.adopt(new.data_set)
         ours.inbox.adopt(new.inbox)
         ours.publisher.adopt(new.publisher)
+        ours.publish_bytes.adopt(new.publish_bytes)
         ours.heartbeat.adopt(new.heartbeat)
         ours.revalidation.adopt(new.revalidation)
         ours.authenticator.adopt(new.authenticator)

@@ -21,8 +21,17 @@ _RETRY_INTERVAL: Final = 0.1  # seconds
 
 
 async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks, as often as it takes, and wait until they have ended."""
-    pending = set(tasks)
+    """Cancel tasks, as often as it takes, and wait until they have ended.
+
+    Those of another event loop are told to end, if it may run again, and not waited for.
+    """
+    here, pending = asyncio.get_running_loop(), set()
+    for task in tasks:
+        loop = task.get_loop()
+        if loop is here:
+            pending.add(task)
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(task.cancel)
     while pending:
         for task in pending:
             task.cancel()

@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from aionotify import Config, Identity, setup
+from aionotify.auth.bearer import BearerAuthenticator
 from aionotify.errors import CredentialsMissing
 from aionotify.web.services import SERVICES, Services
 
@@ -19,6 +20,15 @@ class TokenIsUser:
         if not token:
             raise CredentialsMissing("who is it?")
         return Identity(token)
+
+
+class KnownByToken(BearerAuthenticator):
+    """The same by the token alone, so that nothing else of a request is kept."""
+
+    async def identify(self, token: str, *, fresh: bool = False) -> Identity:
+        return Identity(token.removeprefix("token-"))
+
+    async def close(self) -> None: ...
 
 
 def config(redis_url: str, **sections: dict[str, Any]) -> Config:
@@ -50,11 +60,18 @@ async def embedded(
     redis_url: str,
     prepare: Callable[[web.Application], object] = lambda app: None,
     authenticator: Any = None,
+    *,
+    hand_over: bool = False,
     **sections: dict[str, Any],
 ) -> AsyncIterator[tuple[str, Services]]:
     """An application of somebody's with aionotify in it; gives its address, and what it is of."""
     app = web.Application()
-    setup(app, config(redis_url, **sections), authenticator=authenticator or TokenIsUser())
+    setup(
+        app,
+        config(redis_url, **sections),
+        authenticator=authenticator or (KnownByToken() if hand_over else TokenIsUser()),
+        hand_over=hand_over,
+    )
     prepare(app)
     async with served(app) as url:
         yield url, app[SERVICES]

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import logging
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -351,7 +352,29 @@ async def test_an_application_can_be_drained_before_it_ends(
         await aionotify.drain(app, 0.5)
         assert await client.wait_end() == "complete"
         assert (await ask(url + prefix, "/readyz")).status == 503
-        assert (await ask(url + prefix, token="token-42")).code == "node_full"
+
+
+async def test_a_drained_application_tells_clients_when_to_come_back(
+    redis_server: RedisServer,
+) -> None:
+    """Whoever they are, with a status that is final for none, and nothing else."""
+    app = web.Application()
+    cors = {"origins": ["https://shop.example"]}
+    settings = config(redis_server.url, cors=cors, stream={"retry": 2000})
+    aionotify.setup(app, settings, authenticator=TokenIsUser())
+    async with served(app) as url:
+        await aionotify.drain(app, 0)
+        for token in ("token-42", None):
+            answer = await ask(url, token=token, headers={"Origin": "https://shop.example"})
+            assert answer.status == 200
+            assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+            assert answer.headers["Cache-Control"] == "no-store, no-transform"
+            assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+            assert answer.headers["Connection"] == "close"
+            [retry] = re.findall(rb"\Aretry: (\d+)\n\Z", answer.body)
+            assert 1000 <= int(retry) <= 3000
+        # The others are no streams, and whoever asks for a ticket takes it to another node.
+        assert (await ask(url, "/notify/ticket", "POST", token="token-42")).status == 201
 
 
 async def test_draining_what_was_never_set_up_says_which_call_is_missing() -> None:

@@ -206,7 +206,7 @@ async def test_a_node_that_is_new_knows_a_number_above_all_that_are_forgotten(
 ) -> None:
     """Or those that remember a user's revocation would take what it issues for older."""
     endpoint = Endpoint(RedisConfig(url=redis_server.url))
-    control = ControlChannel(endpoint.client, Keys("p", ""), 60)
+    control = ControlChannel(endpoint.commands("writes").execute, Keys("p", ""), 60)
     old, new = Revocations(), Revocations()
     for revocations in (old, new):
         events = BrokerEvents(Hub(Wanted()), revocations, control)

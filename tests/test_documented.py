@@ -76,7 +76,7 @@ def test_every_control_event_is_documented() -> None:
         for module in MODULES
         for node in ast.walk(module)
         if isinstance(node, ast.Call)
-        and getattr(node.func, "attr", getattr(node.func, "id", "")).endswith("_control")
+        and getattr(node.func, "attr", "") == "control"
         and isinstance(node.args[0], ast.Constant)
     }
     assert events >= {"open", "gap", "expired", "drain"}

@@ -58,12 +58,19 @@ def test_the_signatures_that_others_call_stay_as_they_are() -> None:
             for p in inspect.signature(function).parameters.values()
         ]
 
-    assert parameters(aionotify.setup) == ["app", "config", "*prefix", "*authenticator"]
+    assert parameters(aionotify.setup) == [
+        "app",
+        "config",
+        "*prefix",
+        "*authenticator",
+        "*hand_over",
+    ]
     assert parameters(aionotify.create_app) == ["config", "authenticator"]
     assert parameters(aionotify.drain) == ["app", "seconds"]
     assert parameters(aionotify.reload) == ["app", "config", "*prefix"]
     assert parameters(aionotify.Identity) == ["user_id", "*expires_at", "*ask_at"]
-    assert parameters(aionotify.Publisher) == ["redis", "*prefix", "*inbox", "*max_bytes"]
+    options = ["*prefix", "*inbox", "*max_bytes", "*wait_replicas"]
+    assert parameters(aionotify.Publisher) == ["redis", *options]
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC - {"IDENTITY", "PUBLISHER"}))

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "__main__": "cli process",
     "__init__": "app client broker auth config errors _version",
-    "cli": "demo process client broker auth events config telemetry errors _version",
+    "cli": "demo process client broker auth events config telemetry tasks errors _version",
     "demo": "process app web client broker events config telemetry tasks errors",
     "process": "app auth config telemetry tasks errors",
     "app": "instance web broker auth config telemetry",

@@ -32,6 +32,7 @@ from redis.exceptions import AuthenticationError, ReadOnlyError, ResponseError
 
 import aionotify
 from aionotify.broker.embedded.server import server_binary
+from aionotify.streams.hand_over import hand_over
 from aionotify.telemetry.open_files import _NOT_ACCEPTED
 from tests.harness import RedisServer, eventually
 
@@ -71,7 +72,7 @@ def test_the_table_has_no_part_that_is_not_used() -> None:
 
 def test_the_search_for_private_parts_finds_what_there_is(touched: set[str]) -> None:
     assert touched >= {"_reader", "_writer", "_parsers", "_ping_task", "_deserialize"}
-    assert touched >= {"_available_connections", "_connection_arguments"}
+    assert "_connection_arguments" in touched
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +270,46 @@ async def test_a_connection_can_be_told_to_take_no_more_requests() -> None:
     assert handled == 1
 
 
+@pins("aiohttp.web.RequestHandler.transport")
+async def test_a_connection_can_be_taken_from_a_request_for_good() -> None:
+    """Else have `hand_over` return False, and streams keep their requests as `stream.hand_over:
+    false` has it; then find what aiohttp goes by now when it takes a client for gone.
+    """
+
+    class Taker(asyncio.Protocol):
+        received = b""
+
+        def data_received(self, data: bytes) -> None:
+            self.received += data
+
+    class Taken(web.StreamResponse):
+        async def write_eof(self, data: bytes = b"") -> None: ...
+
+    taker, transports = Taker(), []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = Taken()
+        await response.prepare(request)
+        assert request.transport is not None
+        transports.append(request.transport)
+        assert hand_over(request, taker)
+        return response
+
+    async with AsyncExitStack() as undo, serving(handler) as runner:
+        reader, writer = await connected(runner, undo)
+        writer.write(GET)
+        await reader.readuntil(b"\r\n\r\n")
+        server = runner.server
+        assert server is not None
+        await eventually(lambda: not server.connections)
+        assert not [task for task in asyncio.all_tasks() if "RequestHandler" in repr(task)]
+        writer.write(GET)
+        await eventually(lambda: taker.received == GET)
+        transports[0].write(b"still here")
+        transports[0].close()
+        assert await all_said(reader) == b"still here"
+
+
 @pins("aiohttp.web.RequestHandler._waiter")
 @pins("aiohttp.web.RequestHandler.force_close")
 async def test_a_connection_knows_whether_it_waits_for_a_request() -> None:
@@ -397,20 +438,6 @@ async def test_a_connection_connects_and_shakes_hands_in_steps_that_can_be_overr
             steps.clear()
             await connection.send_command("PING")
         assert steps == ["connect", "arguments", "shake hands"]
-
-
-@pins("redis.asyncio.connection.ConnectionPool._available_connections")
-async def test_a_pool_has_a_list_of_connections_that_nobody_uses(redis_server: RedisServer) -> None:
-    """Else find how to take them out: with an old password they would stay for good."""
-    pool = ConnectionPool.from_url(redis_server.url, protocol=2)
-    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
-    assert pool._available_connections == []
-    await pool.release(connection)
-    assert pool._available_connections == [connection]
-    pool._available_connections = []
-    assert await pool.get_connection() is not connection  # type: ignore[no-untyped-call]
-    await connection.disconnect()
-    await pool.disconnect()
 
 
 @pins("redis.exceptions.RedisError.status_code")

@@ -22,13 +22,15 @@ from aionotify.auth.revocations import Revocations
 from aionotify.errors import BrokerError, BrokerUnavailable
 from aionotify.telemetry.sampled import Sampled
 
-PATIENCE: Final = 0.1  # seconds for a look-up; after that the main host is asked
+TIMEOUT: Final = 0.1  # seconds for a look-up; after that the main host is asked
 _STEPS: Final = 4  # in that time
 MAX_OWED: Final = 10_000  # refusals that Redis would not take
-_TOGETHER: Final = 0.002  # seconds: what is looked up meanwhile goes off in one command
-_AT_LEISURE: Final = 0.05  # seconds: an answer, and that a stream was opened by it, are one command
-_AGAIN: Final = 1.0  # seconds
-_IN_ONE: Final = 64  # records in one command; Redis does nothing else meanwhile
+_BATCH_WINDOW: Final = 0.002  # seconds: what is looked up meanwhile goes off in one command
+_WRITE_WINDOW: Final = (
+    0.05  # seconds: an answer, and that a stream was opened by it, are one command
+)
+_RETRY_INTERVAL: Final = 1.0  # seconds
+_MAX_RECORDS: Final = 64  # records in one command; Redis does nothing else meanwhile
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +125,7 @@ class Answers:
             return None
         future = asyncio.get_running_loop().create_future()
         self._asked.setdefault(key, []).append(future)
-        self._soon(_TOGETHER)
+        self._soon(_BATCH_WINDOW)
         found = await future
         # Somebody may have been revoked of whom nothing was heard here yet.
         if found is None or key in self._owed or not self._has_heard(found[0]):
@@ -172,7 +174,7 @@ class Answers:
         self._owed[key] = object()
         if len(self._owed) > MAX_OWED:
             del self._owed[next(iter(self._owed))]
-        self._soon(_TOGETHER)
+        self._soon(_BATCH_WINDOW)
 
     def opened(self, key: Key) -> None:
         """A stream was opened with a token."""
@@ -191,7 +193,7 @@ class Answers:
     def _write(self, key: Key, kind: Kind, *details: Any) -> None:
         if (now := self.moment()) is not None:
             self._writes.append((now.secret, Write(key.name(now.secret), kind, *details)))
-            self._soon(_AT_LEISURE)
+            self._soon(_WRITE_WINDOW)
 
     # --- together -------------------------------------------------------------------------------
 
@@ -210,10 +212,10 @@ class Answers:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        asked = {key: self._asked.pop(key) for key in list(islice(self._asked, _IN_ONE))}
-        writes, self._writes = self._writes[:_IN_ONE], self._writes[_IN_ONE:]
+        asked = {key: self._asked.pop(key) for key in list(islice(self._asked, _MAX_RECORDS))}
+        writes, self._writes = self._writes[:_MAX_RECORDS], self._writes[_MAX_RECORDS:]
         # Some at a time, or a slow Redis would be told the same with each look-up.
-        refused = {} if self._telling else dict(islice(self._owed.items(), _IN_ONE))
+        refused = {} if self._telling else dict(islice(self._owed.items(), _MAX_RECORDS))
         self._telling = self._telling or bool(refused)
         if self._asked or self._writes:
             self._soon(0)
@@ -229,7 +231,9 @@ class Answers:
     ) -> None:
         told = False
         try:
-            exchange = asyncio.create_task(self._exchange(asked, writes, refused))
+            exchange = asyncio.create_task(
+                self._exchange(asked, writes, refused), name="aionotify answers: exchange"
+            )
             if asked and not await _is_done_soon(exchange):
                 for waiting in asked.values():
                     _settle(waiting, None)
@@ -250,7 +254,7 @@ class Answers:
             for waiting in asked.values():
                 _settle(waiting, None)
         if refused and self._owed:
-            self._soon(0 if told else _AGAIN)
+            self._soon(0 if told else _RETRY_INTERVAL)
 
     async def _exchange(
         self, asked: Iterable[Key], writes: Sequence[tuple[bytes, Write]], refused: Iterable[Key]
@@ -272,7 +276,7 @@ async def _is_done_soon(task: asyncio.Task[Reply]) -> bool:
     # In steps: whoever is late because this process is, and not Redis, must not give up just when
     # all clients of another node come here. The reply has come by then, and wants to be read.
     for _ in range(_STEPS):
-        done, _ = await asyncio.wait({task}, timeout=PATIENCE / _STEPS)
+        done, _ = await asyncio.wait({task}, timeout=TIMEOUT / _STEPS)
         if done:
             return True
     return False

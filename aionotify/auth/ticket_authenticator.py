@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from aiohttp import web
 
@@ -16,8 +16,29 @@ from aionotify.auth.tickets import Grant, Ticket, Tickets
 from aionotify.errors import AuthError, AuthUnavailable, BrokerError, InvalidToken
 
 _GRANT = web.RequestKey("aionotify_grant", Grant)
-_OPENED = web.RequestKey("aionotify_opened", tuple[BearerAuthenticator, str])  # who was told
 _RETRY_AFTER = 2.0  # seconds; about what Redis needs to come back after a restart
+
+
+@dataclass(slots=True)
+class Holder:
+    """Who has a stream open.
+
+    Attributes:
+        credential: by what they are asked about again: the token that they showed, what their
+            ticket stands for, or the request where nothing less will do.
+        told: who was told that a stream is open with this token.
+    """
+
+    credential: str | Grant | web.Request = field(repr=False)
+    told: BearerAuthenticator | None = None
+
+    @property
+    def token(self) -> str | None:
+        """The token that the stream was opened with, if it was by one."""
+        shown = self.credential
+        if isinstance(shown, Grant):
+            return shown.token
+        return shown if isinstance(shown, str) else None
 
 
 class TicketAuthenticator:
@@ -80,18 +101,28 @@ class TicketAuthenticator:
             await each.close()
             self._replaced.discard(each)
 
-    def opened(self, request: web.Request) -> None:
-        """A stream was opened by `request`; see `BearerAuthenticator.opened`."""
+    def holder(self, request: web.Request) -> Holder:
+        """Return whom to ask about for as long as the stream is open that `request` opens."""
+        grant = request.get(_GRANT)
+        if grant is not None:
+            return Holder(grant)
         inner = self._inner
-        if isinstance(inner, BearerAuthenticator) and (token := self._token(request)):
-            request[_OPENED] = inner, token
+        if isinstance(inner, BearerAuthenticator):
+            with suppress(AuthError):  # it was let in when another cookie counted
+                return Holder(inner.token_of(request))
+        return Holder(request)
+
+    def opened(self, holder: Holder) -> None:
+        """A stream was opened; see `BearerAuthenticator.opened`."""
+        inner = self._inner
+        if isinstance(inner, BearerAuthenticator) and (token := holder.token):
+            holder.told = inner
             inner.opened(token)
 
-    def ended(self, request: web.Request, *, moves: bool) -> None:
+    def ended(self, holder: Holder, *, moves: bool) -> None:
         """It has ended; see `BearerAuthenticator.ended`."""
-        if (opened := request.get(_OPENED)) is not None:
-            inner, token = opened
-            inner.ended(token, moves=moves)
+        if holder.told is not None and (token := holder.token):
+            holder.told.ended(token, moves=moves)
 
     async def issue(self, request: web.Request) -> Ticket:
         """Make a ticket for whoever `request` is from; a ticket itself does not count here.
@@ -135,21 +166,17 @@ class TicketAuthenticator:
         self.stats.ticket_accepted += 1
         return identity
 
-    async def revalidate(self, request: web.Request) -> Identity:
-        """See `Revalidator`. A ticket is used up by then, so its token is asked about."""
-        grant: Grant | None = request.get(_GRANT)
-        if grant is None:
-            return await self._ask(lambda inner: revalidate(inner, request))
-        return await self._ask(lambda inner: _owner(inner, grant, fresh=True))
+    async def ask_again(self, holder: Holder) -> Identity:
+        """Ask again who somebody is, afresh where `inner` can; raise as `Revalidator` says.
 
-    def _token(self, request: web.Request) -> str | None:
-        assert isinstance(self._inner, BearerAuthenticator)
-        grant: Grant | None = request.get(_GRANT)
-        if grant is not None:
-            return grant.token
-        with suppress(AuthError):  # it was let in when another cookie counted
-            return self._inner.token_of(request)
-        return None
+        A ticket is used up by then, so its token is asked about.
+        """
+        shown = holder.credential
+        if isinstance(shown, Grant):
+            return await self._ask(lambda inner: _owner(inner, shown, fresh=True))
+        if isinstance(shown, str):
+            return await self._ask(lambda inner: _identified(inner, shown))
+        return await self._ask(lambda inner: revalidate(inner, shown))
 
     async def _owner(self, grant: Grant) -> Identity:
         try:
@@ -179,6 +206,11 @@ class TicketAuthenticator:
                 if answer.expires_at is not None and answer.expires_at <= time.time():
                     raise InvalidToken("the token has expired")
                 return answer
+
+
+async def _identified(inner: Authenticator, token: str) -> Identity:
+    assert isinstance(inner, BearerAuthenticator)  # one by tokens is replaced by another
+    return await inner.identify(token, fresh=True)
 
 
 async def _owner(inner: Authenticator, grant: Grant, *, fresh: bool = False) -> Identity:

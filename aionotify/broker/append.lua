@@ -3,7 +3,8 @@
 -- KEYS[1]  {prefix}:{recipient}:inbox     the inbox, a list of "<position> <previous> <event>"
 -- KEYS[2]  {prefix}:{recipient}:id:<key>  only with an idempotency key
 -- ARGV     channel, event (one line of JSON), max_events, retention s, idempotency s, publish command,
---          floor and since as in probe.lua, if they are known
+--          floor and since as in probe.lua, if they are known, and whether replicas are waited for
+--          ('' = no)
 --
 -- What positions are, even and odd ones, and `previous`: aionotify/events/position.py.
 --
@@ -16,20 +17,23 @@ local inbox, key = KEYS[1], KEYS[2]
 local channel, event, publish = ARGV[1], ARGV[2], ARGV[6]
 local max_events, retention, remember = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local floor, since = tonumber(ARGV[7] or 0), tonumber(ARGV[8] or 0)
+local waits = (ARGV[9] or '') ~= ''
 
 if key then
   local first = redis.call('GET', key)
   if first then
+    -- WAIT is for what was written on this connection, and the first time may have been on another.
+    if waits then redis.call('SET', key, first, 'KEEPTTL') end
     local count = publish == 'SPUBLISH' and 'SHARDNUMSUB' or 'NUMSUB'
     return {first, redis.call('PUBSUB', count, channel)[2], 1}
   end
 end
 
--- What is no entry, whoever put it there, is at 0. No event is later than 9e15: the next ones would
+-- What is no entry, whoever put it there, is at 0. Every event is before 9e15: the next ones would
 -- come near 2^53, from where on numbers have gaps between them.
 local function position_of(entry)
   local position = tonumber(string.match(entry, '^%d+ ') or 0)
-  return position <= 9e15 and position or 0
+  return position < 9e15 and position or 0
 end
 
 local time = redis.call('TIME')
@@ -57,6 +61,9 @@ if last then previous = position_of(last) end
 local position = math.max(now, previous + 1)
 if position > time then position = position + 2 * (micros % 500) end
 position = position + position % 2
+if position >= 9e15 then  -- nobody would read it
+  return redis.error_reply('ERR the last entry of ' .. inbox .. ' leaves no position for another')
+end
 
 local id = string.format('%.0f', position)
 local entry = id .. ' ' .. string.format('%.0f', previous) .. ' ' .. event

@@ -2,16 +2,14 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta
-from redis.asyncio import Redis
 
 from aionotify.broker.answer_store import SECRET
-from aionotify.broker.connection.endpoint import translated
-from aionotify.broker.connection.pipeline import by_client
+from aionotify.broker.connection.endpoint import replies
+from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.scripts import Script
 from aionotify.broker.keys import Keys
 from aionotify.errors import BrokerRefused, InvalidEvent
@@ -67,14 +65,15 @@ class ControlChannel:
     """Says things to all nodes. All methods raise BrokerUnavailable and BrokerRefused.
 
     Args:
+        execute: carries out commands.
         keep: seconds for which anything may be relied on that was learned before a revocation.
     """
 
-    def __init__(self, client: Callable[[], Redis], keys: Keys, keep: float) -> None:
-        self._client = client
+    def __init__(self, execute: Execute, keys: Keys, keep: float) -> None:
+        self._execute = execute
         self._keys = keys
         self._keep = keep
-        self._script = Script(by_client(client), "revoke.lua")
+        self._script = Script(execute, "revoke.lua")
 
     def adopt(self, other: "ControlChannel") -> None:
         """Keep revocations for as long as `other` does."""
@@ -96,15 +95,16 @@ class ControlChannel:
 
     async def revoked(self) -> Revoked:
         """What is kept of revocations."""
-        with translated():
-            async with self._client().pipeline(transaction=False) as pipeline:
-                pipeline.time()  # first, so that whoever is revoked meanwhile has a later number
-                pipeline.hmget(self._keys.numbers, "secret", "number", "revoked", "missing")
-                pipeline.zrange(self._keys.revoked, 0, -1, withscores=True)
-                (seconds, micros), (secret, number, last, missing), kept = await pipeline.execute()
+        time, (secret, number, last, missing), kept = await replies(
+            self._execute,
+            ("TIME",),  # first, so that whoever is revoked meanwhile has a later number
+            ("HMGET", self._keys.numbers, "secret", "number", "revoked", "missing"),
+            ("ZRANGE", self._keys.revoked, 0, -1, "WITHSCORES"),
+        )
         try:
-            users = [(user.decode(), int(number)) for user, number in kept]
-            number = int(number or seconds * 1_000_000 + micros)
+            pairs = zip(kept[::2], kept[1::2], strict=True)
+            users = [(user.decode(), int(float(number))) for user, number in pairs]
+            number = int(number or int(time[0]) * 1_000_000 + int(time[1]))
             return Revoked(_installation(secret), number, _missing(users, last, missing), users)
         except (ValueError, OverflowError):
             raise BrokerRefused("what is kept of revocations is not what a node writes") from None

@@ -29,12 +29,11 @@ from aionotify.telemetry.sampled import Sampled
 from aionotify.telemetry.stats import Stats
 
 _PAGE_EVENTS: Final = 100
-_IN_ONE: Final = 32  # inboxes in one call; Redis does nothing else meanwhile
+_CALL_INBOXES: Final = 32  # inboxes in one call; Redis does nothing else meanwhile
 _MAX_IN_FLIGHT: Final = 64  # inboxes
 _BATCH_WINDOW: Final = 0.002  # seconds
 _ENTRY: Final = re.compile(rb"([0-9]{1,16}) ([0-9]{1,16}) ")
 _POSITION: Final = re.compile(rb"0*([0-9]{1,16}) ")
-_GROWTH: Final = 3  # an event is stored with escapes in it: six bytes for U+0085, which has two
 
 _Question = tuple[str, int | None]  # None: only how far the inbox reaches
 
@@ -50,7 +49,7 @@ def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
     position, previous = map(int, match.groups()) if match else (0, 0)
     if match is None or not is_possible(position, previous):
         raise InvalidEvent({"body": "is not <position> <previous> <event>"})
-    decoded = decode(entry[match.end() :], _GROWTH * max_bytes)
+    decoded = decode(entry[match.end() :], max_bytes)
     if decoded.recipients != (recipient_id,):
         raise InvalidEvent({"recipient_id": "is not the recipient whose inbox this is"})
     return Entry(position, previous, decoded)
@@ -86,7 +85,7 @@ class Inbox:
         self.unreadable = UnreadableInboxes(keys)
         self._stats = stats
         self._script = Script(execute, "read.lua")
-        self._in_one = _IN_ONE
+        self._call_inboxes = _CALL_INBOXES
         # Sending is what costs most, when thousands of streams open within a second.
         self._batcher: Batcher[_Question, Page] = Batcher(
             self._ask, name="aionotify inbox reads", at_most=_MAX_IN_FLIGHT, window=_BATCH_WINDOW
@@ -133,8 +132,8 @@ class Inbox:
         limits = _PAGE_EVENTS, self._page_bytes, data_set.retention
         times = data_set.floor, data_set.since, data_set.settled
         calls = []
-        for start in range(0, len(questions), self._in_one):
-            some = questions[start : start + self._in_one]
+        for start in range(0, len(questions), self._call_inboxes):
+            some = questions[start : start + self._call_inboxes]
             keys = tuple(self._keys.inbox(recipient_id) for recipient_id, _ in some)
             afters = ("" if after is None else after for _, after in some)
             calls.append((some, self._script.call(keys, (*limits, *times, *afters))))
@@ -148,7 +147,7 @@ class Inbox:
                     # there is no right to one of these (ACL), and that is no reason not to read
                     # the others.
                     if isinstance(error.__cause__, ClusterCrossSlotError):
-                        self._in_one = 1
+                        self._call_inboxes = 1
                     for question in some:
                         replies += await self._replies([question])
                 else:

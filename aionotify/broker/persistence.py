@@ -6,19 +6,17 @@ it also keeps up to two seconds of writes in memory. If the server ends then, th
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
-from redis.asyncio import Redis
-
-from aionotify.broker.connection.endpoint import translated
+from aionotify.broker.connection.endpoint import info, replies
+from aionotify.broker.connection.pipeline import Execute
 from aionotify.errors import BrokerUnavailable
 
 _RETRY_INTERVAL: Final = 0.01  # seconds
 _TIMEOUT: Final = 4.0  # seconds; after two, Redis writes even during an fsync
 
 
-async def written(client: Callable[[], Redis]) -> None:
+async def written(execute: Execute) -> None:
     """Return when the file has all that Redis acknowledged before the call.
 
     The data then survives any end of Redis, but not yet a power cut.
@@ -32,15 +30,15 @@ async def written(client: Callable[[], Redis]) -> None:
     until = clock() + _TIMEOUT
     conclusive = False
     while True:
-        with translated():
-            told = await client().info("persistence")
+        [reply] = await replies(execute, ("INFO", "persistence"))
+        told = info(reply)
         if told["aof_last_write_status"] != "ok":
             raise BrokerUnavailable("Redis could not write to its disk; it may be full")
-        if conclusive or not told["aof_buffer_length"]:
+        if conclusive or told["aof_buffer_length"] == "0":
             return
         if clock() > until:  # new writes may be in memory at each look
             raise BrokerUnavailable("Redis takes too long to write to its disk")
         # The writes in memory may be newer than ours. Redis writes all of them before it reads the
         # next command, unless an fsync is running.
-        if not (conclusive := not told["aof_pending_bio_fsync"]):
+        if not (conclusive := told["aof_pending_bio_fsync"] == "0"):
             await asyncio.sleep(_RETRY_INTERVAL)

@@ -1,10 +1,8 @@
 """Who is connected to any node: asked of Redis, stored nowhere."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from redis.asyncio import Redis
-
-from aionotify.broker.connection.pipeline import by_client
+from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.scripts import Script
 from aionotify.broker.keys import Keys
 
@@ -12,8 +10,8 @@ from aionotify.broker.keys import Keys
 class Presence:
     """Questions about users whose streams may be on any node."""
 
-    def __init__(self, client: Callable[[], Redis], keys: Keys) -> None:
-        self._script = Script(by_client(client), "presence.lua")
+    def __init__(self, execute: Execute, keys: Keys) -> None:
+        self._script = Script(execute, "presence.lua")
         self._keys = keys
 
     async def online(self, recipient_ids: Sequence[str]) -> dict[str, bool]:

@@ -16,10 +16,11 @@ from redis.asyncio import Redis
 
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.connection.pipeline import Execute, by_client
-from aionotify.broker.connection.scripts import Script
+from aionotify.broker.connection.scripts import Script, Words
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.keys import Keys
 from aionotify.broker.persistence import written
+from aionotify.broker.replicas import on_replicas
 from aionotify.config import Config, InboxConfig, RedisConfig
 from aionotify.errors import AionotifyError, BrokerError, InvalidEvent
 from aionotify.events.event import Event, decode
@@ -67,6 +68,8 @@ class Publisher:
         prefix: of our names in Redis, `redis.prefix` in the configuration.
         inbox: how much is kept, for how long.
         max_bytes: the longest event.
+        wait_replicas: how many replicas must have an event before it counts as published,
+            `redis.wait_replicas` in the configuration. An endpoint has its own.
 
     Use it as ``async with Publisher("redis://…") as publisher``, or call `close`.
     """
@@ -78,17 +81,18 @@ class Publisher:
         prefix: str = RedisConfig().prefix,
         inbox: InboxConfig | None = None,
         max_bytes: int = Config().events.max_bytes,
+        wait_replicas: int = RedisConfig().wait_replicas,
     ) -> None:
         self._endpoint: Endpoint | None = None
         kept = None
         execute: Execute
         if isinstance(redis, str):
-            self._endpoint = Endpoint(RedisConfig(url=redis))
-            execute = self._endpoint.commands("writes").execute
+            self._endpoint = Endpoint(RedisConfig(url=redis, wait_replicas=wait_replicas))
+            execute = self._endpoint.publishing.execute
         elif isinstance(redis, Endpoint):
-            execute = redis.commands("writes").execute
+            execute, wait_replicas = redis.publishing.execute, redis.wait_replicas
             # Anybody else's Redis is as safe as they have made it.
-            kept = partial(written, redis.client) if redis.keeps else None
+            kept = partial(written, execute) if redis.keeps else None
         elif isinstance(redis, Redis):
             execute = by_client(partial(_itself, redis))
         else:
@@ -102,6 +106,9 @@ class Publisher:
         self._limits = (inbox.max_events, inbox.retention, inbox.idempotency)
         self._keys = keys
         self._max_bytes = max_bytes
+        self._waits = "1" if wait_replicas else ""
+        if wait_replicas:
+            execute = on_replicas(execute, wait_replicas)
         self._script = Script(execute, "append.lua", kept)
 
     def belong_to(self, data_set: DataSet, acknowledged: Callable[[str, int], None]) -> None:
@@ -124,9 +131,12 @@ class Publisher:
         await self.close()
 
     async def close(self) -> None:
-        """Wait for what is under way, then close the connection if it is our own."""
+        """Wait for what is under way, then close the connection if it is our own.
+
+        On whichever event loop; what is under way on another one is not waited for.
+        """
+        await self._data_set.close()  # first: who waits for that appends next
         await self._script.close()
-        await self._data_set.close()
         if self._endpoint is not None:
             await self._endpoint.close()
 
@@ -170,10 +180,8 @@ class Publisher:
         events = list(events)
         try:
             found = await self._data_set.refresh() if events else None
-            if found is not None and found.read_only and self._endpoint is not None:
-                # It was demoted while nothing was published. Who is it now?
-                await self._endpoint.drop("not the master any more")
-                await self._data_set.probe()
+            if found is not None and self._endpoint is not None:
+                await self._stay_with_master(self._endpoint, found.read_only)
         except BrokerError as error:
             return [error] * len(events)
         results: list[Published | BrokerError] = []
@@ -187,31 +195,38 @@ class Publisher:
                 results.append(await self._outcome(*pending.popleft()))
         return results + [await self._outcome(*each) for each in pending]
 
+    async def _stay_with_master(self, endpoint: Endpoint, demoted: bool) -> None:
+        """Connect anew where the master is another one now than the one that was asked.
+
+        One that was replaced takes itself for the master until it is told: ten seconds, in which
+        all that it is given is lost.
+        """
+        other = "not the master any more" if demoted else await endpoint.replaced("writes")
+        if other is not None:
+            endpoint.drop(other)
+            await self._data_set.probe()
+
     def _append(self, event: Event, recipient_id: str) -> asyncio.Future[Any]:
-        keys = [self._keys.inbox(recipient_id)]
-        if event.key is not None:
-            keys.append(self._keys.idempotency(recipient_id, event.key))
-        live = self._keys.live(recipient_id)
+        return self._script.call_lazily(partial(self._words, event, recipient_id), event.size)
+
+    def _words(self, event: Event, recipient_id: str) -> Words:
+        keys, data = self._keys, event.data(recipient_id)
+        inbox, live = keys.inbox(recipient_id), keys.live(recipient_id)
         times = self._data_set.floor, self._data_set.since
-        args = (live, event.data(recipient_id), *self._limits, "PUBLISH", *times)
-        return self._script.call(tuple(keys), args)
+        if event.key is None:
+            return (1, inbox, live, data, *self._limits, "PUBLISH", *times, self._waits)
+        key = keys.idempotency(recipient_id, event.key)
+        return (2, inbox, key, live, data, *self._limits, "PUBLISH", *times, self._waits)
 
     async def _outcome(
         self, event: Event, replies: list[asyncio.Future[Any]]
     ) -> Published | BrokerError:
-        results: dict[str, Published | BrokerError] = {}
-        for recipient_id, reply in zip(event.recipients, replies, strict=True):
-            try:
-                position, online, repeated = await reply
-                if not repeated:
-                    self._acknowledged(recipient_id, int(position))
-                results[recipient_id] = Published(
-                    f"{int(position):014x}", int(online) > 0, bool(repeated)
-                )
-            except BrokerError as error:
-                results[recipient_id] = error
         if event.shared():
-            return results[event.recipients[0]]
+            return await self._result(event.recipients[0], replies[0])
+        results = {
+            recipient_id: await self._result(recipient_id, reply)
+            for recipient_id, reply in zip(event.recipients, replies, strict=True)
+        }
         done = [result for result in results.values() if isinstance(result, Published)]
         failed = [result for result in results.values() if isinstance(result, BrokerError)]
         if not failed:
@@ -222,6 +237,18 @@ class Publisher:
                 results,
             )
         return PartlyPublished(results) if done else failed[0]
+
+    async def _result(
+        self, recipient_id: str, reply: asyncio.Future[Any]
+    ) -> Published | BrokerError:
+        try:
+            text, online, repeated = await reply
+        except BrokerError as error:
+            return error
+        position = int(text)
+        if not repeated:
+            self._acknowledged(recipient_id, position)
+        return Published(f"{position:014x}", int(online) > 0, bool(repeated))
 
 
 def _itself(client: Redis) -> Redis:

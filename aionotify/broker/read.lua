@@ -27,7 +27,7 @@ local function number(position) return string.format('%.0f', position) end
 local function position_at(inbox, index)
   for at = index, 0, -1 do
     local position = tonumber(string.match(redis.call('LINDEX', inbox, at), '^%d+ '))
-    if position and position <= 9e15 then return position end -- see append.lua
+    if position and position < 9e15 then return position end -- see append.lua
   end
   return 0
 end

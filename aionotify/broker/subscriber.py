@@ -21,13 +21,13 @@ import msgspec
 from redis.asyncio.connection import AbstractConnection
 
 from aionotify import tasks
-from aionotify.broker.connection.endpoint import LOST, Endpoint
+from aionotify.broker.connection.endpoint import LOST, Endpoint, translate
 from aionotify.broker.connection.resp import lose, read_replies, send
 from aionotify.broker.control import Control, decode_control
 from aionotify.broker.data_set import DataSet, Probed
 from aionotify.broker.inbox import parse_entry
 from aionotify.broker.keys import Keys
-from aionotify.errors import BrokerError, InvalidEvent
+from aionotify.errors import BrokerError, BrokerRefused, InvalidEvent
 from aionotify.events.event import EVERYONE, Event, decode
 from aionotify.events.page import Entry
 from aionotify.telemetry.health_check import HealthCheck
@@ -116,6 +116,7 @@ class Subscriber:
         self._run_id = ""  # of the server that is heard
         self._clocks: dict[int, int] = {}  # when probes were answered that are not heard yet
         self._lost_at: float | None = None
+        self._refused = False  # whether it was said that Redis refuses us
         self._subscribed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._connection: AbstractConnection | None = None
@@ -187,15 +188,15 @@ class Subscriber:
                 await asyncio.create_task(self._session(), name="aionotify subscriber: session")
             except* (*LOST, BrokerError, SilentConnection, OtherMaster) as errors:
                 if self._next is None:
-                    self._lost(_reason(errors))
+                    self._lost(_cause(errors))
             except* Exception as errors:  # noqa: BLE001 - the node lives, and so must its subscriber
                 _log.exception("subscriber failed")
-                self._lost(_reason(errors))
+                self._lost(_cause(errors))
             tasks.obey()
             if self._next is not None:
                 continue
             # One generation: what is read and written from now on is at the master that is heard.
-            await self._endpoint.drop("the subscriber connects anew")
+            self._endpoint.drop("the subscriber connects anew")
             if self._subscribed.is_set():
                 self._subscribed.clear()
                 delay = _BACKOFF[0]
@@ -234,15 +235,21 @@ class Subscriber:
             self._sink.lost()
             await connection.disconnect(nowait=True)
 
-    def _lost(self, reason: str) -> None:
-        self.problem = reason
+    def _lost(self, cause: BaseException) -> None:
+        """Say so once, and once more if Redis is there and refuses us: that will not pass."""
+        self.problem = reason = f"{type(cause).__name__}: {cause}".removesuffix(": ")
+        refused = isinstance(cause, BrokerRefused)
         if self._lost_at is None:
             self._lost_at = time.monotonic()
             self._stats.redis_losses += 1
-            _log.warning("not subscribed to Redis", extra={"fields": {"reason": reason}})
+        elif self._refused or not refused:
+            return
+        self._refused = refused
+        _log.warning("not subscribed to Redis", extra={"fields": {"reason": reason}})
 
     def _found(self) -> None:
         self.problem = None
+        self._refused = False
         self._subscribed.set()
         fields: dict[str, object] = {"redis": self._endpoint.description}
         if self._lost_at is not None:
@@ -395,8 +402,8 @@ def _batches(channels: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
         yield channels[start : start + _CHANNELS]
 
 
-def _reason(errors: BaseException) -> str:
-    """The first cause in a group; redis-py's texts name the address, never the password."""
-    while isinstance(errors, BaseExceptionGroup):
-        errors = errors.exceptions[0]
-    return f"{type(errors).__name__}: {errors}" if str(errors) else type(errors).__name__
+def _cause(error: BaseException) -> BaseException:
+    """The first cause in a group, as ours; redis-py's texts name the address, never a password."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return translate(error) if isinstance(error, LOST) else error

@@ -1,8 +1,8 @@
 """Tickets in Redis: put under a hash, taken once. What is in them is sealed before it gets here."""
 
-from typing import Any, cast
+from typing import cast
 
-from aionotify.broker.connection.endpoint import translated
+from aionotify.broker.connection.endpoint import replies
 from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.keys import Keys
 
@@ -16,18 +16,13 @@ class RedisTicketStore:
 
     async def put(self, name: str, record: bytes, ttl: float) -> None:
         """Keep `record` for `ttl` seconds; raise BrokerUnavailable or BrokerRefused."""
-        await self._carry_out("SET", self._keys.ticket(name), record, "PX", int(ttl * 1000))
+        key, ms = self._keys.ticket(name), int(ttl * 1000)
+        await replies(self._execute, ("SET", key, record, "PX", ms))
 
     async def take(self, name: str) -> bytes | None:
         """Return and remove a record; raise BrokerUnavailable or BrokerRefused.
 
         GETDEL is atomic, so of two nodes that are shown the same ticket one gets it.
         """
-        return cast("bytes | None", await self._carry_out("GETDEL", self._keys.ticket(name)))
-
-    async def _carry_out(self, *command: bytes | str | int) -> Any:
-        with translated():
-            [reply] = await self._execute([command])
-            if isinstance(reply, Exception):
-                raise reply
-        return reply
+        [record] = await replies(self._execute, ("GETDEL", self._keys.ticket(name)))
+        return cast("bytes | None", record)

@@ -5,6 +5,7 @@ server has to hear of it, for nobody else can change it.
 """
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -14,6 +15,7 @@ from aionotify.events.event import EVERYONE
 from aionotify.telemetry.sampled import Sampled
 
 _INTERVAL: Final = 0.5  # seconds; one call, of some 20 µs, for each node
+_IDLE_INTERVALS: Final = 120  # between two calls while none is refused
 _REMEMBERED: Final = 100  # inboxes; where more are refused, it is not for what is in them
 
 _log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class UnreadableInboxes:
 
         Nobody else may ask for them: who is where they ended knows all that is in them.
         """
-        while True:
+        for number in itertools.count():
             await asyncio.sleep(_INTERVAL)
-            await read(list({EVERYONE: None, **self._reasons}))
+            if self._reasons or number % _IDLE_INTERVALS == 0:
+                await read(list({EVERYONE: None, **self._reasons}))

@@ -3,13 +3,13 @@
 Says the cause in Redis' own words, and one thing to do.
 """
 
+import asyncio
 import secrets
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final
 
-from redis.asyncio import Redis
 from redis.exceptions import (
     AuthenticationError,
     MovedError,
@@ -18,9 +18,13 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from aionotify.broker.connection.endpoint import Endpoint, translate, translated
+from aionotify import tasks
+from aionotify.broker.connection.endpoint import Endpoint, info, replies, translate, translated
+from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.redis_connections import NoSuchDatabase, quoted
+from aionotify.broker.connection.resp import start_reading
 from aionotify.broker.connection.sentinel import NoMasterNamed, Objection
+from aionotify.broker.replicas import shortage, wait
 from aionotify.cli.finding import Finding
 from aionotify.config import RedisConfig
 from aionotify.errors import AionotifyError, BrokerUnavailable
@@ -40,17 +44,19 @@ async def check_redis(config: RedisConfig) -> AsyncIterator[Finding]:
         return
     try:
         with translated():
-            client, started = endpoint.client(), time.perf_counter()
-            await client.eval("return 1", 0)
+            execute, started = endpoint.commands("check").execute, time.perf_counter()
+            await replies(execute, ("EVAL", "return 1", 0))
             took = 1000 * (time.perf_counter() - started)
             yield Finding("redis", "ok", f"{endpoint.description} answers in {took:.1f} ms")
             for objection in endpoint.objections:
                 advice = _SENTINEL_ADVICE[objection.objection]
                 yield Finding("redis sentinel", "warning", str(objection), advice)
-            async for each in _server(client):
+            async for each in _server(execute):
                 yield each
-            yield await _keys(client, config.prefix)
-            yield await _round_trip(client, config)
+            yield await _keys(execute, config.prefix)
+            if config.wait_replicas:
+                yield await _replicas(execute, config)
+            yield await _round_trip(endpoint, config)
     except AionotifyError as error:
         yield Finding("redis", "failed", f"{endpoint.description}: {error}", _advice(error))
     finally:
@@ -97,15 +103,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-async def _keys(client: Redis, prefix: str) -> Finding:
+async def _keys(execute: Execute, prefix: str) -> Finding:
     """Write to keys that are not there, in many slots: a cluster's node refuses those of others."""
-    async with client.pipeline(transaction=False) as pipeline:
-        for number in range(_SLOTS):
-            key = f"{prefix}:check:{number}"
-            pipeline.eval("return redis.call('EXPIRE', KEYS[1], 1)", 1, key)
-        replies = await pipeline.execute(raise_on_error=False)
-    others = {(each.host, each.port) for each in replies if isinstance(each, MovedError)}
-    refused = [each for each in replies if isinstance(each, Exception)]
+    expire = "return redis.call('EXPIRE', KEYS[1], 1)"
+    keys = [f"{prefix}:check:{number}" for number in range(_SLOTS)]
+    found = await execute([("EVAL", expire, 1, key) for key in keys])
+    others = {(each.host, each.port) for each in found if isinstance(each, MovedError)}
+    refused = [each for each in found if isinstance(each, Exception)]
     if others:
         return Finding(
             "redis keys",
@@ -120,16 +124,31 @@ async def _keys(client: Redis, prefix: str) -> Finding:
     return Finding("redis keys", "ok", f"{prefix}:* can be written")
 
 
-async def _server(client: Redis) -> AsyncIterator[Finding]:
+async def _replicas(execute: Execute, config: RedisConfig) -> Finding:
+    """Write something, and wait for as many replicas as each event does."""
+    write = "SET", f"{config.prefix}:check:replicas", "", "PX", 1000
+    _, reached = await replies(execute, write, wait(config.wait_replicas))
+    problem = shortage(reached, config.wait_replicas)
+    if problem is None:
+        return Finding("redis replicas", "ok", f"{reached} have what is written")
+    return Finding(
+        "redis replicas",
+        "failed",
+        problem,
+        "start or add replicas, or lower redis.wait_replicas: until then all publishing fails",
+    )
+
+
+async def _server(execute: Execute) -> AsyncIterator[Finding]:
     """Check the server by the reply of INFO, if it is allowed."""
-    try:
-        info: dict[str, Any] = await client.info()
-    except ResponseError as error:
-        found = f"version, memory and persistence are unknown: {quoted(error)}"
+    [reply] = await execute([("INFO",)])
+    if isinstance(reply, ResponseError):
+        found = f"version, memory and persistence are unknown: {quoted(reply)}"
         yield Finding("redis server", "warning", found, "allow INFO (+info) to check them")
         return
-    name = info.get("server_name", "redis")
-    text = str(info.get(f"{name}_version", info.get("redis_version", "0")))
+    said = info(reply)
+    name = said.get("server_name", "redis")
+    text = said.get(f"{name}_version", said.get("redis_version", "0"))
     version = tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())
     yield Finding(
         "redis version",
@@ -137,18 +156,18 @@ async def _server(client: Redis) -> AsyncIterator[Finding]:
         f"{name} {text}",
         "" if version >= _OLDEST else f"upgrade to Redis {_OLDEST[0]}.{_OLDEST[1]} or newer",
     )
-    policy = str(info.get("maxmemory_policy", "noeviction"))
-    evicts = bool(info.get("maxmemory")) and policy != "noeviction"
+    policy = said.get("maxmemory_policy", "noeviction")
+    evicts = said.get("maxmemory", "0") != "0" and policy != "noeviction"
     yield Finding(
         "redis memory",
         "warning" if evicts else "ok",
-        f"maxmemory-policy {policy}, maxmemory {info.get('maxmemory_human', '0B')}",
+        f"maxmemory-policy {policy}, maxmemory {said.get('maxmemory_human', '0B')}",
         "when memory is full Redis drops events that are not delivered yet;"
         " set maxmemory-policy noeviction"
         if evicts
         else "",
     )
-    durable = bool(info.get("aof_enabled"))
+    durable = said.get("aof_enabled", "0") != "0"
     yield Finding(
         "redis persistence",
         "ok" if durable else "warning",
@@ -157,21 +176,30 @@ async def _server(client: Redis) -> AsyncIterator[Finding]:
     )
 
 
-async def _round_trip(client: Redis, config: RedisConfig) -> Finding:
+async def _round_trip(endpoint: Endpoint, config: RedisConfig) -> Finding:
     """Publish a message and receive it, as every delivery does."""
     channel = f"{config.prefix}:check:{secrets.token_hex(8)}"
-    async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
-        await pubsub.subscribe(channel, config.channel)
-        started = time.perf_counter()
-        await client.publish(channel, b"")
-        while (waited := time.perf_counter() - started) < _TIMEOUT:
-            message = await pubsub.get_message(timeout=_TIMEOUT - waited)
-            if message and message["channel"] == channel.encode():
-                took = 1000 * (time.perf_counter() - started)
-                return Finding("redis pub/sub", "ok", f"a message comes back in {took:.1f} ms")
-    return Finding(
-        "redis pub/sub",
-        "failed",
-        f"no message came back within {_TIMEOUT:g} s",
-        "connect to Redis directly; a proxy in between may not support pub/sub",
-    )
+    connection = await endpoint.subscriber()
+    messages: asyncio.Queue[Any] = asyncio.Queue()
+    try:
+        start_reading(connection, messages.put_nowait, errors=True)
+        await connection.send_command("SUBSCRIBE", channel, config.channel)
+        async with tasks.timeout(_TIMEOUT):
+            for _ in range(2):
+                if isinstance(confirmed := await messages.get(), Exception):
+                    raise confirmed
+            started = time.perf_counter()
+            await replies(endpoint.commands("check").execute, ("PUBLISH", channel, b""))
+            while (await messages.get())[:2] != [b"message", channel.encode()]:
+                pass
+            took = 1000 * (time.perf_counter() - started)
+        return Finding("redis pub/sub", "ok", f"a message comes back in {took:.1f} ms")
+    except TimeoutError:
+        return Finding(
+            "redis pub/sub",
+            "failed",
+            f"no message came back within {_TIMEOUT:g} s",
+            "connect to Redis directly; a proxy in between may not support pub/sub",
+        )
+    finally:
+        await connection.disconnect(nowait=True)

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from aionotify.broker.connection.endpoint import Endpoint, translated
+from aionotify.broker.connection.endpoint import Endpoint, replies
 from aionotify.broker.publisher import Published, Publisher
 from aionotify.config import Config
-from aionotify.errors import AionotifyError, ConfigError
+from aionotify.errors import AionotifyError, ConfigError, InvalidEvent
 from aionotify.events.event import decode, split_batch
 
 _BATCH = 500  # events in flight at the same time
@@ -46,6 +46,8 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 
 def _events(args: argparse.Namespace) -> list[bytes]:
+    if args.ephemeral and args.id is not None:
+        args.refuse("--id is for durable events only: leave out --id or --ephemeral")
     given = {"event": args.event, "id": args.id, "data": args.data}
     given = {name: value for name, value in given.items() if value is not None}
     if args.recipient is not None:
@@ -61,7 +63,7 @@ def _events(args: argparse.Namespace) -> list[bytes]:
 async def _publish(events: Sequence[bytes], config: Config, *, ephemeral: bool) -> int:
     endpoint = Endpoint(config.redis)
     publisher = Publisher(
-        endpoint.client(),
+        endpoint,
         prefix=config.redis.prefix,
         inbox=config.inbox,
         max_bytes=config.events.max_bytes,
@@ -91,9 +93,10 @@ async def _publish_ephemeral(
     endpoint: Endpoint, config: Config, event: bytes
 ) -> dict[str, Any] | AionotifyError:
     try:
-        decode(event, config.events.max_bytes)
-        with translated():
-            nodes = await endpoint.client().publish(config.redis.channel, event)
+        if decode(event, config.events.max_bytes).key is not None:
+            raise InvalidEvent({"id": "is for durable events only"})
+        publish = "PUBLISH", config.redis.channel, event
+        [nodes] = await replies(endpoint.commands("writes").execute, publish)
     except AionotifyError as error:
         return error
     return {"nodes": nodes}

@@ -75,6 +75,22 @@ class Integer(Field):
         return _scalar(text)
 
 
+class Switch(Field):
+    """Whether something is done; neither ``1`` nor ``"yes"`` says so."""
+
+    def __init__(self) -> None:
+        super().__init__("true or false")
+
+    def _checked(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise TypeError
+        return value
+
+    def from_text(self, text: str) -> object:
+        """Read a plain scalar of YAML."""
+        return _scalar(text)
+
+
 class Number(Field):
     """A number, with decimals or without."""
 

@@ -44,6 +44,8 @@ class Setting:
                 return "null"
             case ():
                 return "[]"
+            case bool():
+                return str(self.default).lower()
             case float():
                 return f"{self.default:.10g}"
         return str(self.default)

@@ -20,6 +20,7 @@ from aionotify.config.fields import (
     Path,
     RedisURL,
     SecretText,
+    Switch,
     Text,
     without_newline,
 )
@@ -102,6 +103,17 @@ class ServerConfig:
     drain: float = setting(
         Number(0, 3600), 10.0, "Seconds over which a node that stops ends its streams"
     )
+    drain_delay: float = setting(
+        Number(0, 3600), 0.0, "Seconds of these in which it is not ready but takes streams"
+    )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield contradictions between these settings, by name."""
+        if self.drain_delay > self.drain:
+            yield (
+                "drain_delay",
+                f"expected no more than server.drain, {self.drain:g}, got {self.drain_delay:g}",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +131,11 @@ class AdminConfig:
     )
     publish_keys: tuple[PublishKey, ...] = setting(
         ListOf(_PublishKeyField()), (), "Keys that allow publishing; with none, nobody may publish"
+    )
+    max_publish_bytes: int = setting(
+        Integer(_MIB, 1 << 40, "bytes"),
+        64 * _MIB,
+        "Bytes of publish requests per process at the same time; beyond, they get 503",
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -251,9 +268,17 @@ class RedisConfig:
         "Where embedded:// keeps data; null: a temporary directory",
         fixed=True,
     )
+    wait_replicas: int = setting(
+        Integer(0, 100),
+        0,
+        "Replicas that must have a durable event before it counts as published",
+        fixed=True,
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield contradictions between these settings, by name."""
+        if self.wait_replicas and self.url.startswith("embedded:"):
+            yield "wait_replicas", "expected 0: embedded:// has no replicas"
         if self.channel.startswith(f"{self.prefix}:"):
             # Nodes would take an event that is published there for one of their own messages.
             yield (
@@ -266,7 +291,7 @@ class RedisConfig:
 class EventsConfig:
     """Limits of an event."""
 
-    max_bytes: int = setting(Integer(256, 16 * _MIB, "bytes"), 65536, "Largest size of an event")
+    max_bytes: int = setting(Integer(256, 16 * _MIB, "bytes"), 64000, "Largest size of an event")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,6 +321,9 @@ class StreamConfig:
     )
     buffer: int = setting(
         Integer(4096, 16 * _MIB, "bytes"), 65536, "Bytes buffered for a client in this process"
+    )
+    hand_over: bool = setting(
+        Switch(), True, "Whether streams take their connections over from aiohttp"
     )
 
 

@@ -15,10 +15,10 @@ from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from redis.asyncio import Redis
 from yarl import URL
 
-from aionotify.broker.connection.endpoint import translated
+from aionotify.broker.connection.endpoint import replies
+from aionotify.broker.connection.pipeline import Execute
 from aionotify.events.event import decode
 from aionotify.web.errors import json_response
 from aionotify.web.publish import key_holder
@@ -41,12 +41,12 @@ _HEADERS: Final = {
 }
 
 
-def routes(settings: Mapping[str, object], redis: Redis) -> list[web.RouteDef]:
+def routes(settings: Mapping[str, object], execute: Execute) -> list[web.RouteDef]:
     """Return the routes of the page.
 
     Args:
         settings: for the page's script.
-        redis: to publish the page's ephemeral events.
+        execute: carries out commands: the page's ephemeral events are published with it.
     """
     static = resources.files("aionotify.web") / "static"
     # In a <script>, only "<" can end the JSON.
@@ -69,8 +69,7 @@ def routes(settings: Mapping[str, object], redis: Redis) -> list[web.RouteDef]:
         config = request.config_dict[SERVICES].terms.config
         event = await request.read()
         decode(event, config.events.max_bytes)
-        with translated():
-            nodes = await redis.publish(config.redis.channel, event)
+        [nodes] = await replies(execute, ("PUBLISH", config.redis.channel, event))
         return json_response({"nodes": nodes}, 202)
 
     return [

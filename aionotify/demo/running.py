@@ -88,7 +88,7 @@ async def _server(undo: contextlib.AsyncExitStack, world: World) -> web.Applicat
         "types": TYPES,
         "commands": [{"does": does, "line": line} for does, line in commands(world)],
     }
-    app.add_routes(page.routes(settings, endpoint.client()))
+    app.add_routes(page.routes(settings, endpoint.commands("writes").execute))
     return app
 
 

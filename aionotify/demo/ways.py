@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from aionotify.broker.connection.endpoint import Endpoint, translated
+from aionotify.broker.connection.endpoint import Endpoint, replies
 from aionotify.broker.publisher import Publisher
 from aionotify.config import RedisConfig
 from aionotify.demo.world import HOST, World
@@ -36,10 +36,9 @@ async def redis_publish(world: World, events: Sequence[Event]) -> None:
     """A plain PUBLISH, over TCP as any program would."""
     endpoint = Endpoint(RedisConfig(url=_redis(world)))
     try:
-        with translated():
-            for event in events:
-                message = json.dumps(event)
-                await endpoint.client().publish(world.config.redis.channel, message)
+        for event in events:
+            publish = "PUBLISH", world.config.redis.channel, json.dumps(event)
+            await replies(endpoint.commands("writes").execute, publish)
     finally:
         await endpoint.close()
 

@@ -19,6 +19,9 @@ from aionotify.errors import InvalidEvent
 from aionotify.events.frame import RESERVED_PREFIX
 
 EVERYONE: Final = "*"
+# The frame of the longest event, with the longest type and id, is to fit the 65,536 bytes that
+# clients in Go have for a line or a frame (bufio.Scanner): that leaves 1,536 for all but the data.
+MAX_BYTES: Final = 64_000
 MAX_RECIPIENTS: Final = 1000
 MAX_RECIPIENT_CHARS: Final = 256
 MAX_NAME_CHARS: Final = 128  # of `event` and of `id`
@@ -92,17 +95,22 @@ class Event(msgspec.Struct, frozen=True):
             return self._head
         return self._head + self._own[recipient] + self._tail
 
+    @property
+    def size(self) -> int:
+        """About how many bytes `data` returns."""
+        return len(self._head) + len(self._tail)
+
     def shared(self) -> bool:
         """Whether all recipients get the same bytes."""
         return self._own is None
 
 
-def decode(message: bytes, max_bytes: int = 65536) -> Event:
+def decode(message: bytes, max_bytes: int = MAX_BYTES) -> Event:
     """Decode and check one event as it was published.
 
     Args:
         message: a JSON object in UTF-8 (RFC 8259), without a byte order mark.
-        max_bytes: the longest message that is taken.
+        max_bytes: the longest message that is taken, also as the one line that clients get.
 
     Raises:
         InvalidEvent: it breaks the contract; `fields` says where and how.
@@ -110,14 +118,14 @@ def decode(message: bytes, max_bytes: int = 65536) -> Event:
     if len(message) > max_bytes:
         raise InvalidEvent({"body": f"is {len(message)} bytes long, at most {max_bytes} allowed"})
     try:
-        return _decode(message)
+        return _decode(message, max_bytes)
     except msgspec.ValidationError:
         raise InvalidEvent(_explain(message)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEvent({"body": _why_not_json(message, error)}) from None
 
 
-def _decode(message: bytes) -> Event:
+def _decode(message: bytes, max_bytes: int) -> Event:
     if not message.isascii():
         message.decode()  # msgspec does not look into strings that it skips
     envelope = _decode_envelope(message)
@@ -141,10 +149,12 @@ def _decode(message: bytes) -> Event:
         message.count(b"recipient_id") > 1 or (92 in message and _ESCAPED_NAME.search(message))
     ) and _names_recipient_twice(message):
         fields["recipient_id"] = "is given more than once"
+    line = _one_line(message)
+    if len(line) > max_bytes:
+        fields["body"] = f"is {len(line)} bytes long on one line, at most {max_bytes} allowed"
     if fields:
         raise InvalidEvent(fields)
 
-    line = _one_line(message)
     if not isinstance(raw, list):
         return Event(recipients, kind, key, line)
     head, tail = _split_at_recipient(line)

@@ -42,7 +42,7 @@ from typing import Final, NamedTuple, TypeVar
 from aionotify.events.page import Entry, GapReason, Page
 
 NOWHERE: Final = 0
-LAST: Final = 9 * 10**15  # the year 2255; from 2^53 on, Lua's numbers have gaps between them
+LAST: Final = 9 * 10**15 - 1  # the year 2255; from 2^53 on, Lua's numbers have gaps
 # Microseconds by which pub/sub may be behind what is read: seconds are a lot.
 BACKLOG: Final = 60_000_000
 # Seconds from when somebody learns the time to when an event is stored by that: a second until it

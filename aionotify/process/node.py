@@ -46,6 +46,7 @@ _ACCEPTED_AT_ONCE = 128
 
 _STATUS_INTERVAL = 2.0  # seconds; people read it
 _HANDSHAKE = 0.1  # seconds from a connection to its request
+_ANSWER_CHECK_INTERVAL = 0.05  # seconds
 _GRACE = 1.0  # seconds that draining may take beyond `server.drain`
 _CLEANUP = 5.0  # seconds in which the application closes its connections
 
@@ -110,9 +111,8 @@ def serve(
 def collect_less() -> None:
     """Make the garbage collector run less often.
 
-    A stream has some 65 long-lived objects. With Python's defaults, opening 10,000 streams causes
-    seven full collections of a quarter of a second each, a quarter of the total time. Imported
-    modules are never collected again.
+    With Python's defaults, opening 10,000 streams causes full collections of a quarter of a second
+    each, a quarter of the total time. Imported modules are never collected again.
     """
     gc.collect()
     gc.freeze()
@@ -137,11 +137,7 @@ async def _serve(
             async with _guided(app, guide, tell, stop):
                 await stop.wait()
             tell("STOPPING=1\nSTATUS=Ending the open streams")
-            seconds = application.config_of(app).server.drain
-            logger.info("draining", extra={"fields": {"seconds": seconds}})
-            if sockets.kept:
-                await _stop_accepting(runner)
-            await _drain(app, seconds)
+            await _leave(app, runner, kept=sockets.kept)
     except asyncio.CancelledError:
         logger.warning("stopped by a second signal")
         return 1
@@ -232,8 +228,36 @@ async def _clean_up(runner: web.AppRunner) -> None:
         )
 
 
+async def _leave(app: web.Application, runner: web.AppRunner, *, kept: bool) -> None:
+    """Stop accepting connections, and end every stream within ``server.drain`` seconds.
+
+    If that is cancelled, end them at once. A socket of our own is closed after
+    ``server.drain_delay`` seconds, in which whoever sends clients here can find out that it should
+    not. Connections to one that is `kept` are the next process's.
+    """
+    server = application.config_of(app).server
+    delay = 0.0 if kept else server.drain_delay
+    seconds = server.drain - delay
+    logger.info("draining", extra={"fields": {"seconds": server.drain, "delay": delay}})
+    application.announce_drain(app)
+    try:
+        await asyncio.sleep(delay)
+        end = asyncio.get_running_loop().time() + seconds
+        await _stop_accepting(runner)
+        async with tasks.timeout(seconds + _GRACE):
+            await application.drain(app, seconds)
+        await _wait_for_answers(runner, end)
+    except TimeoutError:
+        logger.warning("some streams did not end in time", extra={"fields": {"seconds": seconds}})
+    except asyncio.CancelledError:
+        with contextlib.suppress(TimeoutError):
+            async with tasks.timeout(_GRACE):
+                await application.drain(app, 0)
+        raise
+
+
 async def _stop_accepting(runner: web.AppRunner) -> None:
-    """Leave new connections to the next process, and close idle ones."""
+    """Close the sockets, and the connections that wait for a request."""
     for site in list(runner.sites):
         await site.stop()
     # Connections accepted last still send their request; it gets an answer.
@@ -241,6 +265,16 @@ async def _stop_accepting(runner: web.AppRunner) -> None:
     if runner.server is not None:
         for connection in runner.server.connections:
             _let_go(connection)
+
+
+async def _wait_for_answers(runner: web.AppRunner, end: float) -> None:
+    """Wait for the requests that are under way, to the time `end` at most.
+
+    After `_stop_accepting` there are no other connections.
+    """
+    server, clock = runner.server, asyncio.get_running_loop().time
+    while server and server.connections and clock() < end:  # noqa: ASYNC110 - there is no event
+        await asyncio.sleep(_ANSWER_CHECK_INTERVAL)
 
 
 def _let_go(connection: web.RequestHandler) -> None:
@@ -252,20 +286,6 @@ def _let_go(connection: web.RequestHandler) -> None:
         connection.force_close()
     else:
         connection.close()
-
-
-async def _drain(app: web.Application, seconds: float) -> None:
-    """End every stream within `seconds`, or at once when that is cancelled."""
-    try:
-        async with tasks.timeout(seconds + _GRACE):
-            await application.drain(app, seconds)
-    except TimeoutError:
-        logger.warning("some streams did not end in time", extra={"fields": {"seconds": seconds}})
-    except asyncio.CancelledError:
-        with contextlib.suppress(TimeoutError):
-            async with tasks.timeout(_GRACE):
-                await application.drain(app, 0)
-        raise
 
 
 @contextlib.asynccontextmanager

@@ -1,8 +1,9 @@
 """Several nodes on one port: a parent that owns the sockets, and a process for each node.
 
 The parent keeps every listening socket open, so connections wait while it replaces a node that
-died. Each node gets its configuration over a channel, and stops when the channel ends. If a service
-manager signals the whole group, a node does not count that as a second signal.
+died; when all stop, it leaves them to the nodes. Each node gets its configuration over a channel,
+and stops when the channel ends. If a service manager signals the whole group, a node does not count
+that as a second signal.
 
 This module knows processes, not what they do.
 """
@@ -49,11 +50,13 @@ class _Node:
     """A running node.
 
     Attributes:
+        serves: whether it has said that it serves, and has not ended since.
         follows: set unless a reload is not answered yet.
     """
 
     process: asyncio.subprocess.Process
     channel: asyncio.StreamWriter
+    serves: bool = False
     status: str = ""
     follows: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -77,11 +80,13 @@ class _Parent:
         self._stopping = asyncio.Event()
         self._code = 0
         self._level = config.log.level
-        self._waiting_for = config.server.workers
+        self._workers = config.server.workers
         self._nodes: list[_Node] = []
         self._max_silence = systemd.watchdog_interval()
+        self._sockets: Sequence[Sockets] = ()
 
     async def run(self, sockets: Sequence[Sockets]) -> int:
+        self._sockets = sockets
         on_signal((signal.SIGTERM, signal.SIGINT), self._on_signal)
         on_signal((signal.SIGUSR1,), self._toggle_debug)
         on_hangup(self._reloading.ask)
@@ -142,6 +147,10 @@ class _Parent:
     def _stop(self) -> None:
         self._stopping.set()
         self._ready.set()
+        # Or connections would go on to be made to nodes that take none, and wait for nothing.
+        for own in self._sockets:
+            for sock in (*own.public, *own.admin):
+                sock.close()
         for each in self._nodes:
             each.channel.write_eof()
         at_most = self._config.server.drain + _GRACE
@@ -188,6 +197,9 @@ class _Parent:
         ours, theirs = socket.socketpair()
         with theirs:
             reader, channel = await asyncio.open_connection(sock=ours)
+            if self._stopping.is_set():
+                channel.close()
+                return 0, False
             with _blocked(FOR_THE_PARENT):
                 process = await _spawn(sockets, theirs, place)
         started = _Node(process, channel)
@@ -197,13 +209,14 @@ class _Parent:
             channel.write(Order(refused=True).line())
         if self._stopping.is_set():
             channel.write_eof()
+        ready = True
         try:
             ready = await self._follow(reader, started)
         except TimeoutError:
             logger.error("worker hangs", extra={"fields": {"pid": process.pid}})
             process.kill()
-            ready = True
         finally:
+            started.serves = False
             code = await process.wait()
             self._nodes.remove(started)
             started.follows.set()
@@ -215,27 +228,27 @@ class _Parent:
 
         Raises TimeoutError: it is silent for too long.
         """
-        ready = False
         while True:
             line = b""
             # A node that dies before it has read its orders resets the connection.
             with contextlib.suppress(ConnectionError):
-                async with tasks.timeout(self._max_silence if ready else None):
+                async with tasks.timeout(self._max_silence if started.serves else None):
                     line = await reader.readline()
             if not line:
-                return ready
+                return started.serves
             if line == b"READY=1\n":
-                ready = True
-                self._one_is_ready()
+                started.serves = True
+                self._say_when_all_serve()
             elif line.startswith(b"STATUS="):
                 started.status = line.decode().strip().removeprefix("STATUS=")
             elif line.strip() == RELOADED.encode():
                 started.follows.set()
 
-    def _one_is_ready(self) -> None:
-        self._waiting_for -= 1
-        if self._waiting_for == 0:
-            systemd.notify(f"READY=1\nSTATUS=Serving with {self._config.server.workers} workers")
+    def _say_when_all_serve(self) -> None:
+        # At one time: one that was ready and died must not count beside the one in its place.
+        serving = sum(each.serves for each in self._nodes)
+        if serving == self._workers and not self._ready.is_set():
+            systemd.notify(f"READY=1\nSTATUS=Serving with {serving} workers")
             self._ready.set()
 
 

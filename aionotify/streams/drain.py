@@ -20,7 +20,7 @@ async def leave(hub: Hub, seconds: float) -> None:
 
     Raises TimeoutError: some did not end.
     """
-    hub.closed = True
+    hub.draining = hub.closed = True
     streams = list(hub.streams())
     random.shuffle(streams)
     pause = min(max(seconds / _STEPS, _SHORTEST), _LONGEST)

@@ -57,7 +57,8 @@ class Hub:
 
     Attributes:
         everyone: the recipient that all streams are for.
-        closed: whether the node takes no streams any more.
+        draining: whether the node is about to leave. It may still take streams.
+        closed: whether it takes none any more.
         epoch: the name of the data set that positions are of, or None while that is not known.
         settled: up to where everything is stored and was heard by whoever is live, or 0.
         aged: before which a position is too old for a client to keep.
@@ -73,7 +74,7 @@ class Hub:
     ) -> None:
         self.stats = stats or Stats()
         self.everyone = Recipient(EVERYONE)
-        self.closed = False
+        self.draining = self.closed = False
         self.epoch: str | None = None
         self.settled = self.aged = self._refreshed = 0
         self._interest = interest
@@ -104,8 +105,6 @@ class Hub:
 
     def check_room(self) -> None:
         """Raise NodeFull when no stream can be taken, whoever it is for."""
-        if self.closed:
-            raise NodeFull("this node is draining; another node will answer", retry_after=1)
         if self._max_streams and self._entered >= self._max_streams:
             raise NodeFull("this node has as many streams as it may", retry_after=5)
 
@@ -113,7 +112,7 @@ class Hub:
         """Take one of the user's slots, before anything is answered.
 
         Raises:
-            NodeFull: the node has no slot left, or is leaving.
+            NodeFull: the node has no slot left.
             TooManyStreams: the user has none left.
         """
         self.check_room()

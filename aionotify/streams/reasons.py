@@ -28,6 +28,7 @@ class CloseReason(StrEnum):
 
     GONE = "gone"  # the client is
     STALLED = "stalled"  # the client takes nothing
+    UNEXPECTED_DATA = "unexpected_data"  # the client goes on sending, which no request is
     DRAIN = "drain"  # the node leaves
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a word, no secret
     TOKEN_REFUSED = "token_refused"  # noqa: S105 - when it was asked about again

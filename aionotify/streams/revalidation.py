@@ -1,15 +1,13 @@
 """Revalidation: is whoever opened a stream still allowed to listen?
 
-One task of a node keeps, for all its streams, the next moment at which something has to be done
-about each: its token expires, or is due to be asked about again. Moments are jittered, or all
-streams of a reconnect storm would be asked about in one second ever after.
+One task of a node keeps, for all its streams, when each is due to be asked about again, and when
+its token expires. An expiry waits for no answer. Questions are jittered, or all streams of a
+reconnect storm would be asked about in one second ever after.
 """
 
 import asyncio
-import heapq
 import itertools
 import logging
-import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -19,11 +17,13 @@ from typing import Final, Generic, Protocol, TypeVar
 from aionotify import tasks
 from aionotify.auth import AuthError, CredentialsMissing, Identity, InvalidToken
 from aionotify.streams.reasons import CloseReason
+from aionotify.streams.schedule import Schedule
 
 _JITTER: Final = 0.2  # of the interval
-_MOMENT: Final = 0.01  # seconds; clocks need not agree to the last bit on when it is time
 _MAX_IN_FLIGHT: Final = 32  # questions under way; the main host has its own, higher limit
 _TIMEOUT: Final = 30.0  # seconds for an answer: who asks without a limit must not hold up others
+_CLOCK_INTERVAL: Final = 0.5  # seconds; how soon a clock that was set ahead is seen to be
+_MAX_TOGETHER: Final = 100  # streams ended in one step of the loop, some 3 ms
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,6 @@ class _Entry(Generic[R]):
     stream: RevalidatedStream
     identity: Identity
     request: R
-    ask_at: float = 0.0
 
 
 class Revalidation(Generic[R]):
@@ -73,9 +72,10 @@ class Revalidation(Generic[R]):
         self._timer = timer
         self._numbers = itertools.count()
         self._entries: dict[int, _Entry[R]] = {}
-        self._heap: list[tuple[float, int]] = []  # when something is due, and for which entry
-        self._sooner = asyncio.Event()
-        self._slots = asyncio.Semaphore(_MAX_IN_FLIGHT)
+        self._questions = Schedule()  # by the timer; not of those that are under way
+        self._expiries = Schedule()  # by the clock
+        self._in_flight = 0
+        self._changed = asyncio.Event()
         self.rounds = 0
 
     def add(
@@ -86,16 +86,16 @@ class Revalidation(Generic[R]):
         With `at_once` it is asked about now, whenever it would be due.
         """
         number = next(self._numbers)
-        self._entries[number] = entry = _Entry(stream, identity, request)
-        self._schedule(number, entry, self._clock() if at_once else identity.ask_at)
+        self._entries[number] = _Entry(stream, identity, request)
+        self._expire(number, identity)
+        self._ask_later(number, self._clock() if at_once else identity.ask_at)
         return number
 
     def discard(self, number: int) -> None:
         """Ask about it no longer. The stream and its request are let go of at once."""
         del self._entries[number]
-        if len(self._heap) > 2 * len(self._entries) + _MAX_IN_FLIGHT:
-            self._heap = [due for due in self._heap if due[1] in self._entries]
-            heapq.heapify(self._heap)
+        self._questions.discard(number)
+        self._expiries.discard(number)
 
     def adopt(self, other: "Revalidation[R]") -> None:
         """Ask as often as `other` does."""
@@ -110,42 +110,48 @@ class Revalidation(Generic[R]):
 
     def _ask_within(self, seconds: float) -> None:
         latest = self._timer() + seconds
-        # The others are being asked about just now.
-        waiting = {number for _, number in self._heap if number in self._entries}
-        for number in waiting:
-            entry = self._entries[number]
-            entry.ask_at = min(entry.ask_at, latest - seconds * random.random())
-        self._heap = [(self._due(self._entries[number]), number) for number in waiting]
-        heapq.heapify(self._heap)
-        self._sooner.set()
+        for number, ask_at in self._questions.items():
+            self._questions.put(number, min(ask_at, latest - seconds * random.random()))
+        self._changed.set()
 
     async def run(self) -> None:
         """Until it is cancelled."""
         async with asyncio.TaskGroup() as questions:
             while True:
-                self._sooner.clear()
-                wait = self._heap[0][0] - self._timer() if self._heap else None
-                if wait is None or wait > 0:
-                    try:
-                        async with tasks.timeout(wait):
-                            await self._sooner.wait()
-                    except TimeoutError:
-                        pass
-                    continue
-                _, number = heapq.heappop(self._heap)
-                entry = self._entries.get(number)
-                if entry is None:
-                    continue  # discarded meanwhile
-                if self._expired(entry.identity):
-                    entry.stream.close(CloseReason.TOKEN_EXPIRED)
-                    continue
-                if self._timer() < entry.ask_at:
-                    # It was to expire, but the clock has been set back.
-                    self._push(number, entry, _MOMENT)
-                    continue
-                await self._slots.acquire()
-                question = self._question(number, entry)
-                questions.create_task(question, name="aionotify revalidation: question")
+                self._changed.clear()
+                self._end_expired()
+                while self._in_flight < _MAX_IN_FLIGHT:
+                    number = self._questions.take(self._timer())
+                    if number is None:
+                        break
+                    self._in_flight += 1
+                    question = self._question(number, self._entries[number])
+                    questions.create_task(question, name="aionotify revalidation: question")
+                try:
+                    async with tasks.timeout(self._pause()):
+                        await self._changed.wait()
+                except TimeoutError:
+                    pass
+
+    def _end_expired(self) -> None:
+        now = self._clock()
+        for _ in range(_MAX_TOGETHER):
+            number = self._expiries.take(now)
+            if number is None:
+                break
+            self._questions.discard(number)
+            self._entries[number].stream.close(CloseReason.TOKEN_EXPIRED)
+
+    def _pause(self) -> float | None:
+        """Return for how many seconds nothing is due; None for as long as nothing changes."""
+        pauses = []
+        if (expires_at := self._expiries.soonest()) is not None:
+            # Not for all of the time until then: the clock may be set meanwhile.
+            pauses.append(min(expires_at - self._clock(), _CLOCK_INTERVAL))
+        ask_at = self._questions.soonest()
+        if ask_at is not None and self._in_flight < _MAX_IN_FLIGHT:
+            pauses.append(ask_at - self._timer())
+        return max(0.0, min(pauses)) if pauses else None
 
     async def _question(self, number: int, entry: _Entry[R]) -> None:
         try:
@@ -153,7 +159,9 @@ class Revalidation(Generic[R]):
                 identity = await self._ask(entry.request)
             if identity.user_id != entry.identity.user_id:
                 raise InvalidToken("it is somebody else's now")
-            entry.identity = identity
+            if number in self._entries:
+                entry.identity = identity
+                self._expire(number, identity)
         except (InvalidToken, CredentialsMissing):  # a session, too, may have been ended
             if number in self._entries:
                 entry.stream.close(CloseReason.TOKEN_REFUSED)
@@ -163,27 +171,25 @@ class Revalidation(Generic[R]):
         except Exception:  # noqa: BLE001 - an embedder's own authenticator; its bugs must not end ours
             _log.exception("revalidation failed")
         finally:
-            self._slots.release()
+            if self._in_flight == _MAX_IN_FLIGHT:
+                self._changed.set()
+            self._in_flight -= 1
         if number in self._entries:
-            self._schedule(number, entry)
+            self._ask_later(number)
 
-    def _schedule(self, number: int, entry: _Entry[R], ask_at: float | None = None) -> None:
+    def _ask_later(self, number: int, ask_at: float | None = None) -> None:
         wait = self._interval * random.uniform(1 - _JITTER, 1)
         if ask_at is not None:
             wait = min(wait, ask_at - self._clock())
-        entry.ask_at = self._timer() + wait
-        self._push(number, entry)
+        moment = self._timer() + wait
+        self._questions.put(number, moment)
+        if moment == self._questions.soonest():  # or every stream that opens would wake us
+            self._changed.set()
 
-    def _push(self, number: int, entry: _Entry[R], at_least: float = -math.inf) -> None:
-        heapq.heappush(self._heap, (self._due(entry, at_least), number))
-        if self._heap[0][1] == number:
-            self._sooner.set()
-
-    def _due(self, entry: _Entry[R], at_least: float = -math.inf) -> float:
-        expires_at = entry.identity.expires_at
-        if expires_at is None:
-            return entry.ask_at
-        return min(entry.ask_at, self._timer() + max(expires_at - self._clock(), at_least))
-
-    def _expired(self, identity: Identity) -> bool:
-        return identity.expires_at is not None and identity.expires_at <= self._clock()
+    def _expire(self, number: int, identity: Identity) -> None:
+        if identity.expires_at is None:
+            self._expiries.discard(number)
+        else:
+            self._expiries.put(number, identity.expires_at)
+            if identity.expires_at == self._expiries.soonest():
+                self._changed.set()

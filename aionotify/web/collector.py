@@ -28,7 +28,8 @@ from aionotify.web.services import Services
 _CODES: Final = (
     *("credentials_missing", "invalid_scheme", "invalid_token", "forbidden"),
     *("auth_unavailable", "auth_failed", "too_many_streams", "node_full", "redis_unavailable"),
-    *("invalid_event", "too_large", "unsupported_media_type", "internal_error", "malformed"),
+    *("invalid_event", "too_large", "unsupported_media_type", "publish_overloaded"),
+    *("internal_error", "malformed"),
 )
 _PUBLISHED: Final = ("stored", "repeated", "refused", "unavailable")
 
@@ -123,6 +124,11 @@ class NodeCollector(Collector):
             "Events published over HTTP.",
             ["outcome"],
             _known(stats.published, _PUBLISHED),
+        )
+        yield GaugeMetricFamily(
+            "aionotify_publish_bytes",
+            "Bytes of the publish requests that are under way.",
+            self._services.publish_bytes.held,
         )
 
     def _auth(self) -> Iterator[Metric]:

@@ -40,5 +40,5 @@ def problems(services: Services) -> Mapping[str, str | None]:
         "inboxes": services.inbox.unreadable.problem,
         "auth": services.authenticator.problem,
         "open_files": services.open_files.health.problem,
-        "draining": "this node is draining" if services.hub.closed else None,
+        "draining": "this node is draining" if services.hub.draining else None,
     }

@@ -16,6 +16,9 @@ from aiohttp import hdrs, web
 
 from aionotify.errors import NodeFull, TooManyStreams
 
+ADDRESS: Final = web.RequestKey("aionotify.address", str)
+"""Whose stream a request counts as. Whoever takes it from the request passes it to `leave`."""
+
 _Address = IPv4Address | IPv6Address
 
 # A client with one IPv6 address has its whole network, and could use another address per stream.

@@ -7,6 +7,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from aionotify.web.errors import describe
+from aionotify.web.limits import ADDRESS
 from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import Services
 
@@ -26,7 +27,8 @@ def around(handler: Handler, *middlewares: Middleware) -> Handler:
 def answering(services: Services) -> Middleware:
     """Return a middleware that turns errors into JSON answers.
 
-    It adds the request id and CORS headers to all answers.
+    It adds the request id and CORS headers to all answers. Those of a node that drains are the last
+    on their connections.
     """
 
     @web.middleware
@@ -45,6 +47,8 @@ def answering(services: Services) -> Middleware:
             if request.writer.output_size and request.transport is not None:
                 request.transport.abort()  # or the answer would end up in the stream
         if not response.prepared:  # a stream has sent its headers
+            if services.hub.draining:
+                response.force_close()
             response.headers[HEADER] = request_id(request)
             if hdrs.ACCESS_CONTROL_ALLOW_ORIGIN not in response.headers:  # else it is for anybody
                 response.headers.update(services.cors.headers(request, services.terms.config.cors))
@@ -59,10 +63,11 @@ def limiting(services: Services) -> Middleware:
     @web.middleware
     async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
         services.hub.check_room()
-        address = services.limits.enter(request)
+        if (address := services.limits.enter(request)) is not None:
+            request[ADDRESS] = address
         try:
             return await handler(request)
         finally:
-            services.limits.leave(address)
+            services.limits.leave(request.pop(ADDRESS, None))  # unless a stream has taken it
 
     return limit

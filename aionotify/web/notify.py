@@ -1,26 +1,44 @@
 """GET /notify: the stream; POST /notify/ticket, for clients that cannot send a header."""
 
 import contextlib
-import logging
 import time
+from collections.abc import Iterator
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from aionotify.auth.middleware import IDENTITY
 from aionotify.errors import BrokerError, InvalidToken
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.position import NOWHERE, own_guess
-from aionotify.streams.reasons import CloseReason, StartKind
+from aionotify.streams.reasons import StartKind
 from aionotify.streams.recipient import Recipient
-from aionotify.streams.stream import HEADERS, NotificationStream
+from aionotify.streams.response import HEADERS, NotificationResponse
+from aionotify.streams.stream import Stream
 from aionotify.web.errors import json_response
+from aionotify.web.open_stream import OpenStream
 from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES, Services
 
 _NOWHERE: Final = Cursor(NOWHERE, NOWHERE)  # for an invalid cursor: a gap
-_log = logging.getLogger(__name__)
+# EventSource polyfills send no header, but `lastEventId`; clients of Mercure send `lastEventID`.
+_CURSOR_PARAMETERS: Final = ("last_event_id", "lastEventId", "lastEventID")
+
+
+@web.middleware
+async def unless_closed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer as a stream that says when to come back and ends, if this node takes no streams.
+
+    For EventSource and many other clients any status but 200 is final. Without an event in it, the
+    answer says nothing of a position, so clients keep the one that they have. Without a blank line
+    nobody takes it for an event.
+    """
+    services = request.config_dict[SERVICES]
+    if services.hub.closed:
+        return web.Response(body=services.terms.stream.come_back(), headers=HEADERS)
+    return await handler(request)
 
 
 async def notify(request: web.Request) -> web.StreamResponse:
@@ -29,34 +47,42 @@ async def notify(request: web.Request) -> web.StreamResponse:
     identity, id = request[IDENTITY], request_id(request)
     rounds = services.revalidation.rounds
     recipient = services.hub.enter(identity.user_id)
-    revocations = recipient.revocations
     try:
+        revocations = recipient.revocations
         how, start, epoch = await _start(request, services, recipient)
         if recipient.revocations != revocations:  # before there was a stream to close
             raise InvalidToken("the user's streams are being closed")
-        stream = NotificationStream(services.terms.stream, services.hub, recipient)
-        stream.headers.update(services.cors.headers(request, services.terms.config.cors))
-        stream.headers[HEADER] = id
-        await stream.prepare(request)
-        # Drop what the client sends after its request. aiohttp would keep it as further requests,
-        # up to a megabyte each.
-        request.protocol.close()
-        at_once = services.revalidation.rounds != rounds
-        number = services.revalidation.add(stream, identity, request, at_once=at_once)
-        services.authenticator.opened(request)
-        try:
-            await _run(stream, id, services, start, epoch, how)
-        finally:
-            services.revalidation.discard(number)
-            services.authenticator.ended(request, moves=stream.ended is CloseReason.DRAIN)
-    finally:
+        settings, cors = services.terms.stream, services.terms.config.cors
+        headers = {**services.cors.headers(request, cors), HEADER: id}
+        response = NotificationResponse(settings.send_timeout, headers)
+        if services.hub.draining:
+            response.force_close()
+        await response.prepare(request)
+        stream = Stream(
+            settings,
+            services.hub,
+            recipient,
+            services.inbox,
+            services.heartbeat,
+            start=start,
+            epoch=epoch,
+        )
+        # The head is still waiting for this: one system call, one packet, one wake-up.
+        await response.write(stream.opening())
+    except BaseException:
         services.hub.leave(recipient)
-    return stream
+        raise
+    at_once = services.revalidation.rounds != rounds
+    slot = OpenStream(services, request, id)
+    slot.begins(stream, identity, how, at_once=at_once)
+    hand_over = settings.hand_over and not slot.keeps_request
+    await response.serve(request, stream, slot.ended, may_hand_over=hand_over)
+    return response
 
 
 async def notify_head(request: web.Request) -> web.Response:
     """Answer the headers of GET, without a stream; takes no slot."""
-    return web.Response(headers={**HEADERS, hdrs.CONTENT_TYPE: "text/event-stream"})
+    return web.Response(headers=HEADERS)
 
 
 async def ticket(request: web.Request) -> web.Response:
@@ -70,14 +96,14 @@ async def _start(
     request: web.Request, services: Services, recipient: Recipient
 ) -> tuple[StartKind, Cursor, str | None]:
     """Return how the stream begins, after which cursor, and the epoch of that if it is known."""
-    hub = services.hub
-    # The header wins: EventSource repeats its URL, with the cursor of its first connect.
-    given = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
-    if given:
+    hub, unknown = services.hub, False
+    for given in _cursors(request):
         start = cursor.parse(given, recipient.id)
-        if start is None:
-            return StartKind.UNKNOWN_CURSOR, _NOWHERE, hub.epoch
-        return StartKind.CURSOR, start, cursor.epoch_of(given)
+        if start is not None:
+            return StartKind.CURSOR, start, cursor.epoch_of(given)
+        unknown = True
+    if unknown:
+        return StartKind.UNKNOWN_CURSOR, _NOWHERE, hub.epoch
     if hub.everyone.subscribed:
         with contextlib.suppress(BrokerError, TimeoutError):
             return StartKind.FRESH, await services.start_positions.find(recipient), hub.epoch
@@ -85,26 +111,12 @@ async def _start(
     return StartKind.FRESH, Cursor(now, now), hub.epoch
 
 
-async def _run(
-    stream: NotificationStream,
-    id: str,
-    services: Services,
-    start: Cursor,
-    epoch: str | None,
-    how: StartKind,
-) -> None:
-    opened_at = time.monotonic()
-    services.stats.opened[how] += 1
-    whose = {"user": stream.recipient.id, "request": id}
-    _log.info("stream opened", extra={"fields": {**whose, "start": how}})
-    try:
-        async with stream:
-            await stream.run(services.inbox, services.heartbeat, start, epoch)
-    finally:
-        fields = {
-            **whose,
-            "reason": stream.ended,
-            "seconds": round(time.monotonic() - opened_at, 3),
-            "events": stream.events,
-        }
-        _log.info("stream closed", extra={"fields": fields})
+def _cursors(request: web.Request) -> Iterator[str]:
+    """Yield what the client sends as its position, what counts most first.
+
+    The header wins: EventSource repeats its URL, with the cursor of its first connect. A client
+    that adds its position to a URL that has one already adds it at the end.
+    """
+    yield from filter(None, request.headers.getall("Last-Event-ID", ()))
+    for name in _CURSOR_PARAMETERS:
+        yield from filter(None, reversed(request.query.getall(name, ())))

@@ -19,11 +19,13 @@ from aionotify.errors import (
 )
 from aionotify.events.event import Event, decode, split_batch
 from aionotify.web.errors import error_response, json_response
+from aionotify.web.publish_bytes import HeldBytes
 from aionotify.web.services import SERVICES, Services
 
 MAX_EVENTS: Final = 1000
 _BODY_EVENTS: Final = 16  # events of the largest size per body; a thousand usual ones take less
 _BODY_SECONDS: Final = 30
+_RECIPIENT_BYTES: Final = 1024  # for each recipient of an event: its id, result and answer, rounded
 
 
 def key_holder(request: web.Request) -> KeyHolder:
@@ -46,22 +48,31 @@ async def publish(request: web.Request) -> web.Response:
     """Answer 202 once every event is stored, 503 if some may not be."""
     services = request.config_dict[SERVICES]
     holder = key_holder(request)
-    max_bytes = services.terms.config.events.max_bytes
+    with services.publish_bytes.request() as held:
+        events, alone = await _events(request, services.terms.config.events.max_bytes, held)
+        for event in events:
+            for recipient in event.recipients:
+                if not holder.may(recipient):
+                    raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
+        results = await services.publisher.publish_checked(events)
+        _count(services, results)
+        answers = [_answer(result) for result in results]
+        if any(isinstance(result, BrokerError) for result in results):
+            return _unavailable(answers)
+        return json_response(answers[0] if alone else answers, 202)
+
+
+async def _events(
+    request: web.Request, max_bytes: int, held: HeldBytes
+) -> tuple[list[Event], bool]:
+    """Return the events of a request, and whether it has one alone, not in an array."""
     _check_coding(request)
-    body = await _body(request, max_bytes * _BODY_EVENTS)
+    body = await _body(request, max_bytes * _BODY_EVENTS, held)
     raw = split_batch(body, MAX_EVENTS)
     alone = len(raw) == 1 and not body.lstrip().startswith(b"[")
     events = _checked(raw, max_bytes, alone)
-    for event in events:
-        for recipient in event.recipients:
-            if not holder.may(recipient):
-                raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
-    results = await services.publisher.publish_checked(events)
-    _count(services, results)
-    answers = [_answer(result) for result in results]
-    if any(isinstance(result, BrokerError) for result in results):
-        return _unavailable(answers)
-    return json_response(answers[0] if alone else answers, 202)
+    held.add(_RECIPIENT_BYTES * sum(len(event.recipients) for event in events))
+    return events, alone
 
 
 def _checked(raw: list[bytes], max_bytes: int, alone: bool) -> list[Event]:
@@ -86,7 +97,7 @@ def _check_coding(request: web.Request) -> None:
         raise UnsupportedCoding(coding)
 
 
-async def _body(request: web.Request, limit: int) -> bytes:
+async def _body(request: web.Request, limit: int, held: HeldBytes) -> bytes:
     parts, size = [], 0
     try:
         async with tasks.timeout(_BODY_SECONDS):
@@ -94,6 +105,7 @@ async def _body(request: web.Request, limit: int) -> bytes:
                 size += len(part)
                 if size > limit:
                     raise BodyTooLarge(limit)
+                held.add(len(part))
                 parts.append(part)
     except TimeoutError:
         raise web.HTTPRequestTimeout from None

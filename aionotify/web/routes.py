@@ -24,13 +24,20 @@ def public_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
             answered,
             "/notify",
             {
-                "GET": around(notify.notify, limited, signed_in),
+                "GET": around(notify.notify, notify.unless_closed, limited, signed_in),
                 "HEAD": around(notify.notify_head, limited, signed_in),
             },
         ),
         *_resource(services, answered, "/notify/ticket", {"POST": around(notify.ticket, limited)}),
         *_resource(services, answered, "/notify/client.js", {"GET": module}),
         *_resource(services, answered, "/notify/client.{hash}.js", {"GET": module}),
+        *health_routes(services, answered=answered),
+    ]
+
+
+def health_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
+    """Return the routes for load balancers and supervisors, which each address has."""
+    return [
         *_resource(services, answered, "/healthz", {"GET": health.healthz}),
         *_resource(services, answered, "/readyz", {"GET": health.readyz}),
     ]

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from aionotify.auth.publish_keys import PublishKeys
 from aionotify.auth.stats import AuthStats
-from aionotify.auth.ticket_authenticator import TicketAuthenticator
+from aionotify.auth.ticket_authenticator import Holder, TicketAuthenticator
 from aionotify.broker.control import ControlChannel
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import Inbox
@@ -25,6 +25,7 @@ from aionotify.telemetry.stats import Reloads, Stats
 from aionotify.telemetry.worker_peers import WorkerPeers
 from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
+from aionotify.web.publish_bytes import PublishBytes
 
 
 @dataclass(slots=True)
@@ -51,9 +52,10 @@ class Services:
     data_set: DataSet
     heartbeat: Heartbeat
     start_positions: StartPositions
-    revalidation: Revalidation[web.Request]
+    revalidation: Revalidation[Holder]
     authenticator: TicketAuthenticator
     publisher: Publisher
+    publish_bytes: PublishBytes
     presence: Presence
     control: ControlChannel
     open_files: OpenFiles

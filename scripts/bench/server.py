@@ -20,6 +20,7 @@ import msgspec
 from aiohttp import web
 
 import aionotify
+from aionotify.auth.bearer import BearerAuthenticator
 from aionotify.broker.keys import Keys
 from aionotify.events.event import decode
 from aionotify.events.frame import chunk, frame
@@ -27,7 +28,7 @@ from aionotify.instance import INSTANCE
 from aionotify.process.node import RUNNER_OPTIONS, collect_less
 from aionotify.process.sockets import BACKLOG, listen, tune
 from aionotify.streams.hub import Hub
-from aionotify.streams.stream import NotificationStream
+from aionotify.streams.stream import Stream
 from aionotify.telemetry import logs
 from scripts.bench import control
 
@@ -41,11 +42,16 @@ class Usage(msgspec.Struct):
     rss: int
 
 
-class Named:
+class Named(BearerAuthenticator):
     """An authenticator that believes what it is told."""
 
-    async def authenticate(self, request: web.Request) -> aionotify.Identity:
-        return aionotify.Identity(request.query["u"])
+    async def identify(self, token: str, *, fresh: bool = False) -> aionotify.Identity:
+        return aionotify.Identity(token)
+
+    def token_of(self, request: web.Request) -> str:
+        return request.query["u"]
+
+    async def close(self) -> None: ...
 
 
 class Server:
@@ -162,7 +168,7 @@ class Server:
     def _writes(self, name: str) -> list[Callable[[bytes], None]]:
         writes: list[Callable[[bytes], None]] = []
         for stream in self._hubs[name].streams():
-            assert isinstance(stream, NotificationStream)
+            assert isinstance(stream, Stream)
             writes.append(stream._transport.write)
         random.shuffle(writes)
         return writes
@@ -171,13 +177,10 @@ class Server:
         """Read whole inboxes with LRANGE, many in a pipeline; return CPU seconds."""
         keys = Keys("aionotify", "")
         inboxes = [keys.inbox(recipient) for recipient in recipients]
-        client = self._apps[name][INSTANCE]._endpoint.client()
+        execute = self._apps[name][INSTANCE]._endpoint.commands("reads").execute
         began = time.process_time()
         for some in _batches(inboxes, batch):
-            async with client.pipeline(transaction=False) as pipeline:
-                for key in some:
-                    pipeline.lrange(key, 0, -1)
-                await pipeline.execute()
+            await execute([("LRANGE", key, 0, -1) for key in some])
         return time.process_time() - began
 
 

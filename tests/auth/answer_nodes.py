@@ -26,7 +26,7 @@ class Node:
         keys = Keys(prefix, "")
         self.revocations = Revocations()
         self.revocations.complete = True
-        self.control = ControlChannel(lambda: client, keys, KEEP)
+        self.control = ControlChannel(by_client(lambda: client), keys, KEEP)
         self.store = RedisAnswerStore(by_client(lambda: client), keys)
         self.now = 0.0  # seconds by its own clock
         self.answers = Answers(

@@ -64,7 +64,7 @@ class Node:
     def __init__(self, world: World) -> None:
         self.world = world
         self.pubsub: PubSub | None = None
-        self.control = ControlChannel(lambda: world.client, KEYS, 60)
+        self.control = ControlChannel(by_client(lambda: world.client), KEYS, 60)
         self.start()
 
     def start(self) -> None:

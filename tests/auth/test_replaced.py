@@ -49,7 +49,9 @@ async def ticket(entrance: TicketAuthenticator) -> web.Request:
 WAYS: dict[str, Callable[[TicketAuthenticator, web.Request], Any]] = {
     "authenticate": lambda entrance, shown: entrance.authenticate(bearer("alice-token")),
     "authenticate by ticket": lambda entrance, shown: entrance.authenticate(shown),
-    "revalidate": lambda entrance, shown: entrance.revalidate(bearer("alice-token")),
+    "revalidate": lambda entrance, shown: entrance.ask_again(
+        entrance.holder(bearer("alice-token"))
+    ),
     "issue": lambda entrance, shown: entrance.issue(bearer("alice-token")),
 }
 

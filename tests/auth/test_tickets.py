@@ -16,7 +16,6 @@ from aionotify.auth import (
     Identity,
     InvalidScheme,
     InvalidToken,
-    revalidate,
 )
 from aionotify.auth.main_host.authenticator import SHARED, MainHostAuthenticator
 from aionotify.auth.revocations import Revocations
@@ -44,9 +43,8 @@ def showing(*tickets: str, **query: str) -> web.Request:
 
 @pytest.fixture
 async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
-    endpoint = Endpoint(RedisConfig(url=redis_server.url))
-    yield endpoint.client()
-    await endpoint.close()
+    async with Redis(port=redis_server.port, protocol=2) as client:
+        yield client
 
 
 @pytest.fixture
@@ -223,12 +221,13 @@ async def test_a_stream_opened_by_ticket_is_revalidated_by_the_token_behind_it(
     request = showing((await entrance.issue(bearer("alice-token"))).ticket)
     await entrance.authenticate(request)
     clock.advance(SHARED)
-    assert await revalidate(entrance, request) == Identity("alice")
+    holder = entrance.holder(request)
+    assert await entrance.ask_again(holder) == Identity("alice")
     assert len(host.asked) == 2
     host.users = {}
     clock.advance(SHARED)
     with pytest.raises(InvalidToken):
-        await revalidate(entrance, request)
+        await entrance.ask_again(holder)
 
 
 async def test_a_stream_opened_by_token_is_revalidated_as_ever(
@@ -236,7 +235,7 @@ async def test_a_stream_opened_by_token_is_revalidated_as_ever(
 ) -> None:
     await entrance.authenticate(bearer("alice-token"))
     clock.advance(SHARED)
-    await revalidate(entrance, bearer("alice-token"))
+    await entrance.ask_again(entrance.holder(bearer("alice-token")))
     assert len(host.asked) == 2
 
 
@@ -298,7 +297,7 @@ async def test_tickets_work_for_authenticators_without_tokens(tickets: Tickets) 
     identity = await entrance.authenticate(request)
     assert identity.user_id == "carol"
     assert identity.expires_at is not None
-    assert await revalidate(entrance, request) == identity
+    assert await entrance.ask_again(entrance.holder(request)) == identity
     revoke(entrance._revocations, "carol")
 
 

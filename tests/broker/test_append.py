@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from aionotify.events.position import LAST
 from tests.broker.lua import NOW, RETENTION, SECOND, Scripts
 from tests.harness import RedisServer
 
@@ -256,7 +257,16 @@ def test_an_inbox_that_is_none_is_left_alone(scripts: Scripts) -> None:
 
 @pytest.mark.parametrize(
     "garbage",
-    ["", "garbage", "12garbage", "9" * 400, " 1 2 {}", f"{2**53} 2 {{}}", "9" * 400 + " 2 {}"],
+    [
+        "",
+        "garbage",
+        "12garbage",
+        "9" * 400,
+        " 1 2 {}",
+        f"{2**53} 2 {{}}",
+        "9" * 400 + " 2 {}",
+        f"{LAST + 1} 2 {{}}",
+    ],
 )
 def test_garbage_in_an_inbox_does_not_stop_it(scripts: Scripts, garbage: str) -> None:
     """Whoever pushed it there: the next event is stored, and garbage that is first goes."""
@@ -267,6 +277,17 @@ def test_garbage_in_an_inbox_does_not_stop_it(scripts: Scripts, garbage: str) ->
     scripts.pass_time(1)
     assert scripts.append("b").position == first.position + SECOND
     assert len(scripts.stored()) == 3
+
+
+def test_an_event_that_nobody_would_read_is_refused(scripts: Scripts) -> None:
+    """One after an entry at the end of time, which is an entry still."""
+    scripts.server.cli("RPUSH", scripts.inbox, f"{LAST} 2 {{}}")
+    with pytest.raises(redis.ResponseError, match="leaves no position"):
+        scripts.append("new", key="k")
+    assert len(scripts.stored()) == 1
+    assert scripts.server.cli("EXISTS", "p:{u}:id:k") == 0
+    scripts.server.cli("DEL", scripts.inbox)
+    scripts.append("new", key="k")
 
 
 def test_garbage_at_the_end_does_not_hide_the_last_position(scripts: Scripts) -> None:

@@ -22,7 +22,7 @@ KEEP = 60
 @contextlib.asynccontextmanager
 async def channel_of(server: RedisServer, keep: float = KEEP) -> AsyncIterator[ControlChannel]:
     endpoint = Endpoint(RedisConfig(url=server.url))
-    channel = ControlChannel(endpoint.client, Keys("p", ""), keep)
+    channel = ControlChannel(endpoint.commands("writes").execute, Keys("p", ""), keep)
     yield channel
     await channel.close()
     await endpoint.close()

@@ -3,15 +3,15 @@
 import asyncio
 import json
 import resource
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
-from aionotify.broker.connection.endpoint import Endpoint
+from aionotify.broker.connection.endpoint import Endpoint, info, replies
+from aionotify.broker.connection.pipeline import Command
 from aionotify.broker.persistence import written
 from aionotify.broker.publisher import Published, Publisher
 from aionotify.config import RedisConfig
@@ -25,7 +25,7 @@ class Kept:
     """The private server with a directory, and a publisher of its own."""
 
     def __init__(self, endpoint: Endpoint, pid: int) -> None:
-        self.client = endpoint.client()
+        self.execute = endpoint.commands("writes").execute
         self.publisher = Publisher(endpoint)
         self._pid = pid
 
@@ -53,15 +53,16 @@ async def keeping(data_dir: Path) -> AsyncIterator[Kept]:
     endpoint = Endpoint(RedisConfig(url="embedded://", data_dir=str(data_dir)))
     await endpoint.start()
     try:
-        yield Kept(endpoint, (await endpoint.client().info())["process_id"])
+        [server] = await replies(endpoint.commands("writes").execute, ("INFO", "server"))
+        yield Kept(endpoint, int(info(server)["process_id"]))
     finally:
         await endpoint.close()
 
 
 async def stored(kept: Kept) -> list[str]:
     """The keys of what is in the inbox, in order."""
-    entries = await kept.client.lrange("aionotify:{42}:inbox", 0, -1)
-    return [json.loads(entry.split(b" ", 2)[2])["id"] for entry in entries]  # type: ignore[arg-type]
+    [entries] = await replies(kept.execute, ("LRANGE", "aionotify:{42}:inbox", 0, -1))
+    return [json.loads(entry.split(b" ", 2)[2])["id"] for entry in entries]
 
 
 @pytest.mark.parametrize("together", [1, 8])
@@ -121,14 +122,14 @@ class Told:
     def __init__(self, *infos: tuple[str, int, int]) -> None:
         self.left = [*infos]
 
-    async def info(self, section: str) -> Mapping[str, Any]:
-        assert section == "persistence"
+    async def execute(self, commands: Sequence[Command]) -> list[Any]:
+        assert commands == (("INFO", "persistence"),)
         status, length, syncing = self.left.pop(0)
-        return {
-            "aof_last_write_status": status,
-            "aof_buffer_length": length,
-            "aof_pending_bio_fsync": syncing,
-        }
+        text = (
+            f"# Persistence\r\naof_last_write_status:{status}\r\n"
+            f"aof_buffer_length:{length}\r\naof_pending_bio_fsync:{syncing}\r\n"
+        )
+        return [text.encode()]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ async def test_written_asks_until_the_answer_can_only_mean_one_thing(
 ) -> None:
     redis = Told(*infos)
     async with asyncio.timeout(5):
-        await written(lambda: cast("Redis", redis))
+        await written(redis.execute)
     assert not redis.left
 
 
@@ -157,7 +158,7 @@ async def test_written_says_that_the_file_could_not_be_written(
 ) -> None:
     redis = Told(*before, ("err", 9, 0))
     with pytest.raises(BrokerUnavailable, match="could not write to its disk"):
-        await written(lambda: cast("Redis", redis))
+        await written(redis.execute)
 
 
 async def test_written_does_not_wait_for_ever_for_a_disk_that_hangs(
@@ -168,11 +169,11 @@ async def test_written_does_not_wait_for_ever_for_a_disk_that_hangs(
     redis = Told(*[("ok", 9, 1)] * 1000)
     async with asyncio.timeout(5):
         with pytest.raises(BrokerUnavailable, match="too long"):
-            await written(lambda: cast("Redis", redis))
+            await written(redis.execute)
 
 
 async def test_a_redis_that_is_gone_has_kept_nothing(tmp_path: Path) -> None:
     async with keeping(tmp_path) as kept:
-        client = kept.client
+        execute = kept.execute
     with pytest.raises(BrokerUnavailable):
-        await written(lambda: client)
+        await written(execute)

@@ -19,7 +19,7 @@ KEYS = Keys("p", "")
 @contextlib.asynccontextmanager
 async def directory_of(server: RedisServer) -> AsyncIterator[Presence]:
     endpoint = Endpoint(RedisConfig(url=server.url))
-    yield Presence(endpoint.client, KEYS)
+    yield Presence(endpoint.commands("writes").execute, KEYS)
     await endpoint.close()
 
 

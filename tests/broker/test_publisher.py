@@ -1,8 +1,11 @@
 """Publishing durably with nothing but a Redis."""
 
 import asyncio
+import gc
+import subprocess
+import sys
 import types
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -18,7 +21,9 @@ from aionotify import (
     Published,
     Publisher,
 )
+from aionotify.broker.connection.pipeline import Command
 from aionotify.config import InboxConfig
+from aionotify.events.event import Event
 from tests.harness import RedisServer, TcpProxy, eventually
 
 
@@ -249,7 +254,7 @@ async def test_a_thousand_recipients_a_thousand_times_do_not_all_wait_in_line(
     async with Publisher(own_redis.url) as publisher:
         script = publisher._script
         most = under_way = 0
-        call = script.call
+        call = script.call_lazily
 
         def counted(*args: Any, **more: Any) -> asyncio.Future[Any]:
             nonlocal most, under_way
@@ -263,12 +268,43 @@ async def test_a_thousand_recipients_a_thousand_times_do_not_all_wait_in_line(
             nonlocal under_way
             under_way -= 1
 
-        vars(script)["call"] = counted
+        vars(script)["call_lazily"] = counted
         users = [str(number) for number in range(1000)]
         results = await publisher.publish_many([{"recipient_id": users}] * 10)
         assert most <= 4000
         assert len(positions(results)) == 10
     assert own_redis.cli("LLEN", "aionotify:{999}:inbox") == 10
+
+
+async def test_an_event_is_not_copied_for_recipients_who_wait_in_line(
+    publisher: Publisher, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written for each recipient, and let go of again, a batch at a time."""
+    await publisher.publish({"recipient_id": "u"})  # brings the script
+    written: list[int] = []
+    data, script, going = Event.data, publisher._script, asyncio.Event()
+    execute = script._execute_all
+
+    def counted(self: Event, recipient: str) -> bytes:
+        copy = data(self, recipient)
+        written.append(len(copy))
+        return copy
+
+    async def held(commands: Sequence[Command]) -> list[Any]:
+        await going.wait()
+        return await execute(commands)
+
+    monkeypatch.setattr(Event, "data", counted)
+    monkeypatch.setattr(script, "_execute_all", held)
+    users = [str(number) for number in range(1000)]
+    event = {"recipient_id": users, "data": "x" * 50_000}
+    publishing = [asyncio.create_task(publisher.publish(event)) for _ in range(4)]
+    await eventually(lambda: len(script._batcher._waiting) > 3900)
+    assert 0 < sum(written) <= 1 << 20
+    going.set()
+    await asyncio.gather(*publishing)
+    assert len(written) == 4000
+    assert len(inbox(redis_server, "999")) == 4
 
 
 async def test_a_caller_who_leaves_does_not_disturb_the_others(
@@ -280,3 +316,107 @@ async def test_a_caller_who_leaves_does_not_disturb_the_others(
     await eventually(lambda: redis_server.cli("EXISTS", "aionotify:{0}:inbox"), interval=0)
     leaving.cancel()
     assert len((await staying).recipients) == 300
+
+
+# Other event loops, and how it ends
+
+ON_OTHER_LOOPS = """
+import asyncio, gc, sys, threading, aionotify
+event = {"recipient_id": "u"}
+url = sys.argv[1]
+
+def by_run(work):
+    asyncio.run(work)
+
+def left_running(work):
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(work)
+    loop.close()
+
+def left_stopped(work):
+    stopped.append(asyncio.new_event_loop())
+    stopped[-1].run_until_complete(work)
+
+def in_a_thread(work):
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    asyncio.run_coroutine_threadsafe(work, loop).result(10)
+    threads.append(loop)
+
+async def publish_and_close(publisher):
+    await publisher.publish(event)
+    await publisher.close()
+
+stopped, threads = [], []
+for use in (by_run, left_running, left_stopped, in_a_thread):
+    publisher = aionotify.Publisher(url)
+    use(publisher.publish(event))
+    by_run(publisher.close())
+    by_run(publisher.close())
+    publisher = aionotify.Publisher(url)
+    use(publisher.publish(event))
+    use(publisher.publish(event))
+    by_run(publish_and_close(publisher))
+    del publisher
+    print("closed", use.__name__)
+for loop in stopped:
+    loop.run_until_complete(asyncio.sleep(0.05))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+for loop in threads:
+    loop.call_soon_threadsafe(loop.stop)
+gc.collect()
+"""
+
+
+def test_a_publisher_closes_on_another_event_loop_than_the_one_that_used_it(
+    own_redis: RedisServer,
+) -> None:
+    """Whether the first one was closed, stands still or runs elsewhere."""
+    words = [sys.executable, "-c", ON_OTHER_LOOPS, own_redis.url]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert run.stdout.split("\n")[:-1] == [
+        "closed by_run",
+        "closed left_running",
+        "closed left_stopped",
+        "closed in_a_thread",
+    ], run.stderr
+    assert "Error" not in run.stderr
+    assert len(inbox(own_redis, "u")) == 16
+
+
+async def test_what_is_published_when_it_is_closed_is_stored(redis_server: RedisServer) -> None:
+    """Also by a caller who has only begun: what was under way is waited for."""
+    publisher = Publisher(redis_server.url)
+    publishing = [
+        asyncio.create_task(publisher.publish({"recipient_id": "u", "n": n})) for n in range(3)
+    ]
+    await asyncio.sleep(0)
+    await publisher.close()
+    await asyncio.gather(*publishing)
+    assert len(inbox(redis_server, "u")) == 3
+    with pytest.raises(BrokerUnavailable):
+        await publisher.publish({"recipient_id": "u"})
+    await publisher.close()
+
+
+async def test_a_publisher_that_was_forgotten_leaves_no_connection(own_redis: RedisServer) -> None:
+    publisher = Publisher(own_redis.url)
+    await publisher.publish({"recipient_id": "u"})
+    assert "aionotify-writes" in str(own_redis.cli("CLIENT", "LIST"))
+    del publisher
+
+    def is_gone() -> bool:
+        gc.collect()
+        return "aionotify-writes" not in str(own_redis.cli("CLIENT", "LIST"))
+
+    await eventually(is_gone)
+
+
+async def test_a_publisher_that_rests_has_no_task(redis_server: RedisServer) -> None:
+    """Whether it still is at the master it asks before it publishes."""
+    before = asyncio.all_tasks()
+    async with Publisher(redis_server.url) as publisher:
+        await publisher.publish_many([{"recipient_id": "42"}] * 100)
+        await eventually(lambda: asyncio.all_tasks() == before)
+        await publisher.publish({"recipient_id": "42"})

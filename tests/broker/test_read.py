@@ -2,6 +2,7 @@
 
 import pytest
 
+from aionotify.events.position import LAST
 from tests.broker.lua import NOW, RETENTION, SECOND, Scripts
 from tests.harness import RedisServer
 
@@ -235,6 +236,14 @@ def test_garbage_does_not_hide_the_events_around_it(three: Scripts) -> None:
     """It is handed over as it is, for who reads to skip."""
     three.server.cli("LINSERT", three.inbox, "AFTER", three.stored()[1], "some junk here")
     assert three.read(at(0) - 1).events == ["0", "1", "some junk here", "2"]
+
+
+def test_an_entry_later_than_any_event_is_garbage(three: Scripts) -> None:
+    three.server.cli("RPUSH", three.inbox, f"{LAST + 1} {at(2)} {{}}")
+    page = three.read(at(1))
+    assert (page.newest, page.events[0], page.gap) == (at(2), "2", "")
+    three.append("new")
+    assert three.read(page.newest).events[-1] == "new"
 
 
 @pytest.mark.parametrize("garbage", [["x" * 70000], ["hello"] * 101])

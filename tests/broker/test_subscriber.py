@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,6 +24,7 @@ from aionotify.config import RedisConfig
 from aionotify.events.event import Event
 from aionotify.events.page import Entry
 from aionotify.telemetry.stats import Stats
+from tests.embedded import embedded
 from tests.harness import RedisServer, TcpProxy, eventually
 
 KEYS = Keys("aionotify", "push_notifications")
@@ -319,6 +321,63 @@ async def test_a_backlog_is_not_taken_for_silence(own_redis: RedisServer) -> Non
         assert ("lost",) not in ear.heard
         assert subscriber.problem is None
         await eventually(lambda: ("lost",) in ear.heard, timeout=2)  # now it is silent
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "reason"),
+    [
+        ("", "BrokerRefused: Redis refused the login: NOAUTH "),
+        (":wrong@", "BrokerRefused: Redis refused the login: WRONGPASS "),
+        ("deaf:pw@", "BrokerRefused: Redis refused: NOPERM "),
+    ],
+)
+async def test_a_redis_that_refuses_us_is_told_apart_from_one_that_is_absent(
+    own_redis: RedisServer, userinfo: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the log and in readiness; that it is there after all, and refuses, is logged once more."""
+    rules = ("on", ">pw", "~*", "&*", "+@all", "-subscribe")
+    own_redis.cli("ACL", "SETUSER", "deaf", *rules)
+    own_redis.cli("CONFIG", "SET", "requirepass", "right")
+
+    def told() -> list[str]:
+        lines = [each for each in caplog.records if each.message == "not subscribed to Redis"]
+        return [vars(each)["fields"]["reason"] for each in lines]
+
+    async with TcpProxy(own_redis.port) as proxy:
+        await proxy.refuse()
+        url = proxy.url.replace("//", f"//{userinfo}")
+        async with subscribing(url, within=0.1) as (subscriber, _):
+            assert len(told()) == 1
+            assert told()[0].startswith("BrokerUnavailable: Redis is not available: ")
+            await proxy.restore()
+            await eventually(lambda: str(subscriber.problem).startswith(reason))
+            accepted = proxy.accepted
+            await eventually(lambda: proxy.accepted > accepted + 2)
+            assert len(told()) == 2
+            assert told()[1].startswith(reason)
+
+
+def calls(server: RedisServer) -> dict[str, int]:
+    """How often each command was carried out."""
+    found = server.cli("INFO", "commandstats")
+    return {name.removeprefix("cmdstat_"): int(each["calls"]) for name, each in found.items()}
+
+
+async def test_an_idle_node_costs_redis_one_script_and_one_message_a_second(
+    own_redis: RedisServer,
+) -> None:
+    async with embedded(own_redis.url):
+        await eventually(lambda: calls(own_redis).get("publish", 0) >= 2)
+        own_redis.cli("CONFIG", "RESETSTAT")
+        began = time.monotonic()
+        await eventually(lambda: calls(own_redis).get("publish", 0) >= 4)
+        most = time.monotonic() - began + 1
+        found = calls(own_redis)
+        assert found["publish"] <= most
+        assert found["evalsha"] <= most
+        in_scripts = {"publish", "time", "hgetall", "hset"}
+        tests_own = {"config|resetstat", "info", "hello", "client|setinfo"}
+        assert found.keys() <= {"evalsha", *in_scripts, *tests_own}
 
 
 def subscribers(server: RedisServer) -> list[str]:

@@ -64,9 +64,10 @@ async def test_what_is_published_once_it_can_be_read_again_arrives(
 
 
 async def test_the_log_readiness_and_a_metric_say_so_and_the_node_stays_ready(
-    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even while nobody reads it: of everyone's inbox nobody may know for days."""
+    monkeypatch.setattr("aionotify.broker.unreadable._IDLE_INTERVALS", 1)
     async with embedded(redis_server.url) as (url, services):
         with caplog.at_level(logging.WARNING, "aionotify.broker.unreadable"):
             spoil(redis_server, "*")

@@ -23,6 +23,9 @@ def main() -> int:
         "happen, and checks that every durable event reaches every stream once and in order.",
     )
     parser.add_argument("--minutes", type=float, default=1, help="for so long (default 1)")
+    parser.add_argument(
+        "--each", type=int, default=0, metavar="N", help="instead: each fault alone, N times"
+    )
     parser.add_argument("--seed", type=int, help="of a run whose faults are to happen again")
     parser.add_argument("--nodes", type=int, default=3, help="servers (default 3)")
     parser.add_argument("--users", type=int, default=20, help="with streams (default 20)")
@@ -47,9 +50,13 @@ async def _run(args: argparse.Namespace, seed: int, directory: Path, console: Co
         rate=args.rate,
         receive_buffer=16384,
         gaps=("lost",),
+        with_replica=True,
+        settings={"inbox.max_events": 5000},  # ten minutes, and Redis stays small
     )
+    if scene.world.pair is not None and scene.world.pair.clocks:
+        console.print(f"[bold red]No clock is set: {scene.world.pair.clocks}.[/]")
     async with scene.running():
-        story = Story(scene, seed, args.minutes * 60)
+        story = Story(scene, seed, args.minutes * 60, args.each)
         try:
             with Live(
                 view.Screen(story), console=console, refresh_per_second=4, transient=True

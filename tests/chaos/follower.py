@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from random import Random
 
-from tests.chaos.ledger import Ledger, Track
+from tests.chaos.ledger import EVERYONE, Ledger, Track
 from tests.chaos.world import Node
 from tests.harness import SSEClient
 
@@ -37,6 +37,8 @@ class Follower:
         self.refused = 0
         self.online = False
         self.away = asyncio.Event()
+        self._stalled = False
+        self._ledger = ledger
         self._nodes = nodes
         self._random = random
         self._receive_buffer = receive_buffer
@@ -73,6 +75,7 @@ class Follower:
     def stall(self) -> None:
         """Stop reading."""
         if self._client is not None:
+            self._stalled = True  # what it sees from now on, its node may have known long ago
             self._client.stall()
 
     def flow(self) -> None:
@@ -93,17 +96,18 @@ class Follower:
                 return
             if not self._last_event_id:
                 self.track.opened()
+            self.track.connected(node.name)
             self.connects += 1
             self.online = True
             while client.end is None or client.events:
                 await client.wait_for(lambda events: events or client.end, _FOR_EVER)
-                self._take(client)
+                self._take(client, node.name)
         finally:
-            self.online = False
+            self.online = self._stalled = False
             self._client = None
             await client.close()
 
-    def _take(self, client: SSEClient) -> None:
+    def _take(self, client: SSEClient, node: str) -> None:
         events, client.events = client.events, []
         client.raw.clear()
         for event in events:
@@ -112,5 +116,14 @@ class Follower:
                 self.track.gap(content["reason"])
             elif not event.event.startswith("aionotify."):
                 recipient = content["recipient_id"]
-                self.track.event(recipient, content["n"][recipient])
+                number = content["n"][recipient]
+                self.track.event(recipient, number, _position(event.id, recipient))
+                if not self._stalled:
+                    self._ledger.knows(node, recipient, number)
             self._last_event_id = event.id
+
+
+def _position(last_event_id: str, recipient: str) -> int:
+    """Where an event is in its inbox, by the cursor that it came with."""
+    _, _, everyone, own, _ = last_event_id.split(".")
+    return int(everyone if recipient == EVERYONE else own, 16)

@@ -3,11 +3,22 @@
 The events of a recipient are numbered from 0. A number is published until it is known to be
 stored, before the next one is begun, so the inbox has each number once and in order, and that is
 how every stream has to see them. Knows nothing of how events travel.
+
+While Redis may lose what it has acknowledged, or two take themselves for the master, that is
+judged later, by what is left (`Track.judge`). What is in an inbox in the end has to have been seen,
+or told as a gap. What is not was lost: that has to be told to each whose node, or cursor, knew of
+it. And who has seen what was lost may see that number again, and what was published elsewhere
+meanwhile, but only after a gap.
 """
 
-from collections import Counter
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 EVERYONE = "*"
+Kept = Mapping[str, Mapping[int, int]]
+"""Of each recipient, the numbers of the events that are in its inbox, and their positions."""
 
 
 class Ledger:
@@ -16,17 +27,68 @@ class Ledger:
     Attributes:
         begun: how many events there have been attempts to publish.
         stored: how many are known to be stored.
+        loses: whether Redis may lose just now what it has acknowledged.
+        known: which nodes knew of an event, and when; while it may be lost.
     """
 
     def __init__(self) -> None:
         self.begun: Counter[str] = Counter()
         self.stored: Counter[str] = Counter()
+        self.loses = False
+        self._judged: Counter[str] = Counter()
+        self.known: defaultdict[tuple[str, int], list[tuple[str, float]]] = defaultdict(list)
 
     def begin(self, recipient: str) -> int:
         """The number of the recipient's next event."""
         number = self.begun[recipient]
         self.begun[recipient] += 1
         return number
+
+    def knows(self, node: str, recipient: str, number: int) -> None:
+        """A node has an event: it was published there, or it has written it to somebody."""
+        if self.loses:
+            self.known[recipient, number].append((node, time.monotonic()))
+
+    def lost(self, kept: Kept) -> dict[str, int]:
+        """How many events were stored since the last judgement and are gone, of those concerned."""
+        found = {}
+        for recipient, numbers in kept.items():
+            since = range(self._judged[recipient], self.stored[recipient])
+            if count := sum(number not in numbers for number in since):
+                found[recipient] = count
+        return found
+
+    def first_judged(self, recipient: str) -> int:
+        """The number of the first event that is judged next."""
+        return max(0, self._judged[recipient] - 1)
+
+    def judged(self) -> None:
+        """From now on nothing is lost."""
+        self.loses = False
+        self.known.clear()
+        self._judged = self.stored.copy()
+
+
+@dataclass(frozen=True, slots=True)
+class _Hole:
+    """Events that were not seen, of which nothing had been told."""
+
+    recipient: str
+    first: int
+    last: int
+    gaps: int  # that were told until then
+    node: str
+    since: float  # connected
+
+
+@dataclass(frozen=True, slots=True)
+class _Return:
+    """An event that came after later ones, or again."""
+
+    recipient: str
+    number: int
+    told: bool
+    seen: Mapping[int, int]  # the later ones, and where they were
 
 
 class Track:
@@ -36,7 +98,9 @@ class Track:
         seen: events in all.
         gaps: `aionotify.gap` by reason.
         missing: events that were not seen and whose loss was told.
+        unknowable: events that were lost and of which neither it nor its node could know.
         violations: what should never be, in words.
+        pause: seconds between two events, at most, since `watch` was called.
     """
 
     def __init__(self, ledger: Ledger, user: str) -> None:
@@ -44,29 +108,49 @@ class Track:
         self.seen = 0
         self.gaps: Counter[str] = Counter()
         self.missing = 0
+        self.unknowable = 0
         self.violations: list[str] = []
+        self.pause = 0.0
+        self._seen_at = time.monotonic()
         self._ledger = ledger
         self._next: dict[str, int] = {}
         self._latest_first: dict[str, int] = {}
         self._told: set[str] = set()
+        self._all_gaps = 0
+        self._node, self._since = "", 0.0
+        self._positions: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        self._returned = False
+        self._doubts: list[_Hole | _Return] = []
 
     def opened(self) -> None:
         """A client that has seen nothing has an answer: what is begun from now on, it must see."""
         begun = self._ledger.begun
         self._latest_first = {id: begun[id] for id in (self.user, EVERYONE)}
 
+    def connected(self, node: str) -> None:
+        """The client has a stream there from now on."""
+        self._node, self._since = node, time.monotonic()
+
     def gap(self, reason: str) -> None:
         """The client was told that events are missing."""
         self.gaps[reason] += 1
+        self._all_gaps += 1
         self._told = {self.user, EVERYONE}
 
-    def event(self, recipient: str, number: int) -> None:
+    def event(self, recipient: str, number: int, position: int = 0) -> None:
         """The client got an event of `recipient`."""
         self.seen += 1
+        self._pause_ends()
         if recipient not in (self.user, EVERYONE):
             self._violate(f"event {number} of {recipient}, who is somebody else")
         else:
             self._take(recipient, number)
+            self._positions[recipient][number] = position
+
+    def watch(self) -> None:
+        """Measure anew for how long nothing comes."""
+        self._pause_ends()
+        self.pause = 0.0
 
     def complete(self) -> bool:
         """Whether the client is where its inboxes end."""
@@ -83,23 +167,99 @@ class Track:
             for id in (self.user, EVERYONE)
         )
 
+    def judge(self, kept: Kept) -> None:
+        """Clear up, at a moment of rest, what could not be judged before."""
+        doubts, self._doubts = self._doubts, []
+        for doubt in doubts:
+            if isinstance(doubt, _Hole):
+                self._judge_hole(doubt, kept[doubt.recipient])
+            else:
+                self._judge_return(doubt, kept[doubt.recipient])
+
+    def forget(self) -> None:
+        """What was seen until now is not in doubt any more, but for the last of it."""
+        for id, seen in self._positions.items():
+            self._positions[id] = dict(list(seen.items())[-5:])
+        self._returned = False
+
+    def has_lost(self, kept: Kept) -> bool:
+        """Whether it has seen an event that is not where it was any more."""
+        return self._returned or any(
+            kept[recipient].get(number) != position
+            for recipient, seen in self._positions.items()
+            for number, position in seen.items()
+            if number >= self._ledger.first_judged(recipient)
+        )
+
+    def _pause_ends(self) -> None:
+        now = time.monotonic()
+        self.pause = max(self.pause, now - self._seen_at)
+        self._seen_at = now
+
+    def _judge_hole(self, hole: _Hole, kept: Mapping[int, int]) -> None:
+        seen = self._positions[hole.recipient]  # those that were lost since
+        numbers = [number for number in range(hole.first, hole.last + 1) if number not in seen]
+        if self._all_gaps > hole.gaps:  # told when its node found out
+            self.missing += len(numbers)
+            return
+        for number in numbers:
+            known = self._ledger.known[hole.recipient, number]
+            if number in kept:
+                self._violate(f"event {number} of {hole.recipient} is missing")
+            elif any(node == hole.node and at >= hole.since for node, at in known):
+                self._violate(
+                    f"event {number} of {hole.recipient} was lost, which {hole.node} knew: untold"
+                )
+            else:
+                self.unknowable += 1
+
+    def _judge_return(self, doubt: _Return, kept: Mapping[int, int]) -> None:
+        there = [number for number, at in doubt.seen.items() if kept.get(number) == at]
+        if there or not doubt.told:
+            told = "" if doubt.told else ", without a gap"
+            self._violate(
+                f"event {doubt.number} of {doubt.recipient} again, after {max(doubt.seen)}{told};"
+                f" still there: {there}"
+            )
+
     def _take(self, recipient: str, number: int) -> None:
         expected = self._next.get(recipient)
         told = recipient in self._told
         self._told.discard(recipient)
         if expected is None:
-            if number > self._latest_first[recipient] and not told:
-                self._violate(
-                    f"began {recipient} at {number}, connected at {self._latest_first[recipient]}"
+            first = self._latest_first[recipient]
+            if number > first and not told:
+                self._miss(
+                    recipient, first, number, f"began {recipient} at {number}, connected at {first}"
                 )
         elif number < expected:
-            self._violate(f"event {number} of {recipient} again, after {expected - 1}")
-            return
+            if not self._ledger.loses:
+                self._violate(f"event {number} of {recipient} again, after {expected - 1}")
+                return
+            positions = self._positions[recipient]
+            seen = {each: at for each, at in positions.items() if each >= number}
+            self._doubts.append(_Return(recipient, number, told, seen or {expected - 1: -1}))
+            self._returned = True
         elif number > expected:
-            if not told:
-                self._violate(f"events {expected} to {number - 1} of {recipient} are missing")
-            self.missing += number - expected
+            if told:
+                self.missing += number - expected
+            else:
+                self._miss(
+                    recipient,
+                    expected,
+                    number,
+                    f"events {expected} to {number - 1} of {recipient} are missing",
+                )
         self._next[recipient] = number + 1
+
+    def _miss(self, recipient: str, expected: int, number: int, text: str) -> None:
+        if self._ledger.loses:
+            self._doubts.append(
+                _Hole(recipient, expected, number - 1, self._all_gaps, self._node, self._since)
+            )
+        else:
+            self._violate(text)
+            self.missing += number - expected
 
     def _violate(self, what: str) -> None:
         self.violations.append(f"{self.user}: {what}")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from importlib import resources
 from random import Random
 from typing import Any
@@ -59,11 +60,13 @@ class Producer:
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        async with (
-            Publisher(self._world.redis.url, inbox=self._world.inbox) as publisher,
-            aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session,
-        ):
-            self._publisher, self._session = publisher, session
+        async with AsyncExitStack() as stack:
+            self._publishers = [
+                await stack.enter_async_context(Publisher(address, inbox=self._world.inbox))
+                for address in self._world.addresses
+            ]
+            headers = {"Authorization": f"Bearer {KEY}"}
+            self._session = await stack.enter_async_context(aiohttp.ClientSession(headers=headers))
             while True:
                 async with self._turn:
                     count = min(len(self._recipients), 50)
@@ -119,11 +122,13 @@ class Producer:
         return self._random.choice((self._directly, self._over_http))
 
     async def _directly(self, events: Events) -> list[bool]:
-        results = await self._publisher.publish_many(events)
+        publisher = self._random.choice(self._publishers)
+        results = await publisher.publish_many(events)
         return [isinstance(result, Published) for result in results]
 
     async def _over_http(self, events: Events) -> list[bool]:
-        url = f"{self._random.choice(self._world.nodes).url}/publish"
+        node = self._random.choice(self._world.nodes)
+        url = f"{node.url}/publish"
         timeout = aiohttp.ClientTimeout(total=5)
         try:
             async with self._session.post(url, json=events, timeout=timeout) as answer:
@@ -131,7 +136,11 @@ class Producer:
         except (aiohttp.ClientError, OSError, TimeoutError):
             return [False] * len(events)
         results = body if answer.status == 202 else body["error"]["results"]
-        return ["id" in result for result in results]
+        stored = ["id" in result for result in results]
+        for event in (event for event, is_stored in zip(events, stored, strict=True) if is_stored):
+            for recipient, number in event["n"].items():
+                self._ledger.knows(node.name, recipient, number)
+        return stored
 
     async def _unheard(self, events: Events) -> list[bool]:
         """Store events without a message that anybody hears."""
@@ -143,8 +152,11 @@ class Producer:
                     stored.append((await self._directly([event]))[0])
                     continue
                 keys = (f"aionotify:{{{ids}}}:inbox", f"aionotify:{{{ids}}}:id:{event['id']}")
-                args = ("nowhere", msgspec.json.encode(event), *self._limits, "PUBLISH", 0, 0)
                 try:
+                    times = await client.hmget("aionotify:epoch", "clock", "since")
+                    floor, since = (int(each or 0) for each in times)
+                    limits = (*self._limits, "PUBLISH", floor, since)
+                    args = ("nowhere", msgspec.json.encode(event), *limits)
                     await client.eval(self._append, 2, *keys, *args)
                     stored.append(True)
                     self.unheard += 1

@@ -2,13 +2,14 @@
 
 import asyncio
 import resource
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
     suppress,
 )
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Self
@@ -18,6 +19,21 @@ from tests.chaos.ledger import EVERYONE, Ledger
 from tests.chaos.producer import Producer
 from tests.chaos.world import World
 from tests.harness import eventually
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What became of events that were acknowledged.
+
+    Attributes:
+        lost: how many are gone.
+        unknowable: how many streams did not get one of these and could not be told, over all.
+        unfounded: users who were told of a gap though nothing of theirs is known to be lost.
+    """
+
+    lost: int = 0
+    unknowable: int = 0
+    unfounded: Sequence[str] = ()
 
 
 class Scene:
@@ -31,6 +47,7 @@ class Scene:
         streams: followers of each user.
         publishing: keywords for `Producer`.
         settings: of the nodes.
+        with_replica: whether Redis has a replica, and a Sentinel that can make it the master.
     """
 
     def __init__(
@@ -44,10 +61,11 @@ class Scene:
         gaps: tuple[str, ...] = (),
         settings: Mapping[str, object] | None = None,
         receive_buffer: int | None = None,
+        with_replica: bool = False,
         **publishing: Any,
     ) -> None:
         self.random = Random(seed)
-        self.world = World(directory, nodes, settings)
+        self.world = World(directory, nodes, settings, with_replica=with_replica)
         self.ledger = Ledger()
         self.users = [f"u{number}" for number in range(users)]
         self.followers = [
@@ -133,6 +151,23 @@ class Scene:
                 lambda: all(follower.track.complete() for follower in self.followers), timeout
             )
         self.producer.resume()
+
+    async def judge(self) -> Judgement:
+        """Clear up what Redis has lost, at a moment of rest; from now on it loses nothing."""
+        await self.producer.pause()
+        kept = await self.world.kept([*self.users, EVERYONE])
+        lost = self.ledger.lost(kept)
+        tracks = [follower.track for follower in self.followers]
+        before = sum(track.unknowable for track in tracks)
+        concerned = {track.user for track in tracks if track.has_lost(kept)} | lost.keys()
+        told = {track.user for track in tracks if track.gaps}
+        for track in tracks:
+            track.judge(kept)
+        self.ledger.judged()
+        self.producer.resume()
+        unfounded = set() if EVERYONE in concerned else told - concerned
+        unknowable = sum(track.unknowable for track in tracks) - before
+        return Judgement(sum(lost.values()), unknowable, sorted(unfounded))
 
     def problems(self, gaps: Collection[str] = ()) -> list[str]:
         """What is not as it has to be at a moment of rest; `gaps` are the reasons allowed."""

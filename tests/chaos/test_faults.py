@@ -7,6 +7,7 @@ import pytest
 
 from tests.chaos import faults
 from tests.chaos.conftest import Play
+from tests.chaos.story import Act, Story
 
 SHORT = 0.5  # seconds that a fault lasts
 
@@ -26,6 +27,7 @@ SHORT = 0.5  # seconds that a fault lasts
         faults.send_readers_away,
         faults.flap,
         faults.freeze_node,
+        faults.slow_network,
     ],
     ids=lambda cause: cause.__name__,
 )
@@ -57,3 +59,27 @@ async def test_ten_seconds_of_silence_are_survived(play: Play, cause: faults.Cau
     async with play() as scene:
         await cause(scene, 10 if cause is faults.stop_redis else 5)
         await scene.progress()
+
+
+@pytest.mark.parametrize(
+    "causes",
+    [
+        # A failover each is enough: Sentinel takes ten seconds to make a replica of a master.
+        (faults.set_a_clock, faults.lead_to_the_replica, faults.hang_master),
+        (faults.set_a_clock, faults.fail_over_to_one_that_lags, faults.fall_back),
+        (faults.come_back_empty, faults.fail_over_in_order),
+    ],
+    ids=lambda causes: " ".join(cause.__name__ for cause in causes),
+)
+async def test_what_a_replica_or_a_backup_does_not_have_is_told(
+    play: Play, causes: tuple[faults.Cause, ...]
+) -> None:
+    """Nothing else is missing, repeated or out of order; and no clock makes a difference."""
+    scene = play(nodes=3, with_replica=True)
+    async with scene.running():
+        story = Story(scene, seed=0, seconds=0)
+        for fault in (fault for cause in causes for fault in faults.FAULTS if fault.cause is cause):
+            act = Act({fault: SHORT}, silently=0)
+            await story.have_happen(act)
+            assert not act.problems, f"{act.name}: {act.problems[:5]}"
+            assert not act.judgement.unfounded

@@ -1,6 +1,7 @@
 """What the chaos looks like while it goes on, and what there is to say at the end."""
 
 from collections import defaultdict
+from statistics import median
 
 from rich.console import Console, Group
 from rich.progress_bar import ProgressBar
@@ -34,6 +35,7 @@ class Screen:
         failed = scene.producer.failures
         table.add_row("published", f"{story.published:,} events, {failed:,} attempts failed")
         table.add_row("delivered", f"{scene.seen:,} events")
+        table.add_row("lost by Redis", f"{story.lost:,} events")
         table.add_row("gaps told", _gaps(story))
         wrong = len(story.problems)
         table.add_row("wrong", Text(f"{wrong:,}", style="bold red" if wrong else "green"))
@@ -47,23 +49,38 @@ def line(act: Act) -> Text:
     lasted = max(act.faults.values())
     if act.recovery is None:
         return Text.assemble(("wrong ", "bold red"), f"{act.name} ({lasted:g} s)")
+    lost = act.judgement
+    told = f", {lost.lost:,} lost, {lost.unknowable:,} unknown" if lost.lost else ""
+    told += f", told without need: {' '.join(lost.unfounded)}" if lost.unfounded else ""
     return Text.assemble(
         ("ok    ", "green"),
         f"{act.name} ({lasted:g} s)",
-        (f", over in {act.recovery:.1f} s", "dim"),
+        (f", over in {act.recovery:.1f} s{told}", "dim"),
     )
 
 
 def report(story: Story, console: Console) -> None:
     """Say what happened, and what was wrong with it."""
-    recoveries: dict[str, list[float]] = defaultdict(list)
+    acts: dict[str, list[Act]] = defaultdict(list)
     for act in story.acts:
         for fault in act.faults:
-            recoveries[fault.name] += [act.recovery] if act.recovery is not None else []
-    table = Table("fault", "times", "all well again after, s (most)", box=None, header_style="dim")
-    for name, seconds in sorted(recoveries.items()):
-        table.add_row(name, str(len(seconds)), f"{max(seconds):.1f}" if seconds else "never")
-    console.print("", table, "")
+            acts[fault.name].append(act)
+    table = Table(box=None, header_style="dim")
+    table.add_column("fault")
+    for name in ("times", "no event for, s", "well after, s", "opened anew", "lost", "gaps told"):
+        table.add_column(name, justify="right")
+    for name, some in sorted(acts.items()):
+        well = [act.recovery for act in some if act.recovery is not None]
+        table.add_row(
+            name,
+            str(len(some)),
+            f"{median(act.pause for act in some):.1f}, {max(act.pause for act in some):.1f}",
+            f"{max(well):.1f}" if well else "never",
+            f"{median(act.connects for act in some):g}",
+            f"{median(act.judgement.lost for act in some):g}",
+            f"{median(act.gaps for act in some):g}",
+        )
+    console.print("", table, "Median and most, the most, and medians; streams and events.", "")
     scene = story.scene
     console.print(
         f"{story.published:,} events published ({story.broadcasts:,} of them for everyone), "
@@ -73,6 +90,12 @@ def report(story: Story, console: Console) -> None:
         f"{scene.seen:,} delivered to {len(scene.followers):,} streams over "
         f"{scene.connects:,} connections; gaps told: {_gaps(story)}."
     )
+    if story.lost:
+        unknowable = sum(act.judgement.unknowable for act in story.acts)
+        console.print(
+            f"{story.lost:,} events were acknowledged and lost by Redis; {unknowable:,} times a"
+            " stream did not get one, and neither its cursor nor its node knew of it."
+        )
     for problem in story.problems[:20]:
         console.print(Text(problem, style="red"))
     if story.problems:

@@ -1,28 +1,48 @@
-"""The parts that can fail: a Redis that keeps what it says it has, and nodes behind proxies."""
+"""The parts that can fail: a Redis that keeps what it says it has, and nodes behind proxies.
+
+Where there is a pair of them, some nodes ask the Sentinel for the master, and the proxies of the
+others are addresses that move.
+"""
 
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Self, cast
 
 import aiohttp
+import msgspec
+from redis.asyncio import Redis
 
 from aionotify.config import InboxConfig
+from tests.chaos.pair import Pair
 from tests.harness import MainHost, NotifyServer, RedisServer, TcpProxy
 
 KEY = "publisher-key-0123456789"
 
 
-class Node:
-    """One server process, and the network between it and Redis."""
+_LAST = 3000  # events of an inbox: more than are published while something goes wrong
 
-    def __init__(self, name: str, proxy: TcpProxy, settings: Mapping[str, object]) -> None:
+
+class _Numbered(msgspec.Struct):
+    n: dict[str, int]
+
+
+class Node:
+    """One server process, and the network between it and Redis.
+
+    Attributes:
+        proxy: that network, or None where it goes to whichever Redis it is told of.
+    """
+
+    def __init__(
+        self, name: str, url: str, proxy: TcpProxy | None, settings: Mapping[str, object]
+    ) -> None:
         self.name = name
         self.proxy = proxy
-        self.server = NotifyServer({**settings, "redis.url": proxy.url})
+        self.server = NotifyServer({**settings, "redis.url": url})
         self.up = False
 
     @property
@@ -66,41 +86,90 @@ class World:
 
     `settings` are those of every node, as for `NotifyServer`; `inbox` is for publishers of one's
     own, who have to agree with the nodes.
+
+    Attributes:
+        pair: with a replica and a Sentinel, where it was made `with_replica`; else None.
+        addresses: what publishers go by, each in its own way.
     """
 
     def __init__(
-        self, directory: Path, nodes: int = 2, settings: Mapping[str, object] | None = None
+        self,
+        directory: Path,
+        nodes: int = 2,
+        settings: Mapping[str, object] | None = None,
+        *,
+        with_replica: bool = False,
     ) -> None:
-        self.redis = RedisServer(directory, persistent=True)
+        self.pair = Pair(directory) if with_replica else None
+        self._redis = RedisServer(directory, persistent=True)
         self.nodes: list[Node] = []
         self._count = nodes
         self._settings: dict[str, object] = {
             "admin.publish_keys": [KEY],
             "inbox.max_events": 20000,  # a gap is then never due to too small an inbox
+            "inbox.idempotency": 86400,  # though a clock is set forward by an hour
             "server.drain": 1,
             "log.level": "warning",
             **(settings or {}),
         }
-        self.inbox = InboxConfig(max_events=cast("int", self._settings["inbox.max_events"]))
+        limits = {
+            name: cast("int", self._settings[f"inbox.{name}"])
+            for name in ("max_events", "idempotency")
+        }
+        self.inbox = InboxConfig(**limits)
+        self.addresses: list[str] = []
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as running:
             plain = running.enter_context(ExitStack())
-            plain.enter_context(self.redis)
+            if self.pair is not None:
+                await running.enter_async_context(self.pair)
+                self.addresses.append(self.pair.url)
+            else:
+                plain.enter_context(self._redis)
+                self.addresses.append(self.redis.url)
             main_host = plain.enter_context(MainHost())
             settings = {**self._settings, "auth.main_host.url": main_host.url}
             for number in range(self._count):
-                proxy = await running.enter_async_context(TcpProxy(self.redis.port))
-                node = Node(f"node {number + 1}", proxy, settings)
+                if self.pair is not None and number % 3 == 1:
+                    proxy, url = None, self.pair.url
+                else:
+                    proxy = await running.enter_async_context(TcpProxy(self.redis.port))
+                    url = proxy.url
+                node = Node(f"node {number + 1}", url, proxy, settings)
                 running.push_async_callback(node.server.aclose)
                 self.nodes.append(node)
+            if self.pair is not None:
+                self.pair.addresses = self.proxies
             await asyncio.gather(*(node.start() for node in self.nodes))
             self._running = running.pop_all()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._running.aclose()
+
+    @property
+    def redis(self) -> RedisServer:
+        """The one that is the master."""
+        return self._redis if self.pair is None else self.pair.master
+
+    @property
+    def proxies(self) -> list[TcpProxy]:
+        return [node.proxy for node in self.nodes if node.proxy is not None]
+
+    async def kept(self, recipients: Sequence[str]) -> dict[str, dict[int, int]]:
+        """The last events that are in inboxes: the numbers of each recipient's, and where."""
+        found: dict[str, dict[int, int]] = {}
+        async with Redis(port=self.redis.port, protocol=2) as redis:
+            for id in recipients:
+                name = f"aionotify:{{{id}}}:inbox"
+                entries: list[bytes] = await redis.lrange(name, -_LAST, -1)  # type: ignore[assignment]
+                found[id] = {}
+                for entry in entries:
+                    position, _, event = entry.split(b" ", 2)
+                    found[id][msgspec.json.decode(event, type=_Numbered).n[id]] = int(position)
+        return found
 
     def tracebacks(self) -> list[str]:
         """What the nodes logged, of those that logged an error of the program."""

@@ -68,6 +68,13 @@ async def test_a_right_that_is_not_needed_is_missed_and_nothing_fails(
     assert "+info" in found["redis server"].advice
 
 
+async def test_replicas_that_are_waited_for_have_to_be_there(redis_server: RedisServer) -> None:
+    config = RedisConfig(url=redis_server.url, wait_replicas=1)
+    found = {each.check: each async for each in check_redis(config)}
+    assert found["redis replicas"].status == "failed"
+    assert found["redis replicas"].found == "only 0 of 1 replicas had it within 0.5 s"
+
+
 @pytest.mark.parametrize("shards", [1, 2])
 async def test_a_cluster_is_told_if_it_has_several_shards(tmp_path: Path, shards: int) -> None:
     bus = free_port()  # by default 10,000 above the other one, where somebody may be

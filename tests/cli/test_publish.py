@@ -86,6 +86,22 @@ def test_an_ephemeral_event_is_told_to_whoever_listens_and_not_kept(
     assert redis_server.cli("DBSIZE") == 0
 
 
+def test_an_ephemeral_event_with_an_id_is_refused(
+    aionotify: Run, redis_server: RedisServer
+) -> None:
+    """Nothing keeps it from being delivered twice, whatever its id."""
+    argv = ("publish", "42", "--ephemeral", "--id", "once", "--redis.url", redis_server.url)
+    result = aionotify(*argv)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == (
+        "aionotify publish: error: --id is for durable events only: leave out --id or --ephemeral"
+    )
+    stdin = '{"recipient_id": 42, "id": "once"}\n{"recipient_id": 42}'
+    result = aionotify("publish", "--ephemeral", "--redis.url", redis_server.url, stdin=stdin)
+    assert (result.returncode, result.stdout) == (1, '{"nodes":0}\n')
+    assert result.stderr == "aionotify: event 1: id: is for durable events only\n"
+
+
 def test_publishing_without_redis_is_told_in_a_line_and_exits_1(aionotify: Run) -> None:
     result = aionotify("publish", "42", "--redis.url", f"redis://:hunter2@127.0.0.1:{free_port()}")
     assert result.returncode == 1
@@ -110,3 +126,12 @@ def test_a_reader_of_the_output_that_leaves_is_no_reason_for_a_traceback(
     finally:
         os.close(writing)
     assert (result.returncode, result.stderr) == (1, "")
+
+
+def test_an_event_that_too_few_replicas_have_is_told(
+    aionotify: Run, redis_server: RedisServer
+) -> None:
+    given = ("--redis.url", redis_server.url, "--redis.wait_replicas", "2")
+    result = aionotify("publish", "42", *given)
+    assert result.returncode == 1
+    assert result.stderr == "aionotify: event 1: only 0 of 2 replicas had it within 0.5 s\n"

@@ -11,7 +11,7 @@ import pytest
 from aionotify import Client, EventTooLong, Publisher, ServerSentEvent, StreamRefused
 from tests.harness import MainHost, NotifyServer, RedisServer, eventually, free_port
 
-STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 100\n"
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\nretry: 100\n"
 
 
 class Server:

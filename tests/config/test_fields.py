@@ -75,6 +75,8 @@ from tests.config.helpers import KEY, nested, outcome_of, problems_of
             4095,
             "expected a whole number of bytes from 4096 to 16777216, got 4095",
         ),
+        ("stream.hand_over", 1, "expected true or false, got 1"),
+        ("stream.hand_over", "true", "expected true or false, got 'true'"),
         ("stream.heartbeat", 91, "expected a number of seconds from 0.1 to 90, got 91"),
         ("log.level", "verbose", "expected one of debug, info, warning, error, got 'verbose'"),
         ("log.format", 1, "expected one of text, json, got 1"),

@@ -51,6 +51,10 @@ def jwt(**settings: object) -> dict[str, Any]:
             {"server.workers": "expected 1 with embedded://, which belongs to one process"},
         ),
         (
+            {"server": {"drain": 2.5, "drain_delay": 3}},
+            {"server.drain_delay": "expected no more than server.drain, 2.5, got 3"},
+        ),
+        (
             {"redis": {"channel": "aionotify:control"}},
             {
                 "redis.channel": "expected one that does not begin with aionotify:"

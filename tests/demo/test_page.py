@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 from aiohttp import web
-from redis.asyncio import Redis
 
 from aionotify import Client
+from aionotify.broker.connection.endpoint import Endpoint
+from aionotify.config import RedisConfig
 from aionotify.demo import page
 from aionotify.demo.world import World
 from aionotify.telemetry.logs import bare
@@ -57,9 +58,9 @@ async def test_page_has_nothing_from_elsewhere_and_sends_nothing_there(
 
 
 async def test_settings_cannot_end_the_element_that_they_are_in() -> None:
-    async with Redis() as redis:
-        [index, *_] = page.routes({"x": "</script><script>alert(1)</script>"}, redis)
-        answer = await index.handler(None)  # type: ignore[arg-type]
+    execute = Endpoint(RedisConfig()).commands("writes").execute
+    [index, *_] = page.routes({"x": "</script><script>alert(1)</script>"}, execute)
+    answer = await index.handler(None)  # type: ignore[arg-type]
     assert isinstance(answer, web.Response)
     assert "alert(1)</script>" not in str(answer.text)
 

@@ -1,4 +1,4 @@
-"""nginx and HAProxy with the configurations that we ship, on free ports and with made-up keys."""
+"""nginx, HAProxy and Caddy with the configurations that we ship, free ports and made-up keys."""
 
 import asyncio
 import datetime
@@ -162,3 +162,26 @@ class HAProxy(Proxy):
             )
         )
         return [service("haproxy"), "-f", str(config)]
+
+
+class Caddy(Proxy):
+    template = "Caddyfile"
+
+    def command(self) -> list[str]:
+        config, pem = self._directory / "Caddyfile", self._directory / "tls.pem"
+        # On ports of its own, with a certificate of ours, and without its interface for reloads,
+        # whose port is always the same.
+        ports = f"\thttp_port {self.plain_port}\n\thttps_port {self.port}\n"
+        local = f"\tadmin off\n\tdefault_bind 127.0.0.1\n{ports}"
+        second = f" 127.0.0.1:{self._nodes[1]}" if self._nodes[1:] else ""
+        config.write_text(
+            self.adapted(
+                ("\tgrace_period 30s\n", f"{local}\tgrace_period 1s\n"),
+                ("push.example.com {\n", f"push.example.com {{\n\ttls {pem} {pem}\n"),
+                ("127.0.0.1:8001 127.0.0.1:8011", f"127.0.0.1:{self._nodes[0]}{second}"),
+            )
+        )
+        # It keeps things in the home directory of who starts it.
+        home = ["env", "-u", "XDG_DATA_HOME", "-u", "XDG_CONFIG_HOME", f"HOME={self._directory}"]
+        run = ["run", "--config", str(config), "--adapter", "caddyfile"]
+        return [*home, service("caddy"), *run]

@@ -85,6 +85,7 @@ class Rollout:
         rate: events per second, to one user after the other.
         broadcasts: events per second, to everyone.
         kill: end nodes without warning, in place of asking them to leave.
+        missed: a node stays away until each tab has come back once, and found nobody.
 
     Attributes:
         codes: the nodes' exit codes.
@@ -102,11 +103,13 @@ class Rollout:
         broadcasts: float = 2,
         *,
         kill: bool = False,
+        missed: bool = False,
     ) -> None:
         self.tabs = tabs
         self.codes: list[int] = []
         self.opening, self.normal, self.deploy = Load(), Load(), Load()
         self._signal = signal.SIGKILL if kill else signal.SIGTERM
+        self._missed = missed
         self._browsers = browsers
         self._redis = redis
         self._main_host = main_host
@@ -123,6 +126,8 @@ class Rollout:
                 async with self._measured(self.deploy):
                     for node in nodes:
                         self.codes.append(await node.end(self._signal))
+                        if self._missed:
+                            await self._all_come_back()
                         await node.start(until="/readyz")
                     # The last tab has to be back before it is known what it has missed.
                     await eventually(self._all_back, timeout=60, interval=0.1)
@@ -172,6 +177,14 @@ class Rollout:
                 + ", ".join(f"{name} {times:.2f}" for name, times in self.multiples().items()),
             )
         )
+
+    async def _all_come_back(self) -> None:
+        before = {tab: tab.ends["complete"] for tab in self.tabs}
+
+        def came() -> bool:
+            return all(tab.refused or tab.ends["complete"] > n for tab, n in before.items())
+
+        await eventually(came, timeout=60, interval=0.1)
 
     def _all_open(self) -> bool:
         assert not self.wrong(), self.wrong()

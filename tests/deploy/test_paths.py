@@ -7,11 +7,11 @@ import aiohttp
 import pytest
 
 from tests.deploy.browsers import HOST
-from tests.deploy.proxies import HAProxy, Nginx, Proxy
+from tests.deploy.proxies import Caddy, HAProxy, Nginx, Proxy
 from tests.harness import NotifyServer, RedisServer
 
 
-@pytest.mark.parametrize("proxy", [Nginx, HAProxy])
+@pytest.mark.parametrize("proxy", [Nginx, HAProxy, Caddy])
 async def test_browsers_reach_the_stream_and_the_module_and_nothing_else(
     proxy: type[Proxy], redis_server: RedisServer, trust: ssl.SSLContext, tmp_path: Path
 ) -> None:
@@ -20,7 +20,9 @@ async def test_browsers_reach_the_stream_and_the_module_and_nothing_else(
     async with (
         NotifyServer({"redis.url": redis_server.url}) as node,
         proxy(tmp_path, [int(node.url.rpartition(":")[2])]) as front,
-        aiohttp.ClientSession(f"https://127.0.0.1:{front.port}", connector=connector) as session,
+        aiohttp.ClientSession(
+            f"https://127.0.0.1:{front.port}", connector=connector, headers={"Host": HOST}
+        ) as session,
     ):
 
         async def status(path: str) -> int:

@@ -7,18 +7,23 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.node import Node
-from tests.deploy.proxies import HAProxy, Nginx, Proxy
+from tests.deploy.proxies import Caddy, HAProxy, Nginx, Proxy
 from tests.deploy.rollout import Rollout, tabs_and_browsers
 from tests.harness import MainHost, RedisServer
 
 
 @pytest.mark.parametrize(
-    ("proxy", "count", "streams", "kill"),
+    ("proxy", "count", "streams", "kill", "handed"),
     [
-        pytest.param(Nginx, 2, 200, False, id="nginx, two nodes"),
-        pytest.param(Nginx, 1, 60, False, id="nginx, one node on a socket that stays"),
-        pytest.param(HAProxy, 2, 60, False, id="haproxy, two nodes"),
-        pytest.param(Nginx, 2, 60, True, id="nginx, two nodes that are killed"),
+        pytest.param(Nginx, 2, 200, False, False, id="nginx, two nodes"),
+        pytest.param(Nginx, 1, 60, False, True, id="nginx, one node on a socket that stays"),
+        pytest.param(Nginx, 1, 60, False, False, id="nginx, the only node"),
+        pytest.param(HAProxy, 2, 60, False, False, id="haproxy, two nodes"),
+        pytest.param(HAProxy, 1, 60, False, False, id="haproxy, the only node"),
+        pytest.param(Caddy, 2, 60, False, False, id="caddy, two nodes"),
+        pytest.param(Caddy, 1, 60, False, False, id="caddy, the only node"),
+        pytest.param(Nginx, 2, 60, True, False, id="nginx, two nodes that are killed"),
+        pytest.param(Caddy, 1, 60, True, False, id="caddy, the only node, killed"),
     ],
 )
 async def test_a_deploy_loses_and_doubles_nothing(
@@ -26,6 +31,7 @@ async def test_a_deploy_loses_and_doubles_nothing(
     count: int,
     streams: int,
     kill: bool,
+    handed: bool,
     own_redis: RedisServer,
     main_host: MainHost,
     trust: ssl.SSLContext,
@@ -40,13 +46,14 @@ async def test_a_deploy_loses_and_doubles_nothing(
     }
     async with AsyncExitStack() as stack:
         nodes = [
-            await stack.enter_async_context(Node(settings, handed=count == 1)) for _ in range(count)
+            await stack.enter_async_context(Node(settings, handed=handed)) for _ in range(count)
         ]
         for node in nodes:
             await node.start()
         front = await stack.enter_async_context(proxy(tmp_path, [node.port for node in nodes]))
         tabs, browsers = tabs_and_browsers(front.port, trust, streams)
-        rollout = Rollout(tabs, browsers, own_redis, main_host, rate=100, kill=kill)
+        missed = count == 1 and not handed
+        rollout = Rollout(tabs, browsers, own_redis, main_host, 100, kill=kill, missed=missed)
         await rollout.run(nodes)
         assert not rollout.wrong(), rollout.described() + front.log()
         assert rollout.codes == [-9 if kill else 0] * count

@@ -1,6 +1,7 @@
 """Events and frames: what is let pass arrives unchanged, what is not gets a reason."""
 
 import json
+from bisect import bisect_left
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from aionotify.errors import InvalidEvent
+from aionotify.events import cursor
 from aionotify.events.cursor import everyone_part, own_part, tag
 from aionotify.events.event import MAX_DEPTH, Event, check_recipient, decode, split_batch
 from aionotify.events.frame import control_frame, frame
@@ -299,6 +301,43 @@ def test_an_event_may_be_as_long_as_allowed_and_no_longer() -> None:
     assert decode(message, max_bytes=len(message)).recipients == ("1",)
     with pytest.raises(InvalidEvent, match="19 bytes long, at most 18"):
         decode(message, max_bytes=len(message) - 1)
+
+
+BREAK = "\x85\u2028\u2029"  # 8 bytes, and 18 when they are escaped
+
+
+def test_an_event_is_as_long_as_the_line_that_clients_get() -> None:
+    message = f'{{"recipient_id": 1, "{BREAK}": "{BREAK}"}}'.encode()
+    line = len(message) + 20
+    assert len(decode(message, max_bytes=line).data("1")) == line
+    with pytest.raises(InvalidEvent, match=f"body: is {line} bytes long on one line, at most"):
+        decode(message, max_bytes=line - 1)
+
+
+@pytest.mark.parametrize("recipient", ["u", "😀" * 256, ["a" * 256, "😀" * 256]])
+@pytest.mark.parametrize("text", ["x", "é", "😀", BREAK, '\\"', "\\u00e9", "\\u0000"])
+def test_the_frame_of_the_longest_event_fits_64_kib(recipient: str | list[str], text: str) -> None:
+    """Whatever is in it: some clients have no more for a line or a frame."""
+    head = f'{{"recipient_id": {json.dumps(recipient)}, "event": "{"😀" * 128}", "{text}": "'
+
+    def event(count: int) -> bytes:
+        return f'{head}{text * count}"}}'.encode()
+
+    def is_taken(count: int) -> bool:
+        try:
+            decode(event(count))
+        except InvalidEvent:
+            return False
+        return True
+
+    longest = bisect_left(range(70_000), True, key=lambda count: not is_taken(count)) - 1
+    assert longest > 1000
+    taken = decode(event(longest))
+    for user in taken.recipients:
+        content = frame(taken.data(user), taken.type, b"c" * cursor.MAX_CHARS)
+        assert len(content) <= 65_536
+        # And what protocol.rst says of it.
+        assert len(content) - len(taken.data(user)) == 661
 
 
 def test_a_list_may_hold_a_thousand_recipients() -> None:

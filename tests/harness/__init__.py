@@ -1,5 +1,6 @@
 """Real parts to test against, each of which can be made to fail."""
 
+from tests.harness.clock import Clock, NoCompiler
 from tests.harness.main_host import Asked, MainHost, Mode
 from tests.harness.ports import free_port
 from tests.harness.proxy import TcpProxy
@@ -11,9 +12,11 @@ from tests.harness.wait import PATIENCE, eventually
 __all__ = (
     "PATIENCE",
     "Asked",
+    "Clock",
     "EventParser",
     "MainHost",
     "Mode",
+    "NoCompiler",
     "NotifyServer",
     "RedisServer",
     "SSEClient",

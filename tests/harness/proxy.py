@@ -3,11 +3,14 @@
 import asyncio
 import math
 import ssl
-from contextlib import suppress
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Self
 
 from tests.harness.ports import free_port
 
+_ON_ITS_WAY = 256  # reads of a connection, after which nothing more is taken in
 _GONE = (ConnectionError, RuntimeError)  # the latter is what uvloop says of a write to nobody
 
 
@@ -21,6 +24,7 @@ class TcpProxy:
     def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
         self.port = free_port()
         self.accepted = 0  # connections so far
+        self.delay = 0.0  # seconds that each way takes
         self._target = target
         self._tls = tls
         self._server: asyncio.Server | None = None
@@ -63,6 +67,7 @@ class TcpProxy:
     async def restore(self) -> None:
         """End every fault."""
         self._left = math.inf
+        self.delay = 0.0
         self._flowing.set()
         if self._server is None:
             self._server = await asyncio.start_server(
@@ -99,26 +104,50 @@ class TcpProxy:
 
     async def _up(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(*_GONE):
-            while data := await self._read(source):
-                sink.write(data)
-                await sink.drain()
+            async with aclosing(self._arriving(source)) as arriving:
+                async for data in arriving:
+                    sink.write(data)
+                    await sink.drain()
         sink.close()
 
     async def _down(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(*_GONE):
-            while data := await self._read(source):
-                cut = len(data) >= self._left
-                if cut:
-                    data = data[: int(self._left)]
-                self._left -= len(data)
-                sink.write(data)
-                await sink.drain()
-                if cut:
-                    self._left = math.inf
-                    self.cut()
+            async with aclosing(self._arriving(source)) as arriving:
+                async for data in arriving:
+                    cut = len(data) >= self._left
+                    if cut:
+                        data = data[: int(self._left)]
+                    self._left -= len(data)
+                    sink.write(data)
+                    await sink.drain()
+                    if cut:
+                        self._left = math.inf
+                        self.cut()
         sink.close()
 
-    async def _read(self, source: asyncio.StreamReader) -> bytes:
-        data = await source.read(65536)
-        await self._flowing.wait()
-        return data
+    async def _arriving(self, source: asyncio.StreamReader) -> AsyncGenerator[bytes]:
+        """What comes out of the network, in its order and its time."""
+        on_its_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_ON_ITS_WAY)
+        entering = asyncio.create_task(self._enter(source, on_its_way), name="proxy")
+        try:
+            while True:
+                due, data = await on_its_way.get()
+                if (left := due - time.monotonic()) > 0:
+                    await asyncio.sleep(left)
+                await self._flowing.wait()
+                if not data:
+                    break
+                yield data
+        finally:
+            entering.cancel()
+
+    async def _enter(
+        self, source: asyncio.StreamReader, on_its_way: asyncio.Queue[tuple[float, bytes]]
+    ) -> None:
+        data = b"-"
+        while data:
+            try:
+                data = await source.read(65536)
+            except ConnectionError:
+                data = b""
+            await on_its_way.put((time.monotonic() + self.delay, data))

@@ -1,5 +1,7 @@
 """A real Redis (Valkey) to hurt: stop it, kill it, freeze it, start it again where it was."""
 
+import os
+import shutil
 import signal
 import subprocess
 import time
@@ -12,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from aionotify.broker.embedded.server import server_binary
+from tests.harness.clock import Clock
 from tests.harness.ports import free_port
 from tests.harness.wait import PATIENCE
 
@@ -20,7 +23,8 @@ class RedisServer:
     """A server on a TCP port of 127.0.0.1 with `directory` to itself.
 
     Port and data survive `stop` and `restart`; the data only if `persistent`. `options` are
-    directives of valkey.conf. All methods block, for some 50 ms at most.
+    directives of valkey.conf; it goes by `clock`, if there is one. All methods block, for some
+    50 ms at most.
     """
 
     def __init__(
@@ -29,10 +33,12 @@ class RedisServer:
         *,
         persistent: bool = False,
         options: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.port = free_port()
         self.directory = directory
         self.log = directory / "valkey.log"
+        self.clock = clock
         self._options = {
             "bind": "127.0.0.1",
             "port": str(self.port),
@@ -54,7 +60,11 @@ class RedisServer:
         """Start it and return when it answers."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | (self.clock.environ if self.clock is not None else {}),
             )
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -80,6 +90,25 @@ class RedisServer:
         """Stop and start it: connections and unpersisted data are gone, the port stays."""
         self.stop()
         self.start()
+
+    def keep(self) -> Path:
+        """Write down what there is; return the file, which stays as it is."""
+        self.cli("SAVE")
+        return (self.directory / "dump.rdb").replace(self.directory / "kept.rdb")
+
+    def start_with(self, kept: Path | None) -> None:
+        """Start it with what was written down earlier, or with nothing, in place of what it had."""
+        shutil.rmtree(self.directory / "appendonlydir", ignore_errors=True)
+        (self.directory / "dump.rdb").unlink(missing_ok=True)
+        if kept is not None:
+            shutil.copy(kept, self.directory / "dump.rdb")
+        before = self._options["appendonly"]
+        self._options["appendonly"] = "no"
+        try:
+            self.start()
+        finally:
+            self._options["appendonly"] = before
+        self.cli("CONFIG", "SET", "appendonly", before)
 
     def pause(self) -> None:
         """Freeze it (SIGSTOP): the kernel still accepts connections and data, nobody answers."""

@@ -1,9 +1,10 @@
 """Another Redis takes over: a node is wholly at the old one or at the new one, and says so."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +124,34 @@ async def test_presence_is_not_answered_by_a_replica(
 ) -> None:
     _, replica = pair
     endpoint = Endpoint(RedisConfig(url=replica.url))
-    presence = Presence(endpoint.client, Keys("aionotify", ""))
+    presence = Presence(endpoint.commands("writes").execute, Keys("aionotify", ""))
     with pytest.raises(BrokerRefused, match="read only"):
         await presence.online(["42"])
     await presence.close()
     await endpoint.close()
+
+
+@pytest.mark.parametrize("question", ["presence", "revocation", "event"])
+async def test_a_node_whose_master_was_demoted_answers_for_it_no_more(
+    pair: tuple[RedisServer, RedisServer], question: str
+) -> None:
+    """From the first command on, and before the node has noticed anything."""
+    old, new = pair
+    async with embedded(old.url) as (_, services):
+        new.cli("REPLICAOF", "NO", "ONE")
+        old.cli("REPLICAOF", "127.0.0.1", new.port)
+        assert services.subscriber.problem is None
+        with pytest.raises(BrokerRefused, match="read only"):
+            await _asked(services, question)
+
+
+async def _asked(services: Services, question: str) -> object:
+    match question:
+        case "presence":
+            return await services.presence.online(["42"])
+        case "revocation":
+            return await services.control.revoke("42")
+    return await services.publisher.publish({"recipient_id": "42", "data": 1})
 
 
 @asynccontextmanager
@@ -206,6 +230,32 @@ async def test_when_sentinels_name_another_master_nothing_stays_at_the_old_one(
             await published(services, "42", 12)
             await client.wait_for(lambda _: 12 in data_of(client))
             assert data_of(client) == list(range(1, 13))
+
+
+async def test_a_publisher_that_never_rests_leaves_a_master_that_was_replaced(
+    pair: tuple[RedisServer, RedisServer], tmp_path: Path
+) -> None:
+    """Within two seconds, of the ten for which that takes itself for the master."""
+    master, replica = pair
+    place = tmp_path / "sentinel"
+    place.mkdir()
+    with master.sentinel(place, "svc") as sentinel:
+        await eventually(lambda: sentinel.cli("SENTINEL", "REPLICAS", "svc"))
+        async with Publisher(f"redis+sentinel://127.0.0.1:{sentinel.port}/svc") as publisher:
+            numbers = itertools.count()
+
+            async def stored() -> bool:
+                event = {"recipient_id": "42", "data": next(numbers)}
+                with suppress(BrokerUnavailable, BrokerRefused):
+                    await publisher.publish(event)
+                [entry] = replica.cli("LRANGE", "aionotify:{42}:inbox", -1, -1)
+                return bool(json.loads(entry.split(" ", 2)[2]) == event)
+
+            await stored()
+            await eventually(lambda: _fail_over(sentinel), timeout=15)
+            await eventually(lambda: _master_of(sentinel) == replica.port, timeout=15)
+            await eventually(stored, timeout=4, interval=0.2)
+            assert master.cli("ROLE")[0] == "master", "or nothing was shown"
 
 
 def _fail_over(sentinel: RedisServer) -> bool:

@@ -75,7 +75,7 @@ async def test_the_head_says_that_this_is_a_stream_that_nobody_may_keep(
 ) -> None:
     async with stream(server, "42") as client:
         assert client.status == 200
-        assert client.headers["content-type"] == "text/event-stream"
+        assert client.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert client.headers["cache-control"] == "no-store, no-transform"
         assert client.headers["x-accel-buffering"] == "no"
         assert client.headers["x-content-type-options"] == "nosniff"

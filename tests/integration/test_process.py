@@ -90,11 +90,12 @@ async def test_a_signal_ends_the_streams_in_order_and_exits_0(
 
 
 async def test_streams_end_spread_over_the_drain_while_it_says_not_ready(serve: Serve) -> None:
-    server = await serve({"server.drain": 3})
+    admin = free_port()
+    server = await serve({"server.drain": 3, "admin.port": admin})
     async with streams(server, 20) as clients:
         os.kill(server.pid, signal.SIGTERM)
         await clients[0].wait_for(lambda _: any(client.end for client in clients))
-        assert await status_of(f"{server.url}/readyz") == 503
+        assert await status_of(f"http://127.0.0.1:{admin}/readyz") == 503
         assert any(client.end is None for client in clients)
         assert await server.wait() == 0
 
@@ -273,6 +274,10 @@ def listening(server: NotifyServer) -> list[str]:
     return [line for line in server.logs if "listening address=" in line]
 
 
+def unexpected_exits(server: NotifyServer) -> list[str]:
+    return [line for line in server.logs if "worker exited unexpectedly" in line]
+
+
 def open_sockets(pid: int) -> int:
     links = Path(f"/proc/{pid}/fd").iterdir()
     return sum(os.readlink(link).startswith("socket:") for link in links)
@@ -323,6 +328,30 @@ async def test_the_service_is_ready_when_every_worker_is(serve: Serve, manager: 
     await eventually(lambda: manager.told("READY=1") == 1)
     assert len(listening(server)) == 3
     assert manager.told("STATUS=Serving with 3 workers") == 1
+
+
+async def test_a_worker_that_died_while_another_one_starts_does_not_count_as_ready(
+    serve: Serve, manager: Manager
+) -> None:
+    """Nor do it and the one in its place count as two."""
+    server = await serve({"server.workers": 2}, until=None)
+    await eventually(lambda: len(children(server.pid)) == 2, interval=0.002)
+    slow = max(children(server.pid))
+    os.kill(slow, signal.SIGSTOP)
+
+    async def one_starts_and_dies(times: int) -> None:
+        await eventually(lambda: len(listening(server)) == times)
+        [quick] = children(server.pid) - {slow}
+        os.kill(quick, signal.SIGKILL)
+        await eventually(lambda: len(unexpected_exits(server)) == times)
+
+    await one_starts_and_dies(1)
+    await one_starts_and_dies(2)
+    assert manager.told("READY=1") == 0
+    os.kill(slow, signal.SIGCONT)
+    await eventually(lambda: manager.told("READY=1") == 1)
+    assert len(listening(server)) == 4
+    assert await server.terminate() == 0
 
 
 @pytest.mark.parametrize("whom", ["parent", "group"])

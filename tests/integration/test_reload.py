@@ -1,6 +1,7 @@
 """SIGHUP: what is configured anew is in force, or all is as it was; no stream ends of it."""
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -15,8 +16,12 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
+from aiohttp import web
+from redis.asyncio import Redis
 
+from aionotify import reload
 from tests.auth.jwt_tokens import claims, public_pem, rsa, sign
+from tests.embedded import config, embedded
 from tests.harness import (
     MainHost,
     Mode,
@@ -27,7 +32,7 @@ from tests.harness import (
     free_port,
 )
 from tests.integration.conftest import Manager, Serve
-from tests.integration.talk import ask, messages, publish, received, stream
+from tests.integration.talk import CHANNEL, ask, messages, publish, received, stream
 from tests.integration.test_metrics import scrape
 from tests.integration.test_process import children, is_alive, listening
 
@@ -201,6 +206,64 @@ async def test_a_password_of_redis_is_replaced_under_open_streams(
     assert not lines(server, "not subscribed to Redis")
     assert (await ask(server, "/readyz")).status == 200
     assert await server.terminate() == 0
+
+
+async def test_requirepass_is_changed_under_open_streams(own_redis: RedisServer) -> None:
+    """By an application that reloads. Nothing durable is lost, and nothing at all is doubled."""
+    own_redis.cli("CONFIG", "SET", "requirepass", "old")
+    apps: list[web.Application] = []
+
+    def url(password: str) -> str:
+        return own_redis.url.replace("//", f"//:{password}@")
+
+    async with (
+        Redis(port=own_redis.port, password="old", single_connection_client=True) as admin,
+        embedded(url("old"), apps.append) as (address, services),
+        stream(address, "42") as client,
+    ):
+
+        async def ours() -> set[str]:
+            return {c["id"] for c in await admin.client_list() if c["name"].startswith("aionotify")}
+
+        async def publish_on() -> None:
+            for n in itertools.count():
+                await services.publisher.publish({"recipient_id": "42", "durable": n})
+                event = json.dumps({"recipient_id": "42", "ephemeral": n})
+                assert await admin.publish(CHANNEL, event) <= 1
+                numbers.append(n)
+
+        async def more() -> None:
+            count = len(numbers) + 10
+            await eventually(lambda: len(numbers) > count or publisher.done())
+
+        numbers: list[int] = []
+        publisher = asyncio.create_task(publish_on())
+        before = await ours()
+        await admin.config_set("requirepass", "new")
+        await reload(apps[0], config(url("wrong")))
+        await more()
+        assert await ours() == before
+        assert await reload(apps[0], config(url("new"))) == ()
+        await more()
+        assert not await ours() & before
+        publisher.cancel()
+        await asyncio.wait([publisher])
+        assert publisher.cancelled()
+        last = len(numbers) - 1
+        await client.wait_for(lambda _: {"durable": last} in _got(client))
+        got = _got(client)
+        durable = [each["durable"] for each in got if "durable" in each]
+        ephemeral = [each["ephemeral"] for each in got if "ephemeral" in each]
+        assert durable == list(range(len(durable)))
+        assert ephemeral == sorted(set(ephemeral))
+        assert client.end is None
+        assert services.stats.redis_losses == 0
+
+
+def _got(client: SSEClient) -> list[dict[str, int]]:
+    """The events without their recipient, which is the same."""
+    found = [json.loads(event.data) for event in messages(client)]
+    return [{k: n for k, n in each.items() if k != "recipient_id"} for each in found]
 
 
 # What is in force afterwards

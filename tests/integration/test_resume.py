@@ -118,16 +118,48 @@ BAD = (
 )
 
 
-@pytest.mark.parametrize("where", ["header", "address"])
+NAMES = ("last_event_id", "lastEventId", "lastEventID")
+
+
+@pytest.mark.parametrize(
+    ("header", "query", "due"),
+    [
+        *(pytest.param("", f"{name}={{a}}", "bc", id=name) for name in NAMES),
+        ("{b}", "last_event_id={a}&lastEventId={a}&lastEventID={a}", "c"),
+        ("", "lastEventID={b}&lastEventId={a}&x=1", "bc"),
+        ("", "lastEventId={b}&last_event_id={a}", "bc"),
+        ("", "last_event_id=&lastEventId=&lastEventID={b}", "c"),
+        ("", "last_event_id=nonsense&lastEventId=%00&lastEventID={b}", "c"),
+        ("nonsense", "lastEventId={b}", "c"),
+        ("", "lastEventId={a}&lastEventId={b}", "c"),
+        ("", "lastEventId={b}&lastEventId=nonsense", "c"),
+    ],
+)
+async def test_the_first_position_that_is_one_counts(
+    serve: Serve, header: str, query: str, due: str
+) -> None:
+    """The header's, then the query's by the order of its names; of one name the last."""
+    server = await serve(SETTINGS)
+    async with stream(server) as client:
+        await Api(server).publish(*own("a", "b", "c"))
+        await expect(client, "a", "b", "c")
+    _, *events = client.events
+    ids = {name: event.id for name, event in zip("abc", events, strict=True)}
+    async with stream(server, cursor=header.format(**ids), query=f"?{query.format(**ids)}") as back:
+        await Api(server).publish(*own("d"))
+        await expect(back, *due, "d")
+
+
+@pytest.mark.parametrize("where", ["header", *NAMES])
 async def test_a_cursor_that_is_none_is_a_gap(serve: Serve, where: str) -> None:
     """Then comes what there is; never an error page."""
     server = await serve(SETTINGS)
     await Api(server).publish(*own("a"))
     for bad in BAD:
         client = stream(server, cursor=bad)
-        if where == "address":
+        if where != "header":
             quoted = "".join(f"%{byte:02x}" for byte in bad.encode()[:2000])
-            client = stream(server, query=f"?last_event_id={quoted}")
+            client = stream(server, query=f"?{where}={quoted}")
         async with client:
             assert client.status == 200, bad
             await expect(client, "gap: unknown", "a")

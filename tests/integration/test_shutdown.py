@@ -3,11 +3,14 @@
 import asyncio
 import json
 import signal
+import socket
 import time
 from contextlib import AsyncExitStack
 from os import kill
 
-from tests.harness import NotifyServer, RedisServer, eventually
+import pytest
+
+from tests.harness import MainHost, Mode, NotifyServer, RedisServer, eventually, free_port
 from tests.integration.conftest import Serve
 from tests.integration.talk import ask, metric, publish, received, stream
 
@@ -77,17 +80,85 @@ async def _streams(server: NotifyServer, count: int) -> bool:
     return await metric(server, "aionotify_streams") == count
 
 
-async def test_a_client_that_comes_during_the_drain_is_sent_elsewhere(serve: Serve) -> None:
-    server = await serve({"server.drain": 3})
+def is_refused(server: NotifyServer) -> bool:
+    """Whether nobody listens on the public address: every client tries that again."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", server.settings["server.port"])) != 0
+
+
+async def readiness(url: str) -> tuple[int, bool]:
+    """The status of /readyz, and whether the check for the drain passes."""
+    answer = await ask(url, "/readyz")
+    return answer.status, answer.json["checks"]["draining"]["ok"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_node_that_drains_refuses_connections_and_says_so_at_its_admin_address(
+    serve: Serve, workers: int
+) -> None:
+    settings = {"admin.port": free_port(), "server.drain": 5, "server.workers": workers}
+    server, admin = await serve(settings), f"http://127.0.0.1:{settings['admin.port']}"
     async with AsyncExitStack() as stack:
-        for n in range(30):
-            await stack.enter_async_context(stream(server, str(n)))
+        clients = [await stack.enter_async_context(stream(server, str(n))) for n in range(30)]
+        assert await readiness(admin) == (200, True)
+        kill(server.pid, signal.SIGTERM)
+        await eventually(lambda: is_refused(server))
+        assert await readiness(admin) == (503, False)
+        assert (await ask(admin, "/healthz")).status == 200
+        assert any(client.end is None for client in clients)
+        assert await server.wait() == 0
+
+
+async def test_streams_are_taken_until_balancers_have_turned_away(serve: Serve) -> None:
+    """During `server.drain_delay` the node is not ready, and is what it always was."""
+    server = await serve({"server.drain": 5, "server.drain_delay": 4})
+    async with stream(server, "1") as before:
+        began = time.monotonic()
         kill(server.pid, signal.SIGTERM)
         await eventually(lambda: any("draining" in line for line in server.logs))
-        answer = await ask(server, token="token-new")
-        assert (answer.status, answer.code) == (503, "node_full")
-        assert int(answer.headers["Retry-After"]) >= 1
-        ready = await ask(server, "/readyz")
-        assert (ready.status, ready.json["checks"]["draining"]["ok"]) == (503, False)
-        assert (await ask(server, "/healthz")).status == 200
+        assert await readiness(server.url) == (503, False)
+        async with stream(server, "2") as during:
+            assert during.status == 200
+            await during.wait_events(1)
+            assert before.end is None
+            for client in (before, during):
+                assert await client.wait_end() == "complete"
+                assert time.monotonic() - began > 4
+                assert client.events[-1].event == "aionotify.drain"
+            assert is_refused(server)
         assert await server.wait() == 0
+        assert time.monotonic() - began < 7
+
+
+async def test_a_second_signal_is_not_kept_waiting(serve: Serve) -> None:
+    server = await serve({"server.drain": 60, "server.drain_delay": 60})
+    async with stream(server, "1") as client:
+        kill(server.pid, signal.SIGTERM)
+        await eventually(lambda: any("draining" in line for line in server.logs))
+        assert await server.terminate(timeout=20) == 1
+        assert await client.wait_end() == "complete"
+        assert client.events[-1].event == "aionotify.drain"
+
+
+async def test_requests_under_way_are_answered_on_connections_that_then_close(
+    serve: Serve, main_host: MainHost
+) -> None:
+    """A stream among them begins, says where it is and when to come back, and ends."""
+    server = await serve({"server.drain": 10, "auth.main_host.timeout": 20})
+    main_host.delay, main_host.mode = 3, Mode.SLOW
+    client = stream(server, "1")
+    opening = asyncio.create_task(client.connect())
+    ticket = asyncio.create_task(ask(server, "/notify/ticket", "POST", token="token-2"))
+    await eventually(lambda: main_host.in_flight == 2)
+    kill(server.pid, signal.SIGTERM)
+    await eventually(lambda: is_refused(server))
+    assert not opening.done()
+    answer = await ticket
+    assert (answer.status, answer.headers["Connection"]) == (201, "close")
+    await opening
+    assert (client.status, client.headers["connection"]) == (200, "close")
+    assert await client.wait_end() == "complete"
+    assert [event.event for event in client.events] == ["aionotify.open", "aionotify.drain"]
+    assert client.last_event_id
+    await client.close()
+    assert await server.wait() == 0

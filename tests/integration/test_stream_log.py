@@ -21,7 +21,7 @@ async def test_a_stream_is_one_line_at_its_start_and_one_at_its_end(
         await received(client, 3)
     await eventually(lambda: any("stream closed" in line for line in server.logs))
     lines = [json.loads(line) for line in server.logs]
-    opened, closed = (line for line in lines if line["logger"] == "aionotify.web.notify")
+    opened, closed = (line for line in lines if line["logger"] == "aionotify.web.open_stream")
     assert opened["message"] == "stream opened"
     assert opened["fields"].items() >= {"user": "42", "start": "fresh"}.items()
     assert closed["message"] == "stream closed"
@@ -38,9 +38,9 @@ async def test_the_same_in_text_whatever_the_user_is_called(
     async with SSEClient(f"{server.url}/notify", token="odd") as client:
         assert client.status == 200
     await eventually(lambda: any("stream closed" in line for line in server.logs))
-    opened, closed = (line for line in server.logs if "aionotify.web.notify" in line)
+    opened, closed = (line for line in server.logs if "aionotify.web.open_stream" in line)
     assert re.search(
-        r'INFO aionotify\.web\.notify: stream opened user="a \\"b\\" = c\\\\u2028d"', opened
+        r'INFO aionotify\.web\.open_stream: stream opened user="a \\"b\\" = c\\\\u2028d"', opened
     )
     assert re.search(r" reason=gone seconds=[0-9.]+ events=0$", closed)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -115,7 +116,7 @@ async def test_streams_that_open_together_are_not_asked_about_together() -> None
     revalidation = Revalidation(300, put, clock=clock, timer=clock)
     for _ in range(200):
         revalidation.add(Stream(), ALICE, Host(ALICE))
-    moments = sorted(due - clock.now for due, _ in revalidation._heap)
+    moments = sorted(due - clock.now for _, due in revalidation._questions.items())
     assert moments[0] >= 240
     assert moments[-1] <= 300
     assert moments[-1] - moments[0] > 30
@@ -172,6 +173,63 @@ async def test_a_token_ends_when_it_expires_without_being_asked_about(
     await eventually(lambda: stream.closed and other.closed)
     assert stream.closed == ["token_expired"]
     assert host.asked == 0
+
+
+async def test_a_token_expires_however_many_answers_are_waited_for(
+    running: list[AnyRevalidation],
+) -> None:
+    """Also that of a stream that is being asked about, or waits to be."""
+    revalidation, silent = Revalidation(86_400, put), 0
+
+    async def never() -> Identity:
+        nonlocal silent
+        silent += 1
+        await asyncio.get_running_loop().create_future()
+        return ALICE
+
+    running.append(revalidation)
+    streams = [Stream() for _ in range(100)]
+    expires_at = time.time() + 0.5
+    for stream in streams:
+        identity = Identity("alice", expires_at=expires_at)
+        revalidation.add(stream, identity, never, at_once=True)
+    others = [Stream() for _ in range(100)]
+    for stream in others:
+        revalidation.add(stream, ALICE, never, at_once=True)
+    await eventually(lambda: silent == 32)
+    late = Stream()
+    revalidation.add(late, Identity("alice", expires_at=time.time()), never)
+    await eventually(lambda: late.closed and all(stream.closed for stream in streams), timeout=10)
+    assert all(stream.closed == ["token_expired"] for stream in streams)
+    assert not any(stream.closed for stream in others)
+    assert silent == 32, "one that has ended is asked about no more"
+
+
+async def test_many_tokens_that_expire_together_do_not_hold_up_the_loop(
+    running: list[AnyRevalidation],
+) -> None:
+    clock = Clock()
+    revalidation = Revalidation(86_400, put, clock=clock, timer=clock)
+    streams = [Stream() for _ in range(1000)]
+    for stream in streams:
+        revalidation.add(stream, Identity("alice", expires_at=clock.now), Host(ALICE))
+    running.append(revalidation)
+    await asyncio.sleep(0)
+    assert 0 < sum(bool(stream.closed) for stream in streams) < 1000
+    await eventually(lambda: all(stream.closed for stream in streams))
+
+
+async def test_a_clock_that_is_set_ahead_has_tokens_expire_at_once(
+    running: list[AnyRevalidation],
+) -> None:
+    """Nobody has to wake it for that."""
+    clock, stream = Clock(), Stream()
+    revalidation = Revalidation(86_400, put, clock=clock)
+    running.append(revalidation)
+    revalidation.add(stream, Identity("alice", expires_at=clock.now + 3600), Host(ALICE))
+    await asyncio.sleep(0.01)
+    clock.now += 3600
+    await eventually(lambda: stream.closed == ["token_expired"], timeout=10)
 
 
 async def test_an_answer_may_prolong_what_would_have_expired(
@@ -240,9 +298,10 @@ async def test_those_who_come_and_go_leave_nothing_behind() -> None:
     kept = [revalidation.add(Stream(), ALICE, Host(ALICE)) for _ in range(10)]
     for _ in range(5000):
         revalidation.discard(revalidation.add(Stream(), ALICE, Host(ALICE)))
-    assert len(revalidation._heap) < 100
+    assert [number for number, _ in revalidation._questions.items()] == kept
     for number in kept:
         revalidation.discard(number)
+    assert len(revalidation._questions) == len(revalidation._expiries) == 0
 
 
 async def test_an_answer_about_a_stream_that_has_ended_is_of_no_use(
@@ -312,7 +371,7 @@ async def test_a_token_lives_until_the_clock_says_that_it_has_expired(
 
 def due(revalidation: AnyRevalidation, number: int) -> float:
     """In how many seconds a stream is to be asked about."""
-    return revalidation._entries[number].ask_at - revalidation._timer()
+    return dict(revalidation._questions.items()).get(number, 0.0) - revalidation._timer()
 
 
 async def test_it_may_be_told_to_ask_sooner_and_then_goes_on_as_usual(
@@ -355,7 +414,7 @@ async def test_all_are_asked_about_within_a_time_when_all_is_to_be_asked_again(
     for _ in range(200):
         revalidation.add(Stream(), ALICE, Host(ALICE))
     revalidation.ask_all(10)
-    moments = sorted(due - clock.now for due, _ in revalidation._heap)
+    moments = sorted(due - clock.now for _, due in revalidation._questions.items())
     assert len(moments) == 200
     assert 0 <= moments[0] < 2
     assert 8 < moments[-1] <= 10
@@ -401,9 +460,9 @@ async def test_asking_about_all_again_and_again_leave_nothing_behind(
     await asked.wait()
     for _ in range(1000):
         revalidation.ask_all(86_400)
-    assert sorted(number for _, number in revalidation._heap) == numbers
+    assert sorted(number for number, _ in revalidation._questions.items()) == numbers
     answer.set()
-    await eventually(lambda: len(revalidation._heap) == 11)
+    await eventually(lambda: len(revalidation._questions) == 11)
 
 
 async def test_a_shorter_interval_counts_for_streams_that_are_open(
@@ -421,6 +480,6 @@ async def test_a_longer_interval_counts_from_the_next_question_on() -> None:
     revalidation = Revalidation(10, put, clock=clock, timer=clock)
     revalidation.add(Stream(), ALICE, Host(ALICE))
     revalidation.adopt(Revalidation(300, put))
-    assert revalidation._heap[0][0] - clock.now <= 10
+    assert due(revalidation, 0) <= 10
     revalidation.add(Stream(), ALICE, Host(ALICE))
-    assert max(due for due, _ in revalidation._heap) - clock.now >= 240
+    assert due(revalidation, 1) >= 240

@@ -14,10 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from unittest import mock
 
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.test_utils import make_mocked_request
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +28,7 @@ from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
 from aionotify.streams.start_position import StartPositions
-from aionotify.streams.stream import NotificationStream, StreamSettings
+from aionotify.streams.stream import Stream, StreamSettings
 from tests.harness import EventParser
 
 Step = Callable[[], Coroutine[Any, Any, None] | None]
@@ -287,35 +284,44 @@ class Socket(asyncio.Transport):
 
     def __init__(self) -> None:
         super().__init__()
-        self.full = False
+        self.full = self.lost = False
         self.waiting = b""
         self.taken = b""
-        self.emptied: list[asyncio.Future[None]] = []
+        self.stream: Stream | None = None
 
     def write(self, data: Any) -> None:
+        waited = bool(self.waiting)
         self.waiting += data
         self.take()
+        if self.waiting and not waited and self.stream is not None:
+            self.stream.pause_writing()
 
     def take(self) -> None:
-        if not self.full:
-            self.taken, self.waiting = self.taken + self.waiting, b""
-            for future in self.emptied:
-                if not future.done():
-                    future.set_result(None)
-            self.emptied.clear()
+        if self.full or not self.waiting:
+            return
+        self.taken, self.waiting = self.taken + self.waiting, b""
+        if self.stream is not None:
+            self.stream.resume_writing()
 
-    async def drain(self) -> None:
-        if self.waiting:
-            self.emptied.append(asyncio.get_running_loop().create_future())
-            await self.emptied[-1]
+    def lose(self) -> None:
+        self.lost = True
+        if self.stream is not None:
+            self.stream.connection_lost(None)
 
     def get_write_buffer_size(self) -> int:
         return len(self.waiting)
 
     def is_closing(self) -> bool:
-        return False
+        return self.lost
+
+    def is_reading(self) -> bool:
+        return True
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+    def close(self) -> None: ...
     def abort(self) -> None: ...
 
 
@@ -342,37 +348,47 @@ class Client:
         self.cursor: Cursor | None = None
         self.epoch: str | None = None
         self.socket = Socket()
-        self.stream: NotificationStream | None = None
         self.task: asyncio.Task[None] | None = None
 
     def connect(self, node: Node) -> None:
         self.task = asyncio.create_task(self._handle(node))
 
     async def _handle(self, node: Node) -> None:
-        self.socket = Socket()
+        socket = self.socket = Socket()
         recipient = node.hub.enter(self.user)
         try:
             epoch, start = self.epoch, self.cursor
             if start is None:
                 start, epoch = await node.start_positions.find(recipient), node.hub.epoch
-            self._opened = len(node.redis.published)
-            writer = mock.Mock(spec=AbstractStreamWriter, drain=self.socket.drain)
-            writer.write.side_effect = lambda data: self.socket.write(chunk(data))
-            request = make_mocked_request("GET", "/", transport=self.socket, writer=writer)
-            settings = StreamSettings(buffer=300)  # two events or so
-            self.stream = NotificationStream(settings, node.hub, recipient)
-            await self.stream.prepare(request)
-            async with self.stream:
-                await self.stream.run(node, node.heartbeat, start, epoch)
-        finally:
+        except asyncio.CancelledError:
             node.hub.leave(recipient)
+            raise
+        self._opened = len(node.redis.published)
+        settings = StreamSettings(buffer=300)  # two events or so
+        stream = Stream(
+            settings, node.hub, recipient, node, node.heartbeat, start=start, epoch=epoch
+        )
+        socket.write(chunk(stream.opening()))
+        socket.stream = stream
+        ended = asyncio.Event()
+
+        def on_end(stream: Stream) -> None:
+            node.hub.leave(recipient)
+            ended.set()
+
+        stream.begin(socket, on_end)
+        try:
+            await ended.wait()
+        finally:
+            socket.lose()
+            await ended.wait()
 
     async def disconnect(self) -> None:
         if self.task is not None:
             self.task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self.task
-        self.task = self.stream = None
+        self.task = None
         self.read()
 
     def read(self) -> None:
@@ -537,8 +553,8 @@ def check_order(world: World, client: Client) -> None:
     for id in (EVERYONE, client.user):
         seen = [number for number in client.seen if world.redis.published[number][0] == id]
         assert seen == sorted(seen), "out of order"
-    assert client.stream is not None
-    assert client.stream.live
+    assert client.socket.stream is not None
+    assert client.socket.stream.live
 
 
 def check_told(world: World) -> None:

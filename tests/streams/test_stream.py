@@ -1,16 +1,20 @@
-"""The life of a stream, in an application that is served as aiohttp does it by default.
+"""The life of a stream, with its connection handed over and without.
 
-That is without handler_cancellation: nobody tells a handler that its client has left.
+In an application that is served as aiohttp does it by default, that is without
+handler_cancellation: nobody tells a handler that its client has left.
 """
 
 import asyncio
+import gc
 import json
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import aiohttp_sse
 import pytest
@@ -23,85 +27,172 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aionotify import Publisher, setup
+from aionotify.events.cursor import Cursor
 from aionotify.events.frame import chunk
+from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
 from aionotify.streams.reasons import CloseReason
-from aionotify.streams.stream import NotificationStream, StreamSettings, _unchunk
+from aionotify.streams.response import NotificationResponse
+from aionotify.streams.stream import Stream, StreamSettings, _unchunk
 from aionotify.web.services import SERVICES, Services
-from tests.embedded import TokenIsUser, config, embedded
+from tests.embedded import KnownByToken, TokenIsUser, config, embedded
 from tests.harness import RedisServer, SSEClient, eventually
 from tests.integration.talk import messages, publish, received, stream
 
 Served = tuple[str, Services]
 
 
+@pytest.fixture(params=[True, False], ids=["handed over", "not handed over"])
+def hand_over(request: pytest.FixtureRequest) -> bool:
+    """Whether streams take their connections over."""
+    return bool(request.param)
+
+
 @pytest.fixture
-async def served_app(redis_server: RedisServer) -> AsyncIterator[Served]:
+async def served_app(redis_server: RedisServer, hand_over: bool) -> AsyncIterator[Served]:
     """The address of an application, and what its streams are made with."""
     fast = {"heartbeat": 0.2, "send_timeout": 0.5}
-    async with embedded(redis_server.url, stream=fast) as (url, services):
+    async with embedded(redis_server.url, hand_over=hand_over, stream=fast) as (url, services):
         yield url, services
 
 
-def only(services: Services) -> NotificationStream:
+@pytest.fixture
+def responses(monkeypatch: pytest.MonkeyPatch) -> list[NotificationResponse]:
+    """The responses of all streams that are opened."""
+    made: list[NotificationResponse] = []
+    serve = NotificationResponse.serve
+
+    async def served(self: NotificationResponse, *args: Any, **options: Any) -> None:
+        made.append(self)
+        await serve(self, *args, **options)
+
+    monkeypatch.setattr(NotificationResponse, "serve", served)
+    return made
+
+
+def only(services: Services) -> Stream:
     """The one stream that is open."""
     [found] = services.hub.streams()
-    assert isinstance(found, NotificationStream)
+    assert isinstance(found, Stream)
     return found
 
 
-# --- what we rely on in others -------------------------------------------------------------------
+# --- the response and the connection --------------------------------------------------------------
 
 
-async def test_it_is_what_aiohttp_sse_promises_of_a_response(served_app: Served) -> None:
+def tasks() -> list[str]:
+    """What runs for the connections, but for the clients' own tasks."""
+    names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]  # type: ignore[union-attr]
+    return sorted(name for name in names if name.startswith(("RequestHandler", "Stream")))
+
+
+async def test_it_is_what_aiohttp_sse_promises_of_a_response(
+    redis_server: RedisServer, responses: list[NotificationResponse]
+) -> None:
     """`is_connected`, `last_event_id`, `stop_streaming` and `wait`, without a ping task."""
-    url, services = served_app
-    async with SSEClient(f"{url}/notify", token="token-42") as client:
-        await client.wait_events(1)  # the connections to Redis are there from now on
-    await eventually(lambda: not services.hub.streams())
-    before = asyncio.all_tasks()
-
-    def added() -> list[str]:
-        """What runs for the connection, but for the client's own task."""
-        tasks = asyncio.all_tasks() - before
-        names = [task.get_coro().__qualname__ for task in tasks]  # type: ignore[union-attr]
-        return sorted(name for name in names if not name.startswith("SSEClient"))
-
-    headers = {"Last-Event-ID": "1"}
-    async with SSEClient(f"{url}/notify", token="token-42", headers=headers) as client:
-        await client.wait_events(2)
-        open_ = only(services)
-        assert isinstance(open_, aiohttp_sse.EventSourceResponse)
-        assert open_.is_connected()
-        assert open_.last_event_id == "1"
-        await eventually(lambda: open_.live)
-        await eventually(
-            lambda: added() == ["RequestHandler._handle_request", "RequestHandler.start"]
-        )
-        waiting = asyncio.create_task(open_.wait())
-        await asyncio.sleep(0)
-        open_.stop_streaming()
-        await waiting
-        assert not open_.is_connected()
-        await client.wait_end()
+    async with embedded(redis_server.url) as (url, services):
+        headers = {"Last-Event-ID": "1"}
+        async with SSEClient(f"{url}/notify", token="token-42", headers=headers) as client:
+            await client.wait_events(2)
+            [response] = responses
+            assert isinstance(response, aiohttp_sse.EventSourceResponse)
+            assert response.is_connected()
+            assert response.last_event_id == "1"
+            await eventually(lambda: only(services).live)
+            await eventually(
+                lambda: tasks() == ["RequestHandler._handle_request", "RequestHandler.start"]
+            )
+            waiting = asyncio.create_task(response.wait())
+            await asyncio.sleep(0)
+            response.stop_streaming()
+            await waiting
+            assert not response.is_connected()
+            await client.wait_end()
+        await eventually(lambda: len(services.hub) == 0)
 
 
-async def test_a_second_prepare_is_no_second_head(served_app: Served) -> None:
-    url, services = served_app
+async def test_of_a_request_whose_connection_was_handed_over_nothing_is_left(
+    redis_server: RedisServer, responses: list[NotificationResponse]
+) -> None:
+    """No task, no handler, no request: else memory is what it was."""
+    requests: list[weakref.ref[web.BaseRequest]] = []
+
+    def remember(app: web.Application) -> None:
+        async def seen(request: web.Request, response: web.StreamResponse) -> None:
+            requests.append(weakref.ref(request))
+
+        app.on_response_prepare.append(seen)
+
+    async with embedded(redis_server.url, remember, hand_over=True) as (url, services):
+        async with stream(url, "42") as client:
+            await eventually(lambda: services.hub.streams() and only(services).live)
+            await eventually(lambda: tasks() == [])
+            assert only(services)._transport.get_protocol() is only(services)
+            kept = [weakref.ref(responses.pop().prepare.__self__), *requests]  # type: ignore[attr-defined]
+            gc.collect()
+            assert [each() for each in kept] == [None, None]
+            services.hub.revoked("42")
+            assert await client.wait_end() == "complete"
+        assert len(services.hub) == 0
+
+
+async def test_a_stream_is_not_handed_over_whose_authenticator_wants_the_request_again(
+    redis_server: RedisServer,
+) -> None:
+    async with (
+        embedded(redis_server.url, authenticator=TokenIsUser(), hand_over=True) as (
+            url,
+            services,
+        ),
+        stream(url, "42") as client,
+    ):
+        await client.wait_events(1)
+        assert only(services)._transport.get_protocol() is not only(services)
+
+
+async def test_a_connection_is_not_handed_over_that_aiohttp_does_not_serve_as_usual(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream is the same all the same."""
+
+    class Other(asyncio.Protocol): ...
+
+    monkeypatch.setattr("aionotify.streams.hand_over.RequestHandler", Other)
+    async with (
+        embedded(redis_server.url, hand_over=True) as (url, services),
+        stream(url, "42") as client,
+        Publisher(redis_server.url) as publisher,
+    ):
+        await client.wait_events(1)
+        assert only(services)._transport.get_protocol() is not only(services)
+        await publisher.publish({"recipient_id": "42", "n": 1})
+        assert [event["n"] for event in await received(client, 1)] == [1]
+
+
+async def test_a_second_prepare_is_no_second_head(
+    served_app: Served, responses: list[NotificationResponse]
+) -> None:
+    url, _ = served_app
     async with stream(url, "42") as client:
         await client.wait_events(1)
-        open_ = only(services)
-        assert await open_.prepare(open_._req) is open_._payload_writer  # type: ignore[arg-type]
+        [response] = responses
+        if response._handed_over:
+            assert await response.prepare(make_mocked_request("GET", "/notify")) is not None
+        else:
+            assert response._req is not None
+            assert await response.prepare(response._req) is response._payload_writer
         assert client.raw.count(b"HTTP/1.1") == 0
 
 
-async def test_it_cannot_be_compressed_by_mistake(served_app: Served) -> None:
+async def test_it_cannot_be_compressed_by_mistake(
+    served_app: Served, responses: list[NotificationResponse]
+) -> None:
     """A compressor would keep events until its block is full."""
-    url, services = served_app
+    url, _ = served_app
     async with stream(url, "42", headers={"Accept-Encoding": "gzip"}) as client:
         await client.wait_events(1)
         with pytest.raises(NotImplementedError):
-            only(services).enable_compression()
+            responses[0].enable_compression()
 
 
 async def test_the_kernel_is_told_how_long_a_client_may_take_nothing(served_app: Served) -> None:
@@ -115,20 +206,20 @@ async def test_the_kernel_is_told_how_long_a_client_may_take_nothing(served_app:
 
 
 async def test_draining_waits_for_just_as_long_as_something_waits_in_this_process(
-    redis_server: RedisServer,
+    redis_server: RedisServer, hand_over: bool
 ) -> None:
-    async with embedded(redis_server.url) as (url, services):
+    async with embedded(redis_server.url, hand_over=hand_over) as (url, services):
         client = stream(url, "42", receive_buffer=4096)
         await client.connect()
         await client.wait_events(1)
         open_ = only(services)
         assert open_.buffered() == 0
         async with asyncio.timeout(5):
-            await open_._writer.drain()
+            await open_.drain()
         client.stall()
         while not open_.buffered():
-            open_._write(b": " + b"x" * 10_000 + b"\n")
-        draining = asyncio.create_task(open_._writer.drain())
+            open_.write(b": " + b"x" * 10_000 + b"\n")
+        draining = asyncio.create_task(open_.drain())
         await asyncio.sleep(0)
         assert not draining.done()
         client.flow()
@@ -138,22 +229,80 @@ async def test_draining_waits_for_just_as_long_as_something_waits_in_this_proces
         await client.close()
 
 
+async def test_what_waits_in_this_process_when_a_connection_is_handed_over_is_known() -> None:
+    """The transport has told its old protocol that writing is paused."""
+    transport = mock.create_autospec(asyncio.Transport, instance=True)
+    transport.get_write_buffer_size.return_value = 1
+    transport.is_closing.return_value = False
+    hub = Hub(_Nobody())
+    stream = Stream(
+        StreamSettings(), hub, hub.enter("42"), mock.Mock(), Heartbeat(60), start=Cursor(0, 0)
+    )
+    stream.begin(transport, lambda stream: None)
+    draining = asyncio.create_task(stream.drain())
+    await asyncio.sleep(0)
+    assert not draining.done()
+    transport.get_write_buffer_size.return_value = 0
+    stream.resume_writing()
+    await draining
+    stream.close(CloseReason.GONE)
+    await asyncio.sleep(0)
+    transport.close.assert_called_once()
+
+
+class _Nobody:
+    def want(self, recipient_id: str) -> None: ...
+    def drop(self, recipient_id: str) -> None: ...
+
+
+async def test_a_client_may_send_what_it_likes_but_not_for_ever(
+    redis_server: RedisServer, hand_over: bool
+) -> None:
+    """Nothing of it is kept."""
+    async with (
+        embedded(redis_server.url, hand_over=hand_over) as (url, services),
+        stream(url, "42") as client,
+        Publisher(redis_server.url) as publisher,
+    ):
+        await client.wait_events(1)
+        writer = client._writer
+        assert writer is not None
+        writer.write(b"GET /notify HTTP/1.1\r\nHost: x\r\n\r\n" + b"x" * 60_000)
+        await publisher.publish({"recipient_id": "42", "n": 1})
+        assert [event["n"] for event in await received(client, 1)] == [1]
+        if hand_over:
+            writer.write(b"x" * 10_000)
+            await client.wait_end()
+            await eventually(lambda: services.stats.closed == {"unexpected_data": 1})
+
+
+async def test_a_request_with_a_body_opens_a_stream_like_any_other(served_app: Served) -> None:
+    url, services = served_app
+    body = b"x" * 300_000  # more than is read before somebody asks for it
+    client = stream(url, "42", headers={"Content-Length": str(len(body))})
+    await client.connect()
+    await client.wait_events(1)
+    assert client._writer is not None
+    client._writer.write(body)
+    await client.close()
+    await eventually(lambda: len(services.hub) == 0)
+
+
 def test_a_client_that_left_while_it_was_asked_about_gets_no_stream() -> None:
     request = make_mocked_request("GET", "/notify")
     request.protocol.transport = None
-    hub = Hub(_Nobody())
-    stream = NotificationStream(StreamSettings(), hub, hub.enter("42"))
+    response = NotificationResponse(30, {})
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(_prepared(stream, request))
+        asyncio.run(_prepared(response, request))
 
 
-async def _prepared(stream: NotificationStream, request: web.BaseRequest) -> None:
-    await stream.prepare(request)
+async def _prepared(response: NotificationResponse, request: web.BaseRequest) -> None:
+    await response.prepare(request)
 
 
 @pytest.mark.parametrize("how", ["abort", "close"])
 async def test_a_client_that_leaves_while_the_application_sees_to_the_head_is_gone(
-    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, how: str
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, how: str, hand_over: bool
 ) -> None:
     """Its signals may await something; that is no error to be logged."""
     left = asyncio.Event()
@@ -165,18 +314,15 @@ async def test_a_client_that_leaves_while_the_application_sees_to_the_head_is_go
         left.set()
 
     async with embedded(
-        redis_server.url, lambda app: app.on_response_prepare.append(await_something)
+        redis_server.url,
+        lambda app: app.on_response_prepare.append(await_something),
+        hand_over=hand_over,
     ) as (url, services):
         with pytest.raises((ConnectionError, EOFError)):
             await stream(url, "42").connect()
         await left.wait()
         await eventually(lambda: len(services.hub) == 0)
     assert not [record for record in caplog.records if record.levelno >= 30]
-
-
-class _Nobody:
-    def want(self, recipient_id: str) -> None: ...
-    def drop(self, recipient_id: str) -> None: ...
 
 
 # --- clients that leave, and that take nothing ---------------------------------------------------
@@ -222,12 +368,13 @@ async def test_an_event_for_one_who_has_vanished_reaches_the_others(
 
 
 async def test_one_who_takes_nothing_is_cut_off_where_no_kernel_does_it(
-    redis_server: RedisServer, tmp_path: Path
+    redis_server: RedisServer, tmp_path: Path, hand_over: bool
 ) -> None:
     """A unix socket has no TCP_USER_TIMEOUT."""
     app = web.Application()
     fast = {"heartbeat": 0.2, "send_timeout": 0.5}
-    setup(app, config(redis_server.url, stream=fast), authenticator=TokenIsUser())
+    known = KnownByToken()
+    setup(app, config(redis_server.url, stream=fast), authenticator=known, hand_over=hand_over)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.UnixSite(runner, str(tmp_path / "socket")).start()
@@ -262,8 +409,9 @@ async def test_one_who_may_no_longer_listen_is_told_so_and_where_it_was(
         await client.wait_events(1)
         await publisher.publish({"recipient_id": "42"})
         await received(client, 1)
-        only(services).close(reason)
-        only(services).close(CloseReason.DRAIN)  # the first one counts
+        open_ = only(services)
+        open_.close(reason)
+        open_.close(CloseReason.DRAIN)  # the first one counts
         assert await client.wait_end() == "complete"
         last = client.events[-1]
         assert (last.event, json.loads(last.data)) == ("aionotify.expired", {"reason": reason})
@@ -275,13 +423,13 @@ async def test_a_stream_that_is_being_opened_when_draining_begins_ends_with_it(
     served_app: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, services = served_app
-    prepare = NotificationStream.prepare
+    prepare = NotificationResponse.prepare
 
-    async def prepare_late(self: NotificationStream, request: web.BaseRequest) -> Any:
+    async def prepare_late(self: NotificationResponse, request: web.BaseRequest) -> Any:
         services.hub.closed = True
         return await prepare(self, request)
 
-    monkeypatch.setattr(NotificationStream, "prepare", prepare_late)
+    monkeypatch.setattr(NotificationResponse, "prepare", prepare_late)
     async with stream(url, "42") as client:
         assert client.status == 200
         assert await client.wait_end() == "complete"
@@ -304,12 +452,12 @@ async def test_what_comes_while_a_stream_ends_is_not_written_behind_its_end(
 
 
 async def test_the_application_can_end_with_streams_open_and_stalled(
-    redis_server: RedisServer,
+    redis_server: RedisServer, hand_over: bool
 ) -> None:
     """Alone aiohttp would wait twice its shutdown_timeout, two minutes by default."""
     loop = asyncio.get_running_loop()
     clients = []
-    async with embedded(redis_server.url) as (url, services):
+    async with embedded(redis_server.url, hand_over=hand_over) as (url, services):
         for n in range(10):
             clients.append(stream(url, str(n), receive_buffer=4096))
             await clients[-1].connect()
@@ -331,10 +479,10 @@ async def test_the_application_can_end_with_streams_open_and_stalled(
 
 
 async def test_a_stream_goes_from_live_to_behind_and_back(
-    redis_server: RedisServer,
+    redis_server: RedisServer, hand_over: bool
 ) -> None:
     async with (
-        embedded(redis_server.url, stream={"buffer": 8192}) as (url, services),
+        embedded(redis_server.url, hand_over=hand_over, stream={"buffer": 8192}) as (url, services),
         Publisher(redis_server.url) as publisher,
         stream(url, "42", receive_buffer=4096) as client,
     ):
@@ -399,11 +547,12 @@ def certificate(directory: Path) -> Path:
 
 
 async def test_it_streams_over_tls_and_notices_who_leaves(
-    redis_server: RedisServer, tmp_path: Path
+    redis_server: RedisServer, tmp_path: Path, hand_over: bool
 ) -> None:
     app = web.Application()
     fast = {"heartbeat": 0.2, "send_timeout": 0.5}
-    setup(app, config(redis_server.url, stream=fast), authenticator=TokenIsUser())
+    known = KnownByToken()
+    setup(app, config(redis_server.url, stream=fast), authenticator=known, hand_over=hand_over)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate(tmp_path))
     runner = web.AppRunner(app, access_log=None)
@@ -434,7 +583,7 @@ async def test_it_streams_over_tls_and_notices_who_leaves(
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     open_ = only(services)
     while not open_.buffered():
-        open_._write(b": " + b"x" * 50_000 + b"\n")
+        open_.write(b": " + b"x" * 50_000 + b"\n")
         await asyncio.sleep(0.01)
     await eventually(lambda: len(services.hub) == 0)
     writer.transport.abort()

@@ -278,7 +278,7 @@ async def test_readiness_and_metrics_object_to_the_same(node: Node) -> None:
     series = await node.samples()
     told = {k: v for k, v in series.items() if k.startswith("aionotify_check_ok")}
     assert told == {f'aionotify_check_ok{{check="{name}"}}': 1 for name in checks}
-    node.services.hub.closed = True
+    node.services.hub.draining = True
     assert await node.value('aionotify_check_ok{check="draining"}') == 0
 
 

@@ -1,5 +1,6 @@
 """POST /publish: what is answered is what is stored."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -11,6 +12,8 @@ import pytest
 from aiohttp import web
 
 from aionotify import Config, Identity, create_app
+from aionotify.web.publish_bytes import PublishBytes
+from aionotify.web.services import SERVICES
 from tests.harness import RedisServer, TcpProxy, eventually
 
 KEY = "publisher-key-0123456789"
@@ -29,6 +32,7 @@ class Node:
     redis: RedisServer
     url: str
     session: aiohttp.ClientSession
+    bytes: PublishBytes
 
     async def post(self, body: object, *, key: str | None = KEY) -> tuple[int, Any]:
         """Publish JSON, or text as it is; return the status and the answer."""
@@ -50,12 +54,14 @@ Start = Callable[..., Any]
 async def start() -> AsyncIterator[Start]:
     async with AsyncExitStack() as running:
 
-        async def start(redis: RedisServer, url: str = "", **admin: Any) -> Node:
+        async def start(
+            redis: RedisServer, url: str = "", *, max_bytes: int = 2000, **admin: Any
+        ) -> Node:
             keys = [KEY, {"key": SCOPED, "recipients": "shop:"}]
             config = {
                 "redis": {"url": url or redis.url},
                 "admin": {"publish_keys": keys, **admin},
-                "events": {"max_bytes": 2000},
+                "events": {"max_bytes": max_bytes},
             }
             app = create_app(Config.from_mapping(config), Nobody())
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -64,7 +70,8 @@ async def start() -> AsyncIterator[Start]:
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             session = await running.enter_async_context(aiohttp.ClientSession())
-            return Node(redis, f"http://127.0.0.1:{runner.addresses[0][1]}/publish", session)
+            url = f"http://127.0.0.1:{runner.addresses[0][1]}/publish"
+            return Node(redis, url, session, app[SERVICES].publish_bytes)
 
         yield start
 
@@ -161,6 +168,53 @@ async def test_a_body_is_bounded(node: Node) -> None:
     status, answer = await node.post(b" " * 33000)
     assert (status, answer["error"]["code"]) == (413, "too_large")
     assert "more than 32000 bytes" in answer["error"]["message"]
+
+
+async def test_requests_that_are_too_many_bytes_together_are_503_and_store_nothing(
+    start: Start, redis_server: RedisServer
+) -> None:
+    """And are taken again when there is room: their bodies count, and their recipients."""
+    node: Node = await start(redis_server, max_bytes=65_536, max_publish_bytes=1 << 20)
+    everybody = [f"user-{number}" for number in range(600)]
+    complete = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b" " * 600_000
+        await complete.wait()
+        yield b'{"recipient_id": "user-0", "data": 0}'
+
+    headers = {"Authorization": f"Bearer {KEY}"}
+    posting = asyncio.create_task(node.session.post(node.url, data=body(), headers=headers))
+    await eventually(lambda: node.bytes.held == 600_000)
+    for many in ({"recipient_id": everybody, "data": 1}, b" " * 600_000):
+        status, answer = await node.post(many)
+        assert (status, answer["error"]["code"]) == (503, "publish_overloaded")
+        assert node.headers["Retry-After"] == "1"
+    assert (await node.post({"recipient_id": everybody[:100], "data": 2}))[0] == 202
+    complete.set()
+    async with await posting as response:
+        assert response.status == 202
+    assert (await node.post({"recipient_id": everybody, "data": 3}))[0] == 202
+    assert node.stored("user-0") == [2, 0, 3]
+    assert node.bytes.held == 0
+
+
+async def test_a_body_counts_no_longer_when_its_client_leaves(node: Node) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x" * 5000
+        await asyncio.get_running_loop().create_future()
+
+    headers = {"Authorization": f"Bearer {KEY}"}
+    posting = asyncio.create_task(node.session.post(node.url, data=body(), headers=headers))
+    await eventually(lambda: node.bytes.held == 5000)
+    posting.cancel()
+    await eventually(lambda: node.bytes.held == 0)
+
+
+@pytest.mark.parametrize("body", ["nonsense", {"recipient_id": "u"}, b" " * 33000])
+async def test_nothing_is_held_when_a_request_has_its_answer(node: Node, body: object) -> None:
+    await node.post(body)
+    assert node.bytes.held == 0
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from aionotify.errors import AuthFailed, AuthUnavailable, InvalidToken
 MAX_KNOWN = 100_000  # tokens; more than a process can hold streams for, about 50 MB when full
 MAX_REFUSED = 10_000  # tokens; apart from the known, so that a flood of bad ones pushes out none
 MAX_WAITING = 10_000  # questions; a reconnect storm is fewer, a flood of made-up tokens is not
-PATIENCE = 10  # timeouts that a question may wait for its turn, before it is put
+QUEUE_TIMEOUT = 10  # times `timeout` that a question may wait for its turn, before it is put
 SHARED = 5.0  # seconds in which one fresh answer serves all streams of a token
 
 _log = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ class MainHostAuthenticator(BearerAuthenticator):
         if self._breaker.blocks() or len(self._flights) > MAX_WAITING:
             return self._spare()
         try:
-            async with tasks.timeout(PATIENCE * self._config.timeout):
+            async with tasks.timeout(QUEUE_TIMEOUT * self._config.timeout):
                 await self._slots.acquire()
         except TimeoutError:
             return self._spare()

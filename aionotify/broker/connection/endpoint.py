@@ -1,4 +1,4 @@
-"""Connections to Redis: one pool for all commands, and one of its own for each subscriber.
+"""Connections to Redis: one for each kind of commands, and one of its own for each subscriber.
 
 Knows where Redis is and how it is talked to: RESP2, bytes, bounded waits, and no retries, for
 whoever asked knows better whether to ask again. Knows nothing of what is said.
@@ -12,13 +12,12 @@ from functools import partial
 from typing import Any, Final
 
 from redis import exceptions as redis_errors
-from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aionotify import tasks
-from aionotify.broker.connection.pipeline import Execute, Pipeline
+from aionotify.broker.connection.pipeline import Command, Execute, Pipeline
 from aionotify.broker.connection.redis_connections import (
     Login,
     TCPConnection,
@@ -38,8 +37,7 @@ from aionotify.config import RedisConfig
 from aionotify.config.redis_url import parse
 from aionotify.errors import BrokerError, BrokerRefused, BrokerUnavailable, ConfigError
 
-TIMEOUT: Final = 2.0  # seconds for each of: a free connection, connecting, writing, an answer
-POOL: Final = 32  # connections; Redis runs one command at a time, so more would only queue there
+TIMEOUT: Final = 2.0  # seconds for each of: connecting, an answer
 KEEPALIVE: Final = {
     getattr(socket, name): value
     for name, value in {
@@ -58,6 +56,7 @@ class Endpoint:
 
     Attributes:
         keeps: whether it is a private server that outlives itself, by its append-only file.
+        wait_replicas: how many replicas must have an event before it counts as published.
 
     Raises ConfigError for an address that cannot be used.
     """
@@ -80,8 +79,8 @@ class Endpoint:
             if address.service
             else None
         )
+        self.wait_replicas = config.wait_replicas
         self.keeps = self._embedded is not None and config.data_dir is not None
-        self._client: Redis | None = None
         self._commands: dict[str, Pipeline] = {}
 
     @property
@@ -103,15 +102,12 @@ class Endpoint:
             await self._embedded.start()
 
     async def close(self) -> None:
-        """Close the pool and stop the private server. Does nothing twice."""
+        """Close the connections and stop the private server. Does nothing twice."""
         commands, self._commands = self._commands, {}
         for each in commands.values():
             await each.close()
         if self._sentinels is not None:
             await self._sentinels.close()
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
         if self._embedded is not None:
             await self._embedded.stop()
 
@@ -143,25 +139,14 @@ class Endpoint:
         with translated():
             for pipeline in (*sentinels.values(), *self._commands.values()):
                 await pipeline.renew()
-            await self._drop_idle()
 
-    async def drop(self, reason: str) -> None:
+    def drop(self, reason: str) -> None:
         """Give up all connections that are kept: they may be to another Redis than it is now.
 
         What is under way on them fails.
         """
         for pipeline in self._commands.values():
             pipeline.drop(reason)
-        await self._drop_idle()
-
-    async def _drop_idle(self) -> None:
-        """Have the pool make its connections anew: at once those that nobody uses."""
-        if self._client is not None:
-            pool = self._client.connection_pool
-            await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
-            idle, pool._available_connections = pool._available_connections, []
-            for connection in idle:
-                await connection.disconnect(nowait=True)
 
     async def elsewhere(self, connection: AbstractConnection) -> str | None:
         """Return which other master the sentinels name than that of a connection, None if none.
@@ -173,18 +158,31 @@ class Endpoint:
             return None
         return f"the master is {shown(named)} now"
 
+    async def replaced(self, kind: str) -> str | None:
+        """Return which other master the sentinels name than that of `commands(kind)`.
+
+        None: it is the one, or there is nobody who would know.
+        """
+        connection = self.commands(kind).connection
+        if self._sentinels is None or connection is None:
+            return None
+        try:
+            return await self.elsewhere(connection)
+        except BrokerUnavailable:
+            return None
+
     async def _why_not_master(self, connection: AbstractConnection, ask: Execute) -> str | None:
         """Say why a connection is not to the master (any more) that a new one would be to."""
         fresh = None
         try:
             if (other := await self.elsewhere(connection)) is not None:
                 return other
-            role, info = await ask([("ROLE",), ("INFO", "server")])
+            role, server = await ask([("ROLE",), ("INFO", "server")])
             if not isinstance(role, Exception) and role[0] != b"master":
                 return "it is not the master any more"
-            if self._sentinels is None and not isinstance(info, Exception):
+            if self._sentinels is None and not isinstance(server, Exception):
                 fresh = await self._connected("aionotify-verify")
-                if run_id(info) != await self.run_id_of(fresh):
+                if info(server).get("run_id", "") != await self.run_id_of(fresh):
                     return "another server has taken its place"
         except (*LOST, BrokerError) as error:
             return f"nobody says whether it still is the master: {error}"
@@ -201,7 +199,7 @@ class Endpoint:
             async with tasks.timeout(TIMEOUT):
                 await connection.send_command("INFO", "server")
                 try:
-                    return run_id(await connection.read_response())
+                    return info(await connection.read_response()).get("run_id", "")
                 except redis_errors.ResponseError:
                     return ""
 
@@ -217,24 +215,6 @@ class Endpoint:
         with translated():
             return (await self._sentinels.masters())[0].place
 
-    def client(self) -> Redis:
-        """Return the client that all commands share; it raises redis-py's errors: `translated`.
-
-        A command waits for a free connection of the pool, connects anew if that one was lost, and
-        is given up when Redis is silent.
-        """
-        if self._client is None:
-            connection_class, options = self._connection("aionotify")
-            pool = BlockingConnectionPool(
-                max_connections=POOL,
-                timeout=TIMEOUT,
-                connection_class=connection_class,
-                socket_timeout=TIMEOUT,
-                **options,
-            )
-            self._client = Redis.from_pool(pool)
-        return self._client
-
     def commands(self, kind: str) -> Pipeline:
         """Return the connection that all commands of a kind share.
 
@@ -245,8 +225,16 @@ class Endpoint:
             self._commands[kind] = Pipeline(connect, TIMEOUT, self._why_not_master)
         return self._commands[kind]
 
+    @property
+    def publishing(self) -> Pipeline:
+        """The connection that durable events are written on.
+
+        If they wait for replicas it is one of its own, for all that comes after them waits as well.
+        """
+        return self.commands("publishing" if self.wait_replicas else "writes")
+
     async def subscriber(self) -> AbstractConnection:
-        """Return a new connection, outside of the pool; it is the caller's to disconnect.
+        """Return a new connection; it is the caller's to disconnect.
 
         Its reads wait for ever. Once lost it must be thrown away: to send on it would connect it
         again, without its subscriptions and without a word.
@@ -302,10 +290,22 @@ class Endpoint:
         }
 
 
-def run_id(info: bytes) -> str:
-    """Return which run of which server an answer to INFO is from."""
-    found = re.search(rb"run_id:([0-9a-f]+)", info)
-    return found[1].decode() if found else ""
+def info(reply: bytes) -> dict[str, str]:
+    """Return what a reply to INFO says, by its names."""
+    return dict(re.findall(r"^(\w+):(.*?)\r?$", reply.decode(errors="replace"), re.MULTILINE))
+
+
+async def replies(execute: Execute, *commands: Command) -> list[Any]:
+    """Return the replies to commands.
+
+    Raises BrokerUnavailable; BrokerRefused when Redis refuses one of them.
+    """
+    with translated():
+        found = await execute(commands)
+        for each in found:
+            if isinstance(each, Exception):
+                raise each
+    return found
 
 
 # RuntimeError is what uvloop has to say to a write on a connection that was lost just now.

@@ -120,6 +120,11 @@ class Pipeline:
         if self._session is not None:
             await self._session.close()
 
+    def __del__(self) -> None:
+        # Whoever forgot to close it must not have a connection that stays open unused.
+        if self._session is not None:
+            self._session.abandon()
+
     async def _opened(self) -> "_Session":
         """A new connection. Whoever wants one while it is being made shares its fate."""
         if self._closed:
@@ -165,8 +170,11 @@ class _Session:
         self._expected: deque[tuple[int, list[Any], asyncio.Future[list[Any]]]] = deque()
         self._silent = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._done = self._loop.create_future()
+        self._closing: asyncio.Task[None] | None = None
         self._protocol = start_reading(connection, self._reply, errors=True)
-        self._task = asyncio.create_task(self._watch(), name="aionotify commands")
+        # No task, for a publisher that rests has none.
+        self._protocol.lost.add_done_callback(self._lost)
 
     def is_usable(self) -> bool:
         """Whether it has not ended, nor with the event loop that it was made on."""
@@ -180,6 +188,10 @@ class _Session:
         """Send commands, with all others of this step of the loop; the replies come in time."""
         packed = pack(commands)
         answer: asyncio.Future[list[Any]] = self._loop.create_future()
+        if self._ended:  # in the moment in which it was made
+            answer.set_exception(RedisConnectionError("the connection was lost"))
+            answer.exception()  # looked at, even when the caller has left
+            return answer
         self._expected.append((len(commands), [], answer))
         if not self._unsent:
             self._loop.call_soon(self._send)
@@ -190,7 +202,7 @@ class _Session:
         """Wait until everything is answered. Nothing more is to be asked."""
         self._retired = True
         if self._expected:
-            await asyncio.wait([self._task])
+            await self._done
 
     def end(self, reason: Exception) -> None:
         """Fail whatever is not answered yet. What comes after that belongs to nobody."""
@@ -200,28 +212,38 @@ class _Session:
         if self._timer is not None:
             self._timer.cancel()
         for _, _, answer in self._expected:
-            if not answer.done():
+            if not answer.done() and not self._loop.is_closed():  # there, nobody waits any more
                 answer.set_exception(reason)
                 answer.exception()  # looked at, even when the caller has left
         self._expected.clear()
         if not self._loop.is_closed():
             lose(self.connection)
+            self._done.set_result(None)
+        if self._loop.is_running():
+            self._closing = self._loop.create_task(
+                self.connection.disconnect(nowait=True), name="aionotify disconnecting"
+            )
+
+    def abandon(self) -> None:
+        """End it from wherever that is: on its own event loop, if that may run again."""
+        reason = RedisConnectionError("the connection was closed")
+        if self._loop.is_closed():
+            self.end(reason)
+        else:
+            self._loop.call_soon_threadsafe(self.end, reason)
 
     async def close(self) -> None:
+        if self._loop is not asyncio.get_running_loop():
+            self.abandon()
+            return
         self.end(RedisConnectionError("the connection was closed"))
-        await tasks.cancelled([self._task])
-        await self.connection.disconnect(nowait=True)  # the task may not even have begun
+        if self._closing is not None and self._loop is asyncio.get_running_loop():
+            await asyncio.wait([self._closing])
 
-    async def _watch(self) -> None:
-        reason: Exception = RedisConnectionError("the connection was closed")
-        try:
-            await self._protocol.lost
-        except Exception as error:  # noqa: BLE001 - it belongs to those who wait
-            reason = error
-        finally:
-            self.end(reason)
-            if not self._loop.is_closed():
-                await self.connection.disconnect(nowait=True)
+    def _lost(self, lost: "asyncio.Future[None]") -> None:
+        error = lost.exception()
+        assert isinstance(error, Exception)
+        self.end(error)
 
     def _send(self) -> None:
         unsent, self._unsent = self._unsent, []

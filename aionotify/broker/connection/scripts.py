@@ -7,7 +7,8 @@ never asked for more than a batch ahead.
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+import operator
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
@@ -19,14 +20,22 @@ from aionotify.batcher import Batcher
 from aionotify.broker.connection.endpoint import LOST, translate
 from aionotify.broker.connection.pipeline import Command, Execute
 
-_BATCH: Final = 64
+_BATCH: Final = 64  # calls
+_BATCH_BYTES: Final = 1 << 20  # of words that are made to be sent; they are copied some four times
 _SILENCE: Final = (RedisTimeoutError, TimeoutError)
+
+
+Words = tuple[str | bytes | int | float, ...]
+"""Of a call, as EVAL has them: the number of keys, the keys, the arguments."""
 
 
 @dataclass(slots=True, eq=False)  # the same call twice is two calls
 class _Call:
-    keys: tuple[str, ...]
-    args: tuple[str | bytes | int | float, ...]
+    words: Words | Callable[[], Words]
+    size: int = 0
+
+
+_size = operator.attrgetter("size")
 
 
 def source(name: str) -> str:
@@ -58,23 +67,40 @@ class Script:
             self._run, name=f"aionotify {name}", at_most=_BATCH
         )
 
-    def call(
-        self,
-        keys: tuple[str, ...],
-        args: tuple[str | bytes | int | float, ...],
-    ) -> asyncio.Future[Any]:
+    def call(self, keys: tuple[str, ...], args: Words) -> asyncio.Future[Any]:
         """The script's reply, in time.
 
         The future raises BrokerUnavailable when Redis does not answer (a call that writes may
         have been carried out all the same) and BrokerRefused when it will not.
         """
-        return self._batcher.submit(_Call(keys, args))
+        return self._batcher.submit(_Call((len(keys), *keys, *args)))
+
+    def call_lazily(self, words: Callable[[], Words], size: int) -> asyncio.Future[Any]:
+        """The same for a call whose words are made when it is sent: in line, it does not hold them.
+
+        Args:
+            size: about how many bytes they will be.
+        """
+        return self._batcher.submit(_Call(words, size))
 
     async def close(self) -> None:
         """Wait for the calls that are under way."""
         await self._batcher.close()
 
     async def _run(self, batch: list[_Call]) -> list[Any]:
+        replies: list[Any] = []
+        last: list[Any] = []
+        for part in _parts(batch):
+            # One silence is enough to wait for.
+            last = last[-1:] * len(part) if _silent(last) else await self._run_part(part)
+            replies += last
+        replies = [_translated(reply) for reply in await self._confirmed(replies)]
+        if _silent(replies):
+            # Who waits behind these would be kept as long again, one batch after the other.
+            self._batcher.give_up(replies[0])
+        return replies
+
+    async def _run_part(self, batch: list[_Call]) -> list[Any]:
         # Redis may have been restarted. Of several calls the first brings the script along: were it
         # missing for some only, since somebody loads it just then, these would be carried out
         # after the others.
@@ -83,10 +109,6 @@ class Script:
             again = await self._execute([batch[i] for i in missing], bring=True)
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
-        replies = [_translated(reply) for reply in await self._confirmed(replies)]
-        if all(isinstance(reply, Exception) and _is_silence(reply) for reply in replies):
-            # Who waits behind these would be kept as long again, one batch after the other.
-            self._batcher.give_up(replies[0])
         return replies
 
     async def _confirmed(self, replies: list[Any]) -> list[Any]:
@@ -103,7 +125,8 @@ class Script:
         commands: list[Command] = []
         for call in batch:
             command, script = ("EVAL", self._source) if bring else ("EVALSHA", self._sha)
-            commands.append((command, script, len(call.keys), *call.keys, *call.args))
+            words = call.words
+            commands.append((command, script, *(words() if callable(words) else words)))
             bring = False
         try:
             return await self._execute_all(commands)
@@ -111,8 +134,30 @@ class Script:
             return [error] * len(batch)
 
 
-def _is_silence(error: Exception) -> bool:
-    return isinstance(error, _SILENCE) or isinstance(error.__cause__, _SILENCE)
+def _parts(batch: list[_Call]) -> Iterable[list[_Call]]:
+    """Part a batch so that no more bytes than a few are sent together."""
+    if sum(map(_size, batch)) <= _BATCH_BYTES:
+        return [batch]
+    parts: list[list[_Call]] = []
+    free = 0
+    for call in batch:
+        if call.size > free or not parts:
+            parts.append([])
+            free = _BATCH_BYTES
+        parts[-1].append(call)
+        free -= call.size
+    return parts
+
+
+def _silent(replies: list[Any]) -> bool:
+    """Whether Redis has answered to nothing."""
+    return bool(replies) and all(map(_is_silence, replies))
+
+
+def _is_silence(reply: Any) -> bool:
+    return isinstance(reply, Exception) and (
+        isinstance(reply, _SILENCE) or isinstance(reply.__cause__, _SILENCE)
+    )
 
 
 def _translated(reply: Any) -> Any:

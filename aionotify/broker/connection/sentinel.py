@@ -18,7 +18,6 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
     AuthenticationError,
     NoPermissionError,
-    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -30,7 +29,7 @@ from aionotify.broker.connection.pipeline import Pipeline
 from aionotify.broker.connection.redis_connections import TCPConnection, quoted
 
 TIMEOUT: Final = 0.5  # seconds; a sentinel that is down must leave time for the others
-_TOGETHER: Final = 0.1  # seconds; one that is up and near answers within a few milliseconds
+_ANSWER_WINDOW: Final = 0.1  # seconds; one that is up and near answers within a few milliseconds
 _CONNECT: Final = 1.5  # seconds, for all masters that are named; TIMEOUT goes before
 _EPOCH_UNKNOWN: Final = -1
 
@@ -118,7 +117,7 @@ class Sentinels:
             for host in self.pipelines
         ]
         try:
-            _, silent = await asyncio.wait(asked, timeout=_TOGETHER)
+            _, silent = await asyncio.wait(asked, timeout=_ANSWER_WINDOW)
             while silent and not any(isinstance(found, Named) for found in _results(asked)):
                 _, silent = await asyncio.wait(silent, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -194,7 +193,7 @@ class Sentinels:
         return Named(place, int(said["config-epoch"]), about_it and bool(down))
 
     def _absent(self, host: Place) -> SentinelError:
-        return SentinelError(host, Objection.ABSENT, f"silent for {_TOGETHER:g} s")
+        return SentinelError(host, Objection.ABSENT, f"silent for {_ANSWER_WINDOW:g} s")
 
     def _behind(
         self, found: Iterable[Named | SentinelError], best: Named
@@ -246,14 +245,6 @@ class MasterConnection(TCPConnection):
             return  # not permitted: then the sentinels' word has to do
         if role != b"master":
             raise RedisConnectionError(f"{self.host}:{self.port} is not the master")
-
-    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """Read as usual, but close a connection to a master that was demoted."""
-        try:
-            return await super().read_response(*args, **kwargs)
-        except ReadOnlyError:
-            await self.disconnect(nowait=True)
-            raise
 
 
 def shown(place: Place) -> str:

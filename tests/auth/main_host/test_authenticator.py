@@ -273,7 +273,7 @@ async def test_closing_ends_the_questions_under_way(asking: Asking, host: StubMa
 async def test_a_question_does_not_wait_for_its_turn_for_ever(
     asking: Asking, host: StubMainHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aionotify.auth.main_host.authenticator.PATIENCE", 0.02)
+    monkeypatch.setattr("aionotify.auth.main_host.authenticator.QUEUE_TIMEOUT", 0.02)
     authenticator = asking(max_concurrency=1)
     host.open.clear()
     first = asyncio.create_task(authenticator.authenticate(bearer("alice-token")))

@@ -213,12 +213,13 @@ async def test_a_stream_that_came_by_a_cookie_that_counts_no_more_is_ended_as_an
     entrance = TicketAuthenticator(one, Tickets(Nowhere(), 30))
     by_cookie = make_request(("Cookie", "session=alice-token"))
     await entrance.authenticate(by_cookie)
-    entrance.opened(by_cookie)
+    holder, nobody = entrance.holder(by_cookie), entrance.holder(make_request())
+    entrance.opened(holder)
     assert nodes[0].answers._open == {key(one): 1}
     other = MainHostAuthenticator(MainHostConfig(url="http://127.0.0.1:9"), answers=one._answers)
     entrance.replace_inner(other)
-    entrance.opened(make_request())
-    entrance.ended(by_cookie, moves=False)
-    entrance.ended(make_request(), moves=False)
+    entrance.opened(nobody)
+    entrance.ended(holder, moves=False)
+    entrance.ended(nobody, moves=False)
     assert not nodes[0].answers._open
     await entrance.close()

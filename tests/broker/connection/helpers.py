@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from redis import exceptions as redis_errors
 
 from aionotify import tasks
-from aionotify.broker.connection.endpoint import Endpoint
+from aionotify.broker.connection.endpoint import Endpoint, replies
 from aionotify.broker.connection.resp import read_replies, send
 from aionotify.config import RedisConfig
 from tests.harness import RedisServer, eventually
@@ -31,6 +31,12 @@ async def endpoint(url: str) -> AsyncIterator[Endpoint]:
         await made.close()
 
 
+async def say(made: Endpoint, *words: str | int) -> Any:
+    """Return the reply to a command."""
+    [reply] = await replies(made.commands("writes").execute, words)
+    return reply
+
+
 async def published(made: Endpoint, channel: str) -> None:
     """Send bytes that are no text, few and many, and have them heard."""
     heard: list[Any] = []
@@ -44,7 +50,7 @@ async def published(made: Endpoint, channel: str) -> None:
         echo = [("ECHO", message) for message in messages]
         assert await made.commands("reads").execute(echo) == messages
         for message in messages:
-            assert await made.client().publish(channel, message) == 1
+            assert await made.commands("writes").execute([("PUBLISH", channel, message)]) == [1]
         await eventually(lambda: len(heard) == 1 + len(messages))
         assert heard[1:] == [[b"message", channel.encode(), message] for message in messages]
         if writer := connection._writer:

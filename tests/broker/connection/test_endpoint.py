@@ -15,7 +15,7 @@ from aionotify.broker.connection import endpoint as endpoint_module
 from aionotify.broker.connection.endpoint import Endpoint, translate, translated
 from aionotify.config import RedisConfig
 from aionotify.errors import BrokerError, BrokerRefused, BrokerUnavailable
-from tests.broker.connection.helpers import connections, endpoint, published
+from tests.broker.connection.helpers import connections, endpoint, published, say
 from tests.harness import RedisServer, TcpProxy, eventually, free_port
 
 
@@ -50,7 +50,7 @@ async def test_endpoint_talks_to_redis_over_a_unix_socket(tmp_path: Path) -> Non
     with RedisServer(tmp_path, options={"unixsocket": str(path)}) as server:
         async with endpoint(f"unix://{path}?db=2") as made:
             await published(made, "channel")
-            await made.client().set("key", "value")
+            await say(made, "SET", "key", "value")
         assert server.cli("INFO", "keyspace")["db2"]["keys"] == 1
 
 
@@ -65,13 +65,13 @@ async def test_endpoint_logs_in_and_selects_the_database(own_redis: RedisServer)
     """User, password and database of the address are used, by both kinds of connections."""
     own_redis.cli("ACL", "SETUSER", "me", "on", ">p@ss/", "allkeys", "allchannels", "+@all")
     async with endpoint(f"redis://me:p%40ss%2F@127.0.0.1:{own_redis.port}/3") as made:
-        await made.client().set("key", "value")
+        await say(made, "SET", "key", "value")
         async with subscribed(made, "channel"):
             clients = own_redis.cli("CLIENT LIST")
     assert own_redis.cli("INFO", "keyspace")["db3"]["keys"] == 1
     ours = {client["name"]: client for client in clients if client["user"] == "me"}
     assert {name: client["resp"] for name, client in ours.items()} == {
-        "aionotify": "2",
+        "aionotify-writes": "2",
         "aionotify-subscriber": "2",
     }
 
@@ -81,8 +81,8 @@ async def test_a_wrong_password_is_a_refusal(own_redis: RedisServer) -> None:
     own_redis.cli("CONFIG", "SET", "requirepass", "right")
     for userinfo in ("", ":wrong-one@"):
         async with endpoint(f"redis://{userinfo}127.0.0.1:{own_redis.port}") as made:
-            with pytest.raises(BrokerRefused) as caught, translated():
-                await made.client().ping()
+            with pytest.raises(BrokerRefused) as caught:
+                await say(made, "PING")
             assert "wrong-one" not in str(caught.value)
             with pytest.raises(BrokerRefused):
                 await made.subscriber()
@@ -100,35 +100,8 @@ async def test_a_wrong_password_is_a_refusal_on_a_unix_socket_too(tmp_path: Path
                 await made.subscriber()
             assert "wrong-one" not in str(caught.value)
         async with endpoint(f"unix://:right@{path}") as made:
-            clients = await made.client().client_list()
-            assert [client["name"] for client in clients] == ["aionotify"]
-
-
-async def test_commands_share_a_bounded_pool_and_wait_their_turn(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """More callers than connections all get their answer."""
-    monkeypatch.setattr(endpoint_module, "POOL", 3)
-    async with endpoint(redis_server.url) as made:
-        answers = await asyncio.gather(*(made.client().echo(str(n)) for n in range(100)))
-        assert answers == [b"%d" % n for n in range(100)]
-        assert connections(redis_server, "aionotify") == 3
-    await eventually(lambda: connections(redis_server, "aionotify") == 0)
-
-
-async def test_waiting_for_a_connection_has_an_end(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, impatient: float
-) -> None:
-    """When all connections stay in use, the next command fails instead of hanging."""
-    monkeypatch.setattr(endpoint_module, "POOL", 1)
-    async with endpoint(redis_server.url) as made:
-        pool = made.client().connection_pool
-        taken = await pool.get_connection()  # type: ignore[no-untyped-call]
-        with pytest.raises(BrokerUnavailable, match="No connection available"), translated():
-            async with asyncio.timeout(impatient * 10):
-                await made.client().ping()
-        await pool.release(taken)
-        assert await made.client().ping()
+            clients = (await say(made, "CLIENT", "LIST")).decode().splitlines()
+            assert [line.split(" name=")[1].split()[0] for line in clients] == ["aionotify-writes"]
 
 
 async def test_a_subscriber_waits_for_ever(redis_server: RedisServer) -> None:
@@ -151,8 +124,8 @@ async def test_an_absent_redis_is_an_outage() -> None:
     """Nobody listens: both kinds of connections say so, naming the place."""
     port = free_port()
     async with endpoint(f"redis://127.0.0.1:{port}") as made:
-        with pytest.raises(BrokerUnavailable, match=f"127.0.0.1:{port}"), translated():
-            await made.client().ping()
+        with pytest.raises(BrokerUnavailable, match=f"127.0.0.1:{port}"):
+            await say(made, "PING")
         with pytest.raises(BrokerUnavailable, match=f"127.0.0.1:{port}"):
             await made.subscriber()
 
@@ -160,18 +133,18 @@ async def test_an_absent_redis_is_an_outage() -> None:
 async def test_a_frozen_redis_is_an_outage_and_nobody_waits_for_long(
     own_redis: RedisServer, impatient: float
 ) -> None:
-    """It accepts connections and never answers: new ones, and those of the pool, give up."""
+    """It accepts connections and never answers: new ones, and those of before, give up."""
     async with endpoint(own_redis.url) as made:
-        await made.client().ping()
+        await say(made, "PING")
         own_redis.pause()
         async with asyncio.timeout(impatient * 10):
             for _ in range(2):  # with a connection of before, and with a new one
-                with pytest.raises(BrokerUnavailable), translated():
-                    await made.client().ping()
+                with pytest.raises(BrokerUnavailable):
+                    await say(made, "PING")
             with pytest.raises(BrokerUnavailable, match="TimeoutError"):
                 await made.subscriber()
         own_redis.resume()
-        assert await made.client().ping()
+        assert await say(made, "PING")
 
 
 async def test_a_subscriber_given_up_while_connecting_leaves_nothing(
@@ -188,16 +161,16 @@ async def test_a_subscriber_given_up_while_connecting_leaves_nothing(
             await task
         await proxy.restore()
         await eventually(lambda: connections(own_redis, "") == 1)
-        await made.client().ping()
+        await say(made, "PING")
 
 
 async def test_the_first_command_after_a_restart_works(own_redis: RedisServer) -> None:
     """Connections that Redis has closed are made anew, unnoticed."""
     async with endpoint(own_redis.url) as made:
-        await asyncio.gather(*(made.client().ping() for _ in range(5)))
+        await asyncio.gather(*(say(made, "PING") for _ in range(5)))
         # In a thread: our side of the connections has to hear that they are closed.
         await asyncio.to_thread(own_redis.restart)
-        assert all(await asyncio.gather(*(made.client().ping() for _ in range(5))))
+        assert all(await asyncio.gather(*(say(made, "PING") for _ in range(5))))
 
 
 async def test_closing_closes_every_connection_and_can_be_repeated(
@@ -205,35 +178,33 @@ async def test_closing_closes_every_connection_and_can_be_repeated(
 ) -> None:
     """After close() Redis has no connection of ours; a second close() does no harm."""
     async with endpoint(redis_server.url) as made:
-        await made.client().ping()
+        await say(made, "PING")
         await made.commands("reads").execute([("PING",)])
         await made.close()
-        await eventually(lambda: connections(redis_server, "aionotify") == 0)
+        await eventually(lambda: connections(redis_server, "aionotify-writes") == 0)
         await eventually(lambda: connections(redis_server, "aionotify-reads") == 0)
 
 
 async def test_a_refusal_of_redis_is_told_apart_from_an_outage(own_redis: RedisServer) -> None:
     """Out of memory, read-only, not allowed, cannot save: it answered, and nothing is stored."""
     async with endpoint(own_redis.url) as made:
-        client = made.client()
-
         own_redis.cli("CONFIG", "SET", "maxmemory", "1")
-        with pytest.raises(BrokerRefused, match="maxmemory"), translated():
-            await client.set("key", "value")
+        with pytest.raises(BrokerRefused, match="maxmemory"):
+            await say(made, "SET", "key", "value")
         own_redis.cli("CONFIG", "SET", "maxmemory", "0")
 
         own_redis.cli("REPLICAOF", "127.0.0.1", free_port())
-        with pytest.raises(BrokerRefused, match="read only replica"), translated():
-            await client.set("key", "value")
+        with pytest.raises(BrokerRefused, match="read only replica"):
+            await say(made, "SET", "key", "value")
         own_redis.cli("REPLICAOF", "NO", "ONE")
 
         own_redis.cli("ACL", "SETUSER", "default", "-publish")
-        with pytest.raises(BrokerRefused, match="no permissions"), translated():
-            await client.publish("channel", "message")
+        with pytest.raises(BrokerRefused, match="no permissions"):
+            await say(made, "PUBLISH", "channel", "message")
 
         await _fails_to_save(own_redis)
-        with pytest.raises(BrokerRefused, match="MISCONF"), translated():
-            await client.set("key", "value")
+        with pytest.raises(BrokerRefused, match="MISCONF"):
+            await say(made, "SET", "key", "value")
         own_redis.kill()  # it would not stop in order without having saved
 
 
@@ -249,10 +220,8 @@ async def _fails_to_save(server: RedisServer) -> None:
 async def test_a_quote_of_a_command_is_left_out(redis_server: RedisServer) -> None:
     """Redis repeats the arguments of a command it does not know; they may be an event."""
     async with endpoint(redis_server.url) as made:
-        with pytest.raises(BrokerRefused, match="unknown command 'NOSUCH'") as caught, translated():
-            await made.client().execute_command(  # type: ignore[no-untyped-call]
-                "NOSUCH", "payload"
-            )
+        with pytest.raises(BrokerRefused, match="unknown command 'NOSUCH'") as caught:
+            await say(made, "NOSUCH", "payload")
         assert "payload" not in str(caught.value)
 
 
@@ -311,7 +280,6 @@ async def test_a_database_that_is_not_there_is_told_as_such(own_redis: RedisServ
 
 async def connected(made: Endpoint) -> None:
     """Have it connect in all ways there are, but for subscribers."""
-    await asyncio.gather(*(made.client().ping() for _ in range(3)))
     for kind in ("reads", "writes"):
         await made.commands(kind).execute([("PING",)])
 
@@ -342,25 +310,21 @@ async def test_connections_are_made_anew_with_another_login(own_redis: RedisServ
 
 
 async def test_what_is_under_way_is_answered_on_the_old_connection(own_redis: RedisServer) -> None:
-    """On those of the pool, and on those that all share; nothing else waits for that."""
+    """And nothing else waits for that."""
     address = f"127.0.0.1:{own_redis.port}"
     async with endpoint(f"redis://{address}") as made:
         await connected(made)
         before = ids(own_redis)
-        waiting = [
-            asyncio.ensure_future(made.client().blpop("pool")),
-            asyncio.ensure_future(made.commands("reads").execute([("BLPOP", "reads", 0)])),
-        ]
-        await eventually(lambda: own_redis.cli("INFO")["blocked_clients"] == 2)
+        waiting = asyncio.ensure_future(made.commands("reads").execute([("BLPOP", "list", 0)]))
+        await eventually(lambda: own_redis.cli("INFO")["blocked_clients"] == 1)
         own_redis.cli("ACL", "SETUSER", "me", "on", ">new", "allkeys", "allchannels", "+@all")
         assert made.adopt(Endpoint(RedisConfig(url=f"redis://me:new@{address}")))
         renewing = asyncio.create_task(made.renew())
         await eventually(lambda: _by_user(own_redis, "me") == ["aionotify-reads"])
         assert await made.commands("reads").execute([("PING",)]) == [b"PONG"]
-        assert own_redis.cli("INFO")["blocked_clients"] == 2
-        own_redis.cli("RPUSH", "reads", "x")
-        own_redis.cli("RPUSH", "pool", "x")
-        assert await asyncio.gather(*waiting) == [(b"pool", b"x"), [[b"reads", b"x"]]]
+        assert own_redis.cli("INFO")["blocked_clients"] == 1
+        own_redis.cli("RPUSH", "list", "x")
+        assert await waiting == [[b"list", b"x"]]
         await renewing
         await eventually(lambda: not ids(own_redis) & before)
 

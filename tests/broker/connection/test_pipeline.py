@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from aionotify.broker.connection.endpoint import LOST
@@ -132,6 +133,27 @@ async def test_a_connection_lost_at_the_last_moment_is_an_outage(
     with pytest.raises(LOST):
         await answer
     await eventually(lambda: session._ended)
+    assert await echo(execute, "after") == ["after"]
+
+
+async def test_a_connection_that_is_given_up_in_the_moment_in_which_it_is_made_is_an_outage(
+    execute: Execute,
+) -> None:
+    """As when the subscriber finds out just then that this may be another Redis."""
+    commands: Any = commands_of(execute)
+    connect = commands._connect
+
+    async def connect_and_drop() -> AbstractConnection:
+        connection: AbstractConnection = await connect()
+        # Before whoever waits for the connection is told that it is there.
+        asyncio.get_running_loop().call_soon(commands.drop, "another Redis")
+        return connection
+
+    commands._connect = connect_and_drop
+    async with asyncio.timeout(20):
+        with pytest.raises(LOST):
+            await echo(execute, "lost")
+    commands._connect = connect
     assert await echo(execute, "after") == ["after"]
 
 

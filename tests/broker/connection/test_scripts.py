@@ -4,16 +4,14 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from aionotify.broker.connection.endpoint import Endpoint
-from aionotify.broker.connection.pipeline import by_client
-from aionotify.broker.connection.scripts import Script
-from aionotify.config import RedisConfig
+from aionotify.broker.connection.pipeline import Command, by_client
+from aionotify.broker.connection.scripts import Script, Words
 from aionotify.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from tests.broker.executes import TIMEOUT, by_redis_py, on_one_connection
 from tests.harness import RedisServer, TcpProxy
@@ -80,6 +78,53 @@ async def test_many_calls_need_one_connection(append: Script, redis_server: Redi
     await asyncio.gather(*(call(append, "e", str(user)) for user in range(200)))
     after = int(redis_server.cli("INFO", "stats")["total_connections_received"])
     assert after - before - 1 == 1  # one of the two is that of the second question
+
+
+async def test_calls_in_line_do_not_hold_what_is_made_when_they_are_sent() -> None:
+    """However many there are, and however long it is."""
+    made = sent = most = 0
+    batches: list[int] = []
+    event = b"x" * 100_000
+
+    def words() -> Words:
+        nonlocal made, most
+        made += len(event)
+        most = max(most, made - sent)
+        return 1, "k", event
+
+    async def execute(commands: Sequence[Command]) -> list[Any]:
+        nonlocal sent
+        batches.append(len(commands))
+        await asyncio.sleep(0)
+        sent += len(commands) * len(event)
+        return [None] * len(commands)
+
+    script = Script(execute, "append.lua")
+    await asyncio.gather(*(script.call_lazily(words, len(event)) for _ in range(500)))
+    assert made == sent == 500 * len(event)
+    assert most <= 1 << 20
+    assert max(batches) == 10
+    batches.clear()
+    await asyncio.gather(*(script.call_lazily(words, 1 << 30) for _ in range(3)))
+    assert batches == [1, 1, 1], "what is too long for a batch goes by itself"
+
+
+async def test_a_part_of_a_batch_that_is_not_answered_is_waited_for_once() -> None:
+    calls = 0
+
+    async def execute(commands: Sequence[Command]) -> list[Any]:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            return [None] * len(commands)
+        raise TimeoutError
+
+    script = Script(execute, "append.lua")
+    results = await asyncio.gather(
+        *(script.call_lazily(lambda: (0,), 1 << 20) for _ in range(5)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [type(None), *[BrokerUnavailable] * 4]
+    assert calls == 2
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -258,31 +303,3 @@ async def test_a_bug_in_asking_whether_it_is_kept_is_told_to_all_callers(
         failed = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(error) for error in failed[:64]] == [ZeroDivisionError] * 64  # one batch
         assert not any(isinstance(each, BaseException) for each in failed[64:])
-
-
-async def test_a_connection_lost_at_the_last_moment_is_an_outage(own_redis: RedisServer) -> None:
-    """After it was found to be good and before anything is sent: event loops have words of their
-    own for that. And on some Pythons asyncio's own would keep the next one from being made.
-    """
-    endpoint = Endpoint(RedisConfig(url=own_redis.url))
-    append = Script(by_client(endpoint.client), "append.lua")
-    await call(append, "before")
-    pool = endpoint.client().connection_pool
-    take = pool.get_connection
-
-    async def take_and_lose() -> Any:
-        del vars(pool)["get_connection"]
-        connection: Any = await take()  # type: ignore[no-untyped-call]
-        connection._writer.transport.abort()
-        return connection
-
-    try:
-        for count in (1, 3):
-            vars(pool)["get_connection"] = take_and_lose
-            calls = [call(append, "lost") for _ in range(count)]
-            failed = await asyncio.gather(*calls, return_exceptions=True)
-            assert {type(error) for error in failed} == {BrokerUnavailable}
-            await call(append, "stored")
-    finally:
-        await endpoint.close()
-    assert stored(own_redis) == ["before", "stored", "stored"]

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
+from aionotify.events.event import MAX_BYTES
 from tests.embedded import embedded
 from tests.harness import NotifyServer, RedisServer, SSEClient
 from tests.integration.auth.conftest import HostProcess
@@ -233,7 +234,7 @@ async def test_a_body_that_is_not_what_it_says_is_the_senders_fault(server: Noti
         status, answer = await send(server, *parts)
         assert status == 400, name
         assert secret not in answer or answer.startswith(b"HTTP/1.0 400"), name  # aiohttp's own
-    for status, size in ((413, 16 * 65536 + 1), (400, 16 * 65536)):
+    for status, size in ((413, 16 * MAX_BYTES + 1), (400, 16 * MAX_BYTES)):
         assert (await send(server, sized(secret + b" " * (size - len(secret)))))[0] == status
     # Without a key nobody looks at it.
     for head in (chunked, sized(secret)):

@@ -1,0 +1,190 @@
+"""Catching up: a stream that is behind reads both of its inboxes until it is live.
+
+Catch-up and live join without a buffer: pages are read until the stream's position equals the
+newest that the hub knows of, and then the stream is live in that same step of the event loop.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from aionotify.errors import BrokerError, InboxRefused
+from aionotify.events.cursor import Cursor
+from aionotify.events.frame import frame
+from aionotify.events.page import GapReason, Page
+from aionotify.events.position import (
+    NOWHERE,
+    Question,
+    after_gap,
+    common_end,
+    is_there,
+    latest,
+    merged,
+    reached,
+    to_read,
+    unreadable,
+)
+from aionotify.streams.hub import Hub
+from aionotify.streams.recipient import Recipient
+
+_RETRY_INTERVAL: Final = (0.2, 1.0)  # seconds; random, so that not all streams ask at once
+
+
+class Inbox(Protocol):
+    """Where durable events are kept."""
+
+    def read(self, recipient_id: str, after: int) -> asyncio.Future[Page]:
+        """The page after a position.
+
+        The future raises BrokerError when it cannot be read now, and InboxRefused when that will
+        not change by itself.
+        """
+
+
+class BehindStream(Protocol):
+    """What is asked of a stream that is behind; see `Stream`."""
+
+    recipient: Recipient
+    at: Cursor
+    epoch: str | None
+    known_gone: tuple[int, int]
+    events: int
+
+    def is_caught_up(self) -> bool: ...
+    def is_elsewhere(self) -> bool: ...
+    def is_closing(self) -> bool: ...
+    def join(self) -> None: ...
+    async def drain(self) -> None: ...
+    def cursor(self) -> bytes: ...
+    def control(self, type: str, **members: str | float) -> bytes: ...
+    def write(self, data: bytes) -> None: ...
+
+
+class CatchUp:
+    """What one stream does until it is live."""
+
+    def __init__(self, stream: BehindStream, hub: Hub, inbox: Inbox) -> None:
+        self._stream = stream
+        self._hub = hub
+        self._inbox = inbox
+        self._moved_to: str | None = None  # the epoch of the data set in which its position is now
+
+    async def run(self) -> None:
+        """Read until nothing is missing; then have the stream join.
+
+        Ends without that when the client is gone.
+        """
+        stream = self._stream
+        while not stream.is_caught_up():
+            await stream.drain()
+            if stream.is_closing():
+                return  # the transport, or the next heartbeat, tells the stream
+            try:
+                pages = await self._read()
+            except BrokerError:  # the subscriber says why, once; here there is only waiting
+                await asyncio.sleep(random.uniform(*_RETRY_INTERVAL))
+            else:
+                self._write(pages)
+        stream.join()
+
+    async def _read(self) -> list[tuple[Recipient, Page]]:
+        """The next page of each inbox in which there is something to read."""
+        hub, stream = self._hub, self._stream
+        everyone, own = hub.everyone, stream.recipient
+        await everyone.wait_subscribed()
+        await own.wait_subscribed()
+        if stream.epoch is None:
+            stream.epoch = hub.epoch
+        if stream.is_elsewhere() and self._moved_to != hub.epoch:
+            await self._move_over()
+        asked = [
+            (recipient, after)
+            for recipient, at in ((everyone, stream.at.everyone), (own, stream.at.own))
+            for after in to_read(at, recipient.newest, hub.settled)
+        ]
+        questions, pages = await self._pages(asked)
+        for (recipient, _), question, page in zip(asked, questions, pages, strict=True):
+            hub.apply_page(recipient, question, page)
+        # Of two pages of one inbox the last is the one after this stream's own position.
+        ours = {recipient: page for (recipient, _), page in zip(asked, pages, strict=True)}
+        return list(ours.items())
+
+    async def _pages(
+        self, asked: Sequence[tuple[Recipient, int]]
+    ) -> tuple[list[Question], list[Page]]:
+        questions = [recipient.question(after) for recipient, after in asked]
+        answers = [self._inbox.read(recipient.id, after) for recipient, after in asked]
+        pages = []
+        for question, answer in zip(questions, answers, strict=True):
+            try:
+                pages.append(await answer)
+            except InboxRefused:  # no reason to do without the events of the other inbox
+                pages.append(unreadable(question, self._hub.settled))
+        return questions, pages
+
+    async def _move_over(self) -> None:
+        """Find out where the stream is in a data set that is another one than its position's.
+
+        At the event that it had last, if that is there, for it was live when the data set was lost,
+        and heard that from the new one; else at its beginning.
+        """
+        epoch, at = self._hub.epoch, self._stream.at
+        asked = ((self._hub.everyone, at.everyone), (self._stream.recipient, at.own))
+        _, pages = await self._pages(asked)
+        self._stream.at = Cursor(
+            *(
+                position if is_there(position, page) else NOWHERE
+                for (_, position), page in zip(asked, pages, strict=True)
+            )
+        )
+        self._moved_to = epoch
+
+    def _write(self, pages: list[tuple[Recipient, Page]]) -> None:
+        """Write what was read, events of both inboxes in the order in which they were published."""
+        hub, stream = self._hub, self._stream
+        gap = self._gap(pages)
+        if stream.is_elsewhere():
+            if self._moved_to != hub.epoch:
+                return  # it has been lost again meanwhile
+            stream.epoch, self._moved_to = hub.epoch, None
+            gap = GapReason.LOST  # whatever an inbox says of a position that was never in it
+        end = common_end(page for _, page in pages)
+        frames = []
+        if gap is not None:
+            for recipient, page in pages:
+                if page.gap is not None:
+                    self._move(recipient, after_gap(page))
+            hub.stats.gaps[gap] += 1
+            frames.append(stream.control("gap", reason=gap))
+        for recipient, entry in merged(pages, end):
+            self._move(recipient, entry.position)
+            event = entry.event
+            frames.append(frame(event.data(recipient.id), event.type, stream.cursor()))
+            stream.events += 1
+            hub.stats.delivered_catch_up += 1
+        for recipient, page in pages:
+            if (position := reached(page, end, recipient.newest)) is not None:
+                self._move(recipient, position)
+        if frames:
+            stream.write(b"".join(frames))
+
+    def _gap(self, pages: list[tuple[Recipient, Page]]) -> GapReason | None:
+        """Why events are missing, if they are: the inbox says so, or the hub has found it out."""
+        gaps = [page.gap for _, page in pages if page.gap is not None]
+        stream, everyone = self._stream, self._hub.everyone
+        gone = (everyone.gone, stream.recipient.gone)
+        if any(
+            now > latest((known, at))
+            for now, known, at in zip(gone, stream.known_gone, stream.at, strict=True)
+        ):
+            gaps.append(GapReason.LOST)
+        stream.known_gone = gone
+        return gaps[-1] if gaps else None
+
+    def _move(self, recipient: Recipient, position: int) -> None:
+        at = self._stream.at
+        if recipient is self._hub.everyone:
+            self._stream.at = Cursor(position, at.own)
+        else:
+            self._stream.at = Cursor(at.everyone, position)
