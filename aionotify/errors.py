@@ -8,6 +8,7 @@ The tree::
     ├── BrokerError            Redis failed, or refused
     │   ├── BrokerUnavailable  Redis does not answer, or the connection is lost
     │   └── BrokerRefused      Redis refuses to store (read-only, out of memory, no rights)
+    │       └── ToldNotKept    of a revocation: connected nodes know, and others never will
     └── RequestError           becomes a JSON answer: `status`, `code`, `retry_after`
         ├── AuthError          the request is not authenticated
         │   ├── CredentialsMissing  403  the request has no token
@@ -72,6 +73,14 @@ class BrokerRefused(BrokerError):
 
 class InboxRefused(BrokerRefused):
     """Redis refuses to read one inbox, and will until somebody changes that."""
+
+
+class ToldNotKept(BrokerRefused):
+    """Redis told the nodes that are connected, `nodes` in number, and stored nothing."""
+
+    def __init__(self, nodes: int, reason: str) -> None:
+        self.nodes = nodes
+        super().__init__(reason)
 
 
 class RequestError(AionotifyError):

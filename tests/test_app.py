@@ -6,6 +6,8 @@ import logging
 import re
 import signal
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -375,6 +377,24 @@ async def test_a_drained_application_tells_clients_when_to_come_back(
             assert 1000 <= int(retry) <= 3000
         # The others are no streams, and whoever asks for a ticket takes it to another node.
         assert (await ask(url, "/notify/ticket", "POST", token="token-42")).status == 201
+
+
+async def test_a_drain_that_was_broken_off_does_not_begin_again(redis_server: RedisServer) -> None:
+    """What is left of it ends at once when the application does."""
+    app = web.Application()
+    settings = config(redis_server.url)
+    settings = replace(settings, server=replace(settings.server, drain=3600))
+    aionotify.setup(app, settings, authenticator=TokenIsUser())
+    async with AsyncExitStack() as stack:
+        async with served(app) as url:
+            clients = [await stack.enter_async_context(stream(url, str(n))) for n in range(20)]
+            draining = asyncio.create_task(aionotify.drain(app, 3600))
+            await eventually(lambda: any(client.end for client in clients))
+            draining.cancel()
+            assert not all(client.end for client in clients)
+        for client in clients:
+            assert await client.wait_end() == "complete"
+            assert client.events[-1].event == "aionotify.drain"
 
 
 async def test_draining_what_was_never_set_up_says_which_call_is_missing() -> None:

@@ -43,7 +43,6 @@ ELSEWHERE = {
     "process/worker.py": "integration/test_process.py",
     "process/worker_channel.py": "integration/test_reload.py",
     "streams/catch_up.py": "streams/test_seam.py",
-    "streams/drain.py": "integration/test_shutdown.py",
     "streams/hand_over.py": "test_private_parts.py",
     "streams/reasons.py": "test_documented.py",
     "streams/recipient.py": "streams/test_hub.py",

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from redis.exceptions import NoPermissionError, ReadOnlyError
 
+from aionotify.broker.agreement import differences, inbox_setting, joined, strangers
 from aionotify.broker.connection.endpoint import translate
 from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.scripts import Script
@@ -60,11 +61,13 @@ class DataSet:
         execute: carries out commands.
         also: others that do; all of them are asked in turn.
         retention, max_events: of inboxes, as they are configured here.
+        agreed: what else must be the same everywhere, see `node_settings`.
 
     Attributes:
         epoch: its name, or None while that is not known.
         floor, since: see above; 0 while not known.
-        settings: whether all who use it keep as many events for as long.
+        settings: whether all who use the same names have the settings that must be the same.
+        connections: how many there are to ask on.
     """
 
     def __init__(
@@ -74,27 +77,30 @@ class DataSet:
         *,
         retention: float,
         max_events: int,
+        agreed: Sequence[str] = (),
         also: Sequence[Execute] = (),
     ) -> None:
         self.epoch: str | None = None
         self.floor = self.since = 0
         self.settings = HealthCheck(
             logging.getLogger(__name__),
-            wrong="inbox settings differ",
-            right="inbox settings agree again",
+            wrong="settings differ",
+            right="settings agree again",
         )
         self._keys = keys
         self._scripts = [Script(each, "probe.lua") for each in (execute, *also)]
         self._turn = itertools.cycle(self._scripts)
+        self.connections = len(self._scripts)
         self._probed_at = -math.inf
         self._run_id = ""
         self._settling = Settling()
         self._agreed = 0  # times in a row
-        self.retention, self._max_events = retention, max_events
+        self.retention, self._max_events, self._agreed_on = retention, max_events, agreed
 
-    def adopt(self, other: "DataSet") -> None:
-        """Keep as many events for as long as `other` does."""
+    def adopt(self, other: "DataSet", agreed: Sequence[str] = ()) -> None:
+        """Keep as many events for as long as `other` does, and agree on what is in force now."""
         self.retention, self._max_events = other.retention, other._max_events
+        self._agreed_on = agreed
 
     async def probe(self, channel: str = "", message: bytes = b"") -> Probed:
         """Ask, and have `message` published before.
@@ -105,13 +111,16 @@ class DataSet:
         candidate = "".join(secrets.choice(EPOCH_LETTERS) for _ in range(EPOCH_CHARS))
         # Who may not ask which server it is, and did once, does not fill Redis' log with it.
         which = 1 if self._run_id or not message else ""
-        args = (self.floor, self.retention, self._max_events, candidate, which)
+        listened = self._keys.ephemeral if message else ""
+        args = (self.floor, self.retention, self._max_events, candidate, which, listened)
         sent_at = time.monotonic()
-        reply = await next(self._turn).call((self._keys.epoch,), (channel, message, *args))
-        _told, written, epoch, clock, since, run_id, others = reply
+        reply = await next(self._turn).call(
+            (self._keys.epoch,), (channel, message, *args, *self._agreed_on)
+        )
+        _told, written, epoch, clock, since, run_id, others, more = reply
         self._learn(_text(epoch), int(clock), int(since), sent_at)
         self._recognise(_text(run_id))
-        self._compare(list(map(_text, others)))
+        self._compare(list(map(_text, others)), int(more))
         read_only = isinstance(written, ReadOnlyError)
         return Probed(int(clock), _refusal(written), read_only, _text(run_id))
 
@@ -160,14 +169,12 @@ class DataSet:
             self.floor += int(random.uniform(*_AHEAD) * 1_000_000)
         self._run_id = run_id or self._run_id
 
-    def _compare(self, pairs: list[str]) -> None:
-        self._agreed = 0 if pairs else self._agreed + 1
-        if pairs:
-            retention, max_events = min(pairs).split()
-            self.settings.found(
-                f"somebody keeps {max_events} events for {retention} s, and this node"
-                f" {self._max_events} for {self.retention} s"
-            )
+    def _compare(self, others: list[str], more: int) -> None:
+        ours = (inbox_setting(self.retention, self._max_events), *self._agreed_on)
+        problem = joined(differences(ours, others) + strangers(more, self._keys.ephemeral))
+        self._agreed = 0 if problem else self._agreed + 1
+        if problem:
+            self.settings.found(problem)
         elif self._agreed >= _AGREED:
             self.settings.found(None)
 

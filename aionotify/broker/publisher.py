@@ -64,7 +64,8 @@ class Publisher:
 
     Args:
         redis: an address (see `redis.url` in the configuration), or a client of yours (or
-            what gives one, or an endpoint), which stays yours to close.
+            what gives one, or an endpoint), which stays yours to close. It says in which database
+            the nodes are.
         prefix: of our names in Redis, `redis.prefix` in the configuration.
         inbox: how much is kept, for how long.
         max_bytes: the longest event.
@@ -87,8 +88,8 @@ class Publisher:
         kept = None
         execute: Execute
         if isinstance(redis, str):
-            self._endpoint = Endpoint(RedisConfig(url=redis, wait_replicas=wait_replicas))
-            execute = self._endpoint.publishing.execute
+            self._endpoint = redis = Endpoint(RedisConfig(url=redis, wait_replicas=wait_replicas))
+            execute = redis.publishing.execute
         elif isinstance(redis, Endpoint):
             execute, wait_replicas = redis.publishing.execute, redis.wait_replicas
             # Anybody else's Redis is as safe as they have made it.
@@ -98,13 +99,13 @@ class Publisher:
         else:
             execute = by_client(redis)
         inbox = inbox or InboxConfig()
-        keys = Keys(prefix, "")
+        self._named = partial(_names, prefix, redis)
+        self._keys: Keys | None = None  # a client that comes later says only then which database
         self._data_set = DataSet(
-            execute, keys, retention=inbox.retention, max_events=inbox.max_events
+            execute, Keys(prefix), retention=inbox.retention, max_events=inbox.max_events
         )
         self._acknowledged: Callable[[str, int], None] = lambda recipient_id, position: None
         self._limits = (inbox.max_events, inbox.retention, inbox.idempotency)
-        self._keys = keys
         self._max_bytes = max_bytes
         self._waits = "1" if wait_replicas else ""
         if wait_replicas:
@@ -178,6 +179,7 @@ class Publisher:
     async def publish_checked(self, events: Iterable[Event]) -> list[Published | BrokerError]:
         """The same for events that `aionotify.events.event.decode` has let pass."""
         events = list(events)
+        keys = self._keys = self._keys or self._named()
         try:
             found = await self._data_set.refresh() if events else None
             if found is not None and self._endpoint is not None:
@@ -188,7 +190,7 @@ class Publisher:
         pending: deque[tuple[Event, list[asyncio.Future[Any]]]] = deque()
         ahead = 0
         for event in events:
-            pending.append((event, [self._append(event, id) for id in event.recipients]))
+            pending.append((event, [self._append(keys, event, id) for id in event.recipients]))
             ahead += len(event.recipients)
             while ahead > _AHEAD:
                 ahead -= len(pending[0][0].recipients)
@@ -206,11 +208,12 @@ class Publisher:
             endpoint.drop(other)
             await self._data_set.probe()
 
-    def _append(self, event: Event, recipient_id: str) -> asyncio.Future[Any]:
-        return self._script.call_lazily(partial(self._words, event, recipient_id), event.size)
+    def _append(self, keys: Keys, event: Event, recipient_id: str) -> asyncio.Future[Any]:
+        words = partial(self._words, keys, event, recipient_id)
+        return self._script.call_lazily(words, event.size)
 
-    def _words(self, event: Event, recipient_id: str) -> Words:
-        keys, data = self._keys, event.data(recipient_id)
+    def _words(self, keys: Keys, event: Event, recipient_id: str) -> Words:
+        data = event.data(recipient_id)
         inbox, live = keys.inbox(recipient_id), keys.live(recipient_id)
         times = self._data_set.floor, self._data_set.since
         if event.key is None:
@@ -253,6 +256,14 @@ class Publisher:
 
 def _itself(client: Redis) -> Redis:
     return client
+
+
+def _names(prefix: str, redis: Redis | Callable[[], Redis] | Endpoint) -> Keys:
+    """Return our names in the database that `redis` uses."""
+    if isinstance(redis, Endpoint):
+        return Keys(prefix, database=redis.database)
+    client = redis if isinstance(redis, Redis) else redis()
+    return Keys(prefix, database=int(client.connection_pool.connection_kwargs.get("db") or 0))
 
 
 def _json(event: Mapping[str, Any] | bytes | str) -> bytes:

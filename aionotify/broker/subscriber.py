@@ -217,7 +217,8 @@ class Subscriber:
         self._astray = False
         try:
             heard_from = await self._endpoint.run_id_of(connection)
-            for _ in range(2):  # on each connection, before any stream reads by what it says
+            # On each, before any stream reads by what it says.
+            for _ in range(self._data_set.connections):
                 found = await self._ask()
                 if heard_from and found.run_id and found.run_id != heard_from:
                     raise OtherMaster("another server answers than the one that is heard")

@@ -18,6 +18,7 @@ import msgspec
 
 from aionotify.auth.jwt.authenticator import JWTAuthenticator
 from aionotify.auth.main_host.client import Accepted, MainHostClient
+from aionotify.broker.agreement import inbox_setting, node_settings
 from aionotify.cli.check_redis import check_redis
 from aionotify.cli.finding import Finding
 from aionotify.config import SETTINGS, AuthConfig, Config, overlooked
@@ -50,8 +51,10 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 async def check(config: Config) -> list[Finding]:
     """Return the findings of every check, in a fixed order."""
+    settings = inbox_setting(config.inbox.retention, config.inbox.max_events)
     redis, auth = await asyncio.gather(
-        _collected(check_redis(config.redis)), _collected(_auth(config.auth))
+        _collected(check_redis(config.redis, (settings, *node_settings(config)))),
+        _collected(_auth(config.auth)),
     )
     return [*_settings(config), *_open_files(config), *redis, *auth]
 

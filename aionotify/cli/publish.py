@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from aionotify.broker.connection.endpoint import Endpoint, replies
+from aionotify.broker.keys import Keys
 from aionotify.broker.publisher import Published, Publisher
 from aionotify.config import Config
 from aionotify.errors import AionotifyError, ConfigError, InvalidEvent
@@ -95,7 +96,7 @@ async def _publish_ephemeral(
     try:
         if decode(event, config.events.max_bytes).key is not None:
             raise InvalidEvent({"id": "is for durable events only"})
-        publish = "PUBLISH", config.redis.channel, event
+        publish = "PUBLISH", Keys.of(config.redis).ephemeral, event
         [nodes] = await replies(endpoint.commands("writes").execute, publish)
     except AionotifyError as error:
         return error

@@ -23,8 +23,8 @@ Of each inbox a node knows the `newest` position, from what it hears and from wh
   `newest` is no event, or is gone since: *resync*, for the inbox knows.
 - A page is the answer to a question that was put earlier. It is *stale* when live events began to
   be heard since, for those before may be missing in it, and when it begins beyond what is known
-  here. An event that was known when the question was put is in the answer, or Redis has lost it. A
-  page is complete when it reaches the newest event.
+  here. An event that was known when the question was put is in the answer, or Redis has lost it,
+  and each has to read from where it is. A page is complete when it reaches the newest event.
 
 A stream reads two inboxes, and merges them in the order of positions. Where one page ends before
 its inbox does, what the other has beyond that waits for the next reading.
@@ -37,7 +37,7 @@ import enum
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeGuard, TypeVar
 
 from aionotify.events.page import Entry, GapReason, Page
 
@@ -78,7 +78,8 @@ class Question(NamedTuple):
         after: the position whose next page is wanted, or None when only the newest is.
         newest: the newest that was known.
         confirmations: how often live events had begun to be heard.
-        acknowledged: the last position that somebody here had published at, or 0.
+        acknowledged: the last position at which an event was known to be stored, though it may
+            not be heard any more; or 0.
     """
 
     after: int | None
@@ -151,6 +152,11 @@ def is_possible(position: int, previous: int = NOWHERE) -> bool:
     return previous < position <= LAST
 
 
+def is_event(position: int | None) -> TypeGuard[int]:
+    """Whether it is known, and that of an event."""
+    return position is not None and position != NOWHERE and not position & 1
+
+
 def latest(positions: Iterable[int]) -> int:
     """The one that says most."""
     return max(positions)
@@ -184,26 +190,42 @@ def judge_read(newest: int, position: int, previous: int) -> Verdict:
     return Verdict.GAP if previous > newest and not previous & 1 else Verdict.NEXT
 
 
-def judge_page(
-    newest: int | None, confirmations: int, question: Question, page_newest: int
-) -> Verdict:
+def judge_page(newest: int | None, confirmations: int, question: Question, page: Page) -> Verdict:
     """NEXT, RESYNC, START or STALE for the answer to a question.
 
     Args:
         newest, confirmations: as they are now.
-        page_newest: how far the inbox reaches, as the page has it.
+        page: the answer.
     """
     if question.confirmations != confirmations:
         return Verdict.STALE
     if newest is None:
         return Verdict.START
     after, known = question.after, question.newest
-    if known is not None and not known & 1 and page_newest < known:
+    if known is not None and not known & 1 and page.newest < known:
         return Verdict.RESYNC
     if after is None:
-        still_empty = newest & 1 and page_newest & 1
-        return Verdict.START if still_empty and page_newest > newest else Verdict.STALE
-    return Verdict.NEXT if after <= newest else Verdict.STALE
+        still_empty = newest & 1 and page.newest & 1
+        return Verdict.START if still_empty and page.newest > newest else Verdict.STALE
+    if after > newest:
+        return Verdict.STALE
+    return Verdict.RESYNC if _is_passed_over(newest, after, page) else Verdict.NEXT
+
+
+def _is_passed_over(newest: int, after: int, page: Page) -> bool:
+    """Whether a page has events from beyond one that is known, and not that one.
+
+    It is gone: whoever is there has to find out for himself, before he is given what came later.
+    """
+    if not page.entries:
+        return False
+    if newest == after:
+        return page.gap is GapReason.LOST
+    return (
+        is_event(newest)
+        and all(entry.position != newest for entry in page.entries)
+        and (newest <= page.upto)
+    )
 
 
 # --- catching up ----------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ class Hub:
             self._resync(recipient, ResyncReason.LOST)
             recipient.subscribed = False
         self.everyone.subscribed = False
-        self.everyone.set_newest(None)
+        self.everyone.forget_newest()
 
     def _resync(self, recipient: Recipient, reason: ResyncReason) -> None:
         concerned = self.streams() if recipient is self.everyone else list(recipient.streams)
@@ -192,7 +192,7 @@ class Hub:
             if stream.live and (at := self.position(stream.recipient)) is not None:
                 self.stats.resynced[reason] += 1
                 stream.fall_behind(at)
-        recipient.set_newest(None)
+        recipient.forget_newest()
 
     # --- what is heard of the data set ------------------------------------------------------------
 
@@ -278,7 +278,7 @@ class Hub:
         if is_gone(question, page):
             recipient.gone = latest((recipient.gone, question.acknowledged))
             recipient.acknowledged = NOWHERE
-        verdict = judge_page(recipient.newest, recipient.confirmations, question, page.newest)
+        verdict = judge_page(recipient.newest, recipient.confirmations, question, page)
         if verdict is Verdict.NEXT:
             for position, previous, event in page.entries:
                 verdict = judge_read(recipient.newest or NOWHERE, position, previous)

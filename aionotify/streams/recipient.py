@@ -5,7 +5,7 @@ from typing import Protocol
 
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
-from aionotify.events.position import Question
+from aionotify.events.position import Question, is_event, latest
 from aionotify.streams.reasons import CloseReason
 
 
@@ -42,7 +42,8 @@ class Recipient:
         subscribed: whether the live events are being heard.
         confirmations: how often they began to be.
         last_heard: the last position that was heard since then.
-        acknowledged: the last position at which this node has published, or 0.
+        acknowledged: the last position of an event that this node knows to be stored, as far as it
+            has published it, or had heard it when it ceased to hear; or 0.
         gone: up to which of these positions events were found to be lost, or 0.
         revocations: how often the streams were closed because the user may no longer listen.
         mark: the end of a cursor at `newest`.
@@ -81,6 +82,14 @@ class Recipient:
         """Set `newest`, and with it `mark`."""
         self.newest = newest
         self.mark = b"" if newest is None else cursor.own_part(newest, self._tag)
+
+    def forget_newest(self) -> None:
+        """Have it read what is there. If the newest event is gone then, that is a loss, also for
+        streams that have not come to it yet.
+        """
+        if is_event(self.newest):
+            self.acknowledged = latest((self.acknowledged, self.newest))
+        self.set_newest(None)
 
     def own_part(self, position: int) -> bytes:
         return cursor.own_part(position, self._tag)

@@ -19,8 +19,8 @@ _HEADERS: Final = {
     "Vary": "Accept-Encoding",
     "X-Content-Type-Options": "nosniff",
 }
-_ASK_AGAIN: Final = "no-cache"  # kept, and used when the answer to If-None-Match is 304
-_FOR_EVER: Final = "public, max-age=31536000, immutable"  # a year (RFC 9111, RFC 8246)
+_REVALIDATED: Final = "no-cache"  # kept, and used when the answer to If-None-Match is 304
+_IMMUTABLE: Final = "public, max-age=31536000, immutable"  # a year (RFC 9111, RFC 8246)
 
 
 def handler() -> Handler:
@@ -49,7 +49,7 @@ def handler() -> Handler:
         else:
             response = web.Response(body=plain, headers=headers)
         is_known = request.match_info.get("hash") == hash
-        response.headers[hdrs.CACHE_CONTROL] = _FOR_EVER if is_known else _ASK_AGAIN
+        response.headers[hdrs.CACHE_CONTROL] = _IMMUTABLE if is_known else _REVALIDATED
         response.etag = etag
         return response
 

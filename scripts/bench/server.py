@@ -32,7 +32,7 @@ from aionotify.streams.stream import Stream
 from aionotify.telemetry import logs
 from scripts.bench import control
 
-_PATIENCE = 30.0  # seconds that streams may take to be as many as expected
+_TIMEOUT = 30.0  # seconds that streams may take to be as many as expected
 
 
 class Usage(msgspec.Struct):
@@ -104,7 +104,7 @@ class Server:
 
     async def until(self, streams: int) -> Usage:
         """Wait until there are just so many streams, all of them live; then as `usage`."""
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             while self._streams() != streams:  # noqa: ASYNC110 - being told would cost the node
                 await asyncio.sleep(0.02)
         return self.usage()

@@ -211,6 +211,22 @@ async def test_a_client_may_come_later(redis_server: RedisServer) -> None:
         assert (await publisher.publish({"recipient_id": "u"})).id
 
 
+@pytest.mark.parametrize("by", ["address", "client", "what gives one"])
+async def test_it_publishes_where_the_nodes_of_its_database_hear(
+    redis_server: RedisServer, by: str
+) -> None:
+    """Whatever it is given says which one that is."""
+    url = f"redis://127.0.0.1:{redis_server.port}/3"
+    async with Redis.from_url(url) as client, client.pubsub() as pubsub:
+        given: dict[str, Any] = {"address": url, "client": client, "what gives one": lambda: client}
+        publisher = Publisher(given[by])
+        await pubsub.subscribe("aionotify@3:{u}")
+        await pubsub.get_message(timeout=5)
+        assert (await publisher.publish({"recipient_id": "u"})).online
+        await publisher.close()
+        assert await client.llen("aionotify:{u}:inbox") == 1
+
+
 async def test_redis_down_is_an_error_and_stores_nothing(own_redis: RedisServer) -> None:
     """At the first attempt as at a later one, and it works when Redis is back."""
     own_redis.stop()

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from aionotify import BrokerUnavailable, Publisher
 from tests.embedded import embedded
-from tests.harness import RedisServer, eventually
+from tests.harness import RedisServer, TcpProxy, eventually
 from tests.integration.talk import ask, stream
 
 INBOX = "aionotify:{42}:inbox"
@@ -142,3 +142,24 @@ async def test_each_connection_of_such_a_node_is_asked_in_turn(
     async with embedded(master.url, redis=settings):
         ours = {"aionotify-reads", "aionotify-writes", "aionotify-publishing"}
         await eventually(lambda: ours <= {each["name"] for each in master.cli("CLIENT LIST")})
+
+
+async def test_such_a_connection_that_is_made_anew_to_another_server_is_noticed(
+    pair: tuple[RedisServer, RedisServer],
+) -> None:
+    """Or events would be stored where nobody hears them."""
+    master, other = pair
+    other.cli("REPLICAOF", "NO", "ONE")
+    async with TcpProxy(master.port) as proxy:
+        settings = {"url": proxy.url, "wait_replicas": 1}
+        async with embedded(proxy.url, redis=settings) as (_, services):
+            [id] = [
+                each["id"]
+                for each in master.cli("CLIENT LIST")
+                if each["name"] == "aionotify-publishing"
+            ]
+            proxy.lead_to(other.port)
+            master.cli("CLIENT", "KILL", "ID", id)
+            await eventually(lambda: services.stats.redis_losses == 1, timeout=5)
+            await eventually(lambda: master.cli("CLIENT", "LIST", "TYPE", "pubsub") == "")
+            await eventually(lambda: services.subscriber.problem is None, timeout=3)

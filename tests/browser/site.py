@@ -18,6 +18,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from aionotify import Publisher
 from aionotify.config import InboxConfig
+from aionotify.streams.response import HEADERS
 from tests.harness import MainHost, NotifyServer, RedisServer, free_port
 
 T = TypeVar("T")
@@ -207,7 +208,7 @@ class Elsewhere:
                     return response
             case "empty":
                 # Says nothing and ends, as often as it is asked, and wants no pause.
-                return web.Response(body=b"retry: 0\n\n", content_type="text/event-stream")
+                return web.Response(body=b"retry: 0\n", headers=HEADERS)
             case how:
                 raise AssertionError(how)
 

@@ -356,18 +356,21 @@ def test_an_answer_that_is_no_event_stream_is_named(
     assert error["final"] is final
 
 
-def test_a_stream_that_ends_at_once_is_not_asked_for_without_a_pause(
+def test_a_stream_that_ends_at_once_is_a_failure_and_moves_no_position(
     open_tab: Callable[[str], Tab], site: Site, elsewhere: Elsewhere
 ) -> None:
+    """So answers a proxy behind which nobody is: each pause is longer, whatever it asks for."""
     tab = open_tab(elsewhere.url)
     tab.listen(
-        "{}",
+        "{lastEventId: 'here'}",
         "/fake/empty",
         f"{site.url}/notify/client.js",
     )
     tab.wait("errors.length === 4")
     waits = [error["retryIn"] for error in tab.run("return errors")]
     assert all(wait >= 100 * 2**number for number, wait in enumerate(waits))
+    assert {request.headers["Last-Event-ID"] for request in elsewhere.asked} == {"here"}
+    assert tab.run("return n.lastEventId") == "here"
 
 
 @pytest.mark.parametrize("after", ["the stream began", "nothing"])

@@ -136,8 +136,9 @@ class Scene:
         seen = self.seen
         await eventually(lambda: self.seen > seen or not self.followers, timeout, 0.005)
 
-    async def settle(self, timeout: float = 30, *, shown: bool = False) -> None:
-        """Return when every follower has everything, or cannot be waited for any longer.
+    async def settle(self, timeout: float = 30, *, shown: bool = False) -> Judgement:
+        """Return when every follower has everything, or cannot be waited for any longer, and what
+        became of what Redis may have lost; from now on it loses nothing.
 
         With `shown`, another event shows them what they lack. There is no other way after
         messages that pub/sub has lost, or events that Redis has; else it has to do without.
@@ -150,11 +151,12 @@ class Scene:
             await eventually(
                 lambda: all(follower.track.complete() for follower in self.followers), timeout
             )
+        judgement = await self._judge() if self.ledger.loses else Judgement()
+        self.ledger.judged()
         self.producer.resume()
+        return judgement
 
-    async def judge(self) -> Judgement:
-        """Clear up what Redis has lost, at a moment of rest; from now on it loses nothing."""
-        await self.producer.pause()
+    async def _judge(self) -> Judgement:
         kept = await self.world.kept([*self.users, EVERYONE])
         lost = self.ledger.lost(kept)
         tracks = [follower.track for follower in self.followers]
@@ -163,8 +165,6 @@ class Scene:
         told = {track.user for track in tracks if track.gaps}
         for track in tracks:
             track.judge(kept)
-        self.ledger.judged()
-        self.producer.resume()
         unfounded = set() if EVERYONE in concerned else told - concerned
         unknowable = sum(track.unknowable for track in tracks) - before
         return Judgement(sum(lost.values()), unknowable, sorted(unfounded))

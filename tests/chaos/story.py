@@ -115,13 +115,9 @@ class Story:
         if not act.problems:
             try:
                 await scene.progress(3)
-                await scene.settle(shown=bool(act.silently or act.loses))
+                act.judgement = await scene.settle(shown=bool(act.silently or act.loses))
             except AssertionError as error:
                 act.problems.append(f"publishing or connecting does not work: {error}")
-            if act.loses:
-                act.judgement = await scene.judge()
-            else:
-                scene.ledger.judged()
             act.problems += scene.problems({"lost"} if act.loses else ())
         if not act.problems:
             act.recovery = time.monotonic() - over

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from aionotify.config import InboxConfig
 from tests.chaos.pair import Pair
-from tests.harness import MainHost, NotifyServer, RedisServer, TcpProxy
+from tests.harness import Clock, MainHost, NotifyServer, RedisServer, TcpProxy
 
 KEY = "publisher-key-0123456789"
 
@@ -38,11 +38,16 @@ class Node:
     """
 
     def __init__(
-        self, name: str, url: str, proxy: TcpProxy | None, settings: Mapping[str, object]
+        self,
+        name: str,
+        url: str,
+        proxy: TcpProxy | None,
+        settings: Mapping[str, object],
+        clock: Clock | None,
     ) -> None:
         self.name = name
         self.proxy = proxy
-        self.server = NotifyServer({**settings, "redis.url": url})
+        self.server = NotifyServer({**settings, "redis.url": url}, clock=clock)
         self.up = False
 
     @property
@@ -101,6 +106,7 @@ class World:
         with_replica: bool = False,
     ) -> None:
         self.pair = Pair(directory) if with_replica else None
+        self._directory = directory
         self._redis = RedisServer(directory, persistent=True)
         self.nodes: list[Node] = []
         self._count = nodes
@@ -137,7 +143,8 @@ class World:
                 else:
                     proxy = await running.enter_async_context(TcpProxy(self.redis.port))
                     url = proxy.url
-                node = Node(f"node {number + 1}", url, proxy, settings)
+                clock = self._wrong_clock(number)
+                node = Node(f"node {number + 1}", url, proxy, settings, clock)
                 running.push_async_callback(node.server.aclose)
                 self.nodes.append(node)
             if self.pair is not None:
@@ -148,6 +155,16 @@ class World:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._running.aclose()
+
+    def _wrong_clock(self, number: int) -> Clock | None:
+        """Of a node, where clocks can be set: no node is right."""
+        if self.pair is None or self.pair.clocks is not None:
+            return None
+        directory = self._directory / f"node-{number + 1}"
+        directory.mkdir()
+        clock = Clock(directory)
+        clock.set((-3000, 3000, -30, 30)[number % 4])
+        return clock
 
     @property
     def redis(self) -> RedisServer:

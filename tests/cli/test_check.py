@@ -24,7 +24,7 @@ def test_check_finds_what_is_there(
     assert checked(result) == dict.fromkeys(
         (
             *("configuration", "open files", "redis", "redis version", "redis memory"),
-            *("redis persistence", "redis keys", "redis pub/sub", "main host"),
+            *("redis persistence", "redis keys", "redis names", "redis pub/sub", "main host"),
         ),
         "ok",
     )

@@ -206,12 +206,14 @@ async def test_an_answer_that_is_no_stream_is_refused_in_words_of_ours(
 async def test_each_failure_in_a_row_waits_longer_and_an_event_starts_anew(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    event = STREAM + b"data: 1\n\n"
+    """A stream without an event is one, as of a proxy behind which nobody is: no position moves."""
+    event = STREAM + b"data: 1\nid: here\n\n"
     async with (
         Server(event, STREAM, STREAM, event, event).listening() as server,
         Client(server.url) as client,
     ):
         await take(client, 3)
+        assert server.header("Last-Event-ID") == [None, *["here"] * 4]
     least = [0.1, 0.2, 0.4, 0.1]
     measured = [wait for _, wait in waits(caplog)]
     assert [low <= wait <= 1.6 * low for low, wait in zip(least, measured, strict=True)] == [

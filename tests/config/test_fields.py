@@ -61,8 +61,8 @@ from tests.config.helpers import KEY, nested, outcome_of, problems_of
             0,
             "expected a whole number from 1 to 10000, got 0",
         ),
-        ("redis.channel", "", "expected text of 1 to 256 characters, got ''"),
-        ("redis.channel", "a\nb", "expected text of 1 to 256 characters, got 'a\\nb'"),
+        ("redis.channel", "", "expected text of 1 to 256 characters, or null, got ''"),
+        ("redis.channel", "a\nb", "expected text of 1 to 256 characters, or null, got 'a\\nb'"),
         ("redis.prefix", "{a}", "expected 1 to 64 letters, digits, - . or _, got '{a}'"),
         (
             "events.max_bytes",

@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tests.deploy.node import Node
-from tests.deploy.proxies import HAProxy, Nginx, certify
+from tests.deploy.proxies import Caddy, HAProxy, Nginx, certify
 from tests.deploy.rollout import Rollout, tabs_and_browsers
 from tests.harness import MainHost, RedisServer
 
-_PROXIES = {"nginx": Nginx, "haproxy": HAProxy}
+_PROXIES = {"nginx": Nginx, "haproxy": HAProxy, "caddy": Caddy}
 
 
 def _arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:

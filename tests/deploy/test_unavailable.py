@@ -77,7 +77,10 @@ async def test_a_client_that_nobody_takes_is_told_when_to_come_back(
     trust: ssl.SSLContext,
     tmp_path: Path,
 ) -> None:
-    """For many any status but 200 would be final; a refusal is, and is passed on."""
+    """For many any status but 200 would be final; a refusal is, and is passed on.
+
+    No ticket is in a log.
+    """
     settings = {
         "redis.url": redis_server.url,
         "auth.main_host.url": main_host.url,
@@ -105,6 +108,10 @@ async def test_a_client_that_nobody_takes_is_told_when_to_come_back(
             assert b"aionotify.open" in await response.content.readuntil(b"\n\n")
         assert await node.terminate() == 0
         assert await front.tells_when_to_come_back()  # as there is no node
+        assert await front.status(path="/notify?ticket=secret") == 200
         async with front.ask("token-2", "/notify/ticket", "POST") as response:
             assert response.status in (502, 503, 504)
             assert "event-stream" not in response.content_type
+    logs = [path.read_text("utf-8") for path in tmp_path.glob("*.log")]
+    assert any("/notify" in log for log in logs)
+    assert not any("secret" in log for log in logs)

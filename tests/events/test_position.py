@@ -34,6 +34,12 @@ from aionotify.events.position import (
 )
 
 EVENT = decode(b'{"recipient_id": "u"}')
+
+
+def empty_page(newest: int) -> Page:
+    return Page([], newest, newest, None)
+
+
 PAGE = 2  # events at a time, so that most readings take several pages
 
 STEPS = ["publish", "publish", "hear", "lose", "ask", "ask newest", "look", "answer", "resubscribe"]
@@ -112,7 +118,7 @@ class Follower:
         self.act(verdict, entry.position)
 
     def answer(self, question: Question, page: Page) -> None:
-        verdict = judge_page(self.newest, self.confirmations, question, page.newest)
+        verdict = judge_page(self.newest, self.confirmations, question, page)
         if verdict is Verdict.NEXT:
             for position, previous, _ in page.entries:
                 self.act(judge_read(self.newest or 0, position, previous), position)
@@ -257,7 +263,7 @@ def test_how_far_an_inbox_reaches_is_of_interest_while_it_is_empty_or_not_known(
     newest: int | None, page_newest: int, verdict: Verdict
 ) -> None:
     """What is known of events goes by the events themselves."""
-    assert judge_page(newest, 1, Question(None, None, 1), page_newest) is verdict
+    assert judge_page(newest, 1, Question(None, None, 1), empty_page(page_newest)) is verdict
 
 
 @pytest.mark.parametrize(
@@ -277,8 +283,8 @@ def test_what_is_read_is_new_where_it_goes_beyond_what_is_known(
 
 
 def test_an_inbox_that_is_still_empty_has_lost_nothing_though_a_clock_was_set_back() -> None:
-    assert judge_page(201, 1, Question(None, 201, 1), 101) is Verdict.STALE
-    assert judge_page(201, 1, Question(201, 201, 1), 101) is Verdict.NEXT
+    assert judge_page(201, 1, Question(None, 201, 1), empty_page(101)) is Verdict.STALE
+    assert judge_page(201, 1, Question(201, 201, 1), empty_page(101)) is Verdict.NEXT
 
 
 def test_pages_that_are_complete_are_read_to_their_ends() -> None:
@@ -287,13 +293,34 @@ def test_pages_that_are_complete_are_read_to_their_ends() -> None:
     assert common_end([full, cut, cut._replace(upto=90)]) == 90
 
 
+@pytest.mark.parametrize(
+    ("after", "gap", "verdict"),
+    [
+        (98, None, Verdict.RESYNC),
+        (100, GapReason.LOST, Verdict.RESYNC),
+        (100, None, Verdict.NEXT),
+        (99, None, Verdict.RESYNC),
+    ],
+)
+def test_a_page_without_the_newest_event_is_not_for_who_has_that(
+    after: int, gap: GapReason | None, verdict: Verdict
+) -> None:
+    """It is from a Redis that has lost it, and has gone on: who has it is told so first."""
+    page = Page([Entry(102, 98, EVENT)], 102, 102, gap)
+    assert judge_page(100, 1, Question(after, 100, 1), page) is verdict
+    there = Page([Entry(100, 98, EVENT), Entry(102, 100, EVENT)], 102, 102, None)
+    assert judge_page(100, 1, Question(98, 100, 1), there) is Verdict.NEXT
+    short = Page([Entry(98, 96, EVENT)], 98, 102, None)
+    assert judge_page(100, 1, Question(96, 100, 1), short) is Verdict.NEXT
+
+
 def test_a_page_that_begins_beyond_what_is_known_says_nothing_of_what_lies_between() -> None:
-    assert judge_page(100, 1, Question(102, 100, 1), 200) is Verdict.STALE
-    assert judge_page(100, 1, Question(100, 100, 1), 200) is Verdict.NEXT
+    assert judge_page(100, 1, Question(102, 100, 1), empty_page(200)) is Verdict.STALE
+    assert judge_page(100, 1, Question(100, 100, 1), empty_page(200)) is Verdict.NEXT
 
 
 def test_an_answer_from_before_live_events_were_heard_anew_is_stale() -> None:
-    assert judge_page(None, 2, Question(None, None, 1), 200) is Verdict.STALE
+    assert judge_page(None, 2, Question(None, None, 1), empty_page(200)) is Verdict.STALE
 
 
 def test_a_client_that_is_ahead_of_its_node_has_what_lies_between_read_as_well() -> None:

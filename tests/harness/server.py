@@ -12,6 +12,7 @@ from typing import Self
 
 import aiohttp
 
+from tests.harness.clock import Clock
 from tests.harness.interrupts import interruptible
 from tests.harness.ports import free_port
 from tests.harness.wait import PATIENCE
@@ -24,7 +25,8 @@ class NotifyServer:
 
     `settings` are dotted keys and values, ``{"redis.url": "redis://…", "server.drain": 2}``; they
     reach the process as AIONOTIFY_* variables, and what is in `file` counts less. `logs` grows with
-    each line that it writes. With a `directory` it is the installed command, started there.
+    each line that it writes. With a `directory` it is the installed command, started there. It goes
+    by `clock`, if there is one.
     """
 
     def __init__(
@@ -32,7 +34,9 @@ class NotifyServer:
         settings: Mapping[str, object] | None = None,
         file: Path | None = None,
         directory: Path | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock
         self._program = [sys.executable, "-m", "aionotify"]
         self._directory = REPOSITORY
         if directory is not None:
@@ -54,6 +58,7 @@ class NotifyServer:
         """Start it and return when `until` answers 200: ``/readyz``, ``/healthz``, or None."""
         environ = {k: v for k, v in os.environ.items() if not k.startswith("AIONOTIFY_")}
         environ["PYTHONUNBUFFERED"] = "1"
+        environ |= self._clock.environ if self._clock is not None else {}
         for path, value in self.settings.items():
             text = value if isinstance(value, str) else json.dumps(value)
             environ["AIONOTIFY_" + path.upper().replace(".", "__")] = text

@@ -332,7 +332,9 @@ class Client:
         seen: the numbers of the events that it got, in order.
         gaps: the reasons of those that it was told.
         told: how many events there were when it was told the last one.
-        excused: events that were lost when nothing that it had showed that there were any.
+        excused: events that were lost when nothing that it had showed that there were any, nor
+            anything that its node had.
+        due: of these, those that its node knows of and has to tell.
         began: how many events there were when it was given its first cursor.
     """
 
@@ -343,6 +345,7 @@ class Client:
         self.gaps: list[str] = []
         self.told = 0
         self.excused: set[int] = set()
+        self.due: set[int] = set()
         self.began: int | None = None
         self._opened = 0
         self.cursor: Cursor | None = None
@@ -390,6 +393,8 @@ class Client:
                 await self.task
         self.task = None
         self.read()
+        self.excused |= self.due  # the next node does not know
+        self.due.clear()
 
     def read(self) -> None:
         """Take in what has come through the socket."""
@@ -406,6 +411,19 @@ class Client:
                 self.gaps.append(json.loads(event.data)["reason"])
                 self.told = len(redis.published)
         self.socket.taken = rest
+
+    def known_to_node(self) -> set[int]:
+        """The numbers of all that was published for it of which its node has heard."""
+        stream = self.socket.stream
+        if stream is None or stream not in stream.recipient.streams or stream.epoch is None:
+            return set()
+        hub = stream._hub
+        newest = {each.id: each.newest or 0 for each in (hub.everyone, stream.recipient)}
+        return {
+            number
+            for number, (id, position) in enumerate(self.nodes[0].redis.published)
+            if position <= newest.get(id, 0)
+        }
 
     def expected(self, redis: Redis) -> list[int]:
         """The numbers of all that was published for it since it began."""
@@ -491,15 +509,24 @@ class World:
             node.lose()
         change()
 
-    def fall_back(self) -> None:
-        """Have Redis end, and go on with what was on disk."""
+    def fall_back(self, *, unnoticed: bool = False) -> None:
+        """Have Redis end, and go on with what was on disk. If that goes `unnoticed`, connections
+        stand, and so nobody looks for what is gone.
+        """
         before = self.redis.stored()
-        self.restart(self.redis.fall_back)
+        known: dict[Client, set[int]] = {}
+        if unnoticed:
+            self.redis.fall_back()
+        else:
+            known = {client: client.known_to_node() for client in self.clients}
+            self.restart(self.redis.fall_back)
         lost = before - self.redis.stored()
         for client in self.clients:
             for id in (EVERYONE, client.user):
                 mine = {number for number in lost if self.redis.published[number][0] == id}
-                client.excused |= mine if mine.isdisjoint(client.seen) else set()
+                if mine.isdisjoint(client.seen):
+                    client.due |= mine & known.get(client, set())
+                    client.excused |= mine - known.get(client, set())
 
     def fail_over(self, seconds: float) -> None:
         """Have another server take over, whose clock is something else; see `Node.connect`."""
@@ -509,14 +536,23 @@ class World:
         self.redis.known[-1] += 2 * SECOND
         self.redis.step(seconds)
 
-    async def come_to_rest(self) -> None:
-        """Let all that is under way arrive; nothing else happens any more, but for probes."""
+    def fail_over_without_tail(self, seconds: float) -> None:
+        """Have another server take over that does not have what was stored last."""
+        self.fall_back()
+        self.fail_over(seconds)
+
+    async def come_to_rest(self, *, flowing: bool = True) -> None:
+        """Let all that is under way arrive; nothing else happens any more, but for probes.
+
+        Where it is not `flowing`, clients that take nothing go on doing so.
+        """
         for node in self.nodes:
             if node.wire is None:
                 node.connect()
         for index, client in enumerate(self.clients):
-            client.socket.full = False
-            client.socket.take()
+            if flowing:
+                client.socket.full = False
+                client.socket.take()
             if client.task is None:
                 client.connect(self.nodes[index % 2])
         probes = [node.probe for node in self.nodes]
@@ -617,6 +653,9 @@ def losses(world: World) -> list[Step]:
         redis.wipe,
         partial(world.restart, redis.wipe),
         world.fall_back,
+        partial(world.fall_back, unnoticed=True),
+        partial(world.fail_over_without_tail, -300),
+        partial(world.fail_over_without_tail, 3),
         partial(redis.step, 2 * RETENTION),
         *clocks(world),
     ]
@@ -672,3 +711,23 @@ async def test_two_who_come_at_once_do_not_hide_an_event_from_each_other() -> No
         while node.answers:
             node.hear_answer()
             await settle()
+
+
+async def test_what_a_node_has_heard_and_is_gone_is_told_to_who_has_not_come_to_it() -> None:
+    """A client takes nothing for a while, and Redis falls back to something in between."""
+    async with brought_to_rest(judge=check_told) as world:
+        client = world.clients[0]
+        await world.come_to_rest()
+        client.socket.full = True
+        for _ in range(6):
+            world.redis.publish("alice")
+        await world.come_to_rest(flowing=False)
+        world.redis.keep()
+        world.redis.publish("alice")
+        await world.come_to_rest(flowing=False)
+        assert client.socket.stream is not None
+        assert not client.socket.stream.live
+        world.fall_back()
+        await world.come_to_rest()
+        client.read()
+        assert client.gaps == ["lost"]

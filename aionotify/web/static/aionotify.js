@@ -10,7 +10,7 @@ const FIRST_RETRY = 1000; // ms, until the server has said `retry:`
 const SHORTEST_RETRY = 100; // ms, whatever it says
 const LONGEST_BACKOFF = 30_000; // ms between attempts, where the server does not ask for more
 const LONGEST_WAIT = 3_600_000; // ms, likewise
-const PATIENCE = 30_000; // ms for a token and the first word of a stream
+const FIRST_WORD_TIMEOUT = 30_000; // ms for a token and the first word of a stream
 const ANSWER = 5000; // ms in which a tab that is awake has answered another one
 const LARGEST = 2 ** 25; // characters of an event: twice what a server can allow
 const KEPT = 2 ** 20; // characters of events, for tabs that were away
@@ -227,7 +227,7 @@ class Tabs {
       act.halt();
     }
     if (from !== this.#leader) return;
-    this.#expect(lost ? lost.retryIn + PATIENCE : act.silence());
+    this.#expect(lost ? lost.retryIn + FIRST_WORD_TIMEOUT : act.silence());
     if (lost) act.lost(lost);
     if (events) act.take(events);
   }
@@ -244,7 +244,7 @@ export class Notifications extends EventTarget {
   #life; // from open() to the end
   #attempt; // to read a stream
   #timer = 0;
-  #silence = PATIENCE; // ms without a word that are a loss
+  #silence = FIRST_WORD_TIMEOUT; // ms without a word that are a loss
   #retry = FIRST_RETRY;
   #failures = 0; // in a row
   #refused = false; // whether the last token was
@@ -365,7 +365,7 @@ export class Notifications extends EventTarget {
   async #connect() {
     this.#halt();
     const attempt = (this.#attempt = new AbortController());
-    this.#watch(PATIENCE);
+    this.#watch(FIRST_WORD_TIMEOUT);
     try {
       await (this.#options.ticket ? this.#listen(attempt.signal) : this.#read(attempt.signal));
       throw failure("the stream ended");

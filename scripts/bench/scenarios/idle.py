@@ -20,22 +20,28 @@ async def idle(lab: Lab) -> Result:
         lab.step(f"{count:,} streams of a node")
         config = lab.config(stream={"heartbeat": _BEATS})
         port = await server.ask(int, "serve", name=NODE, config=config)
-        result.add("a node's: memory", await _memory(lab, server, load, port), "KiB", limit=20)
+        used, kept_from = await _memory(lab, server, load, port)
+        result.add("a node's: memory", used, "KiB", limit=5)
         lab.step("heartbeats")
         before = await server.ask(Usage, "usage")
         await asyncio.sleep(_BEATS)
         after = await server.ask(Usage, "usage")
         share = (after.cpu - before.cpu) / _BEATS * 100
         result.add(f"a node's: CPU for {count:,}", share, "% of a core", plotted=False)
+        await lab.close(server, load)
+        after = await server.ask(Usage, "tidy")
+        kept = (after.rss - kept_from) / count / 1024
+        result.add("a node's: memory kept when all have closed", kept, "KiB", plotted=False)
     async with lab.processes() as (server, load):
         lab.step(f"{count:,} streams of bare aiohttp-sse")
         port = await server.ask(int, "serve_bare")
-        result.add("bare aiohttp-sse: memory", await _memory(lab, server, load, port), "KiB")
+        used, _ = await _memory(lab, server, load, port)
+        result.add("bare aiohttp-sse: memory", used, "KiB")
     return result
 
 
-async def _memory(lab: Lab, server: Child, load: Child, port: int) -> float:
-    """KiB of resident memory per stream."""
+async def _memory(lab: Lab, server: Child, load: Child, port: int) -> tuple[float, int]:
+    """KiB of resident memory per stream, and bytes before there was any."""
     users = lab.users()
     await lab.open(server, load, port, users[:_WARM], REQUEST)
     await lab.close(server, load)
@@ -43,4 +49,4 @@ async def _memory(lab: Lab, server: Child, load: Child, port: int) -> float:
     await lab.open(server, load, port, users, REQUEST)
     await asyncio.sleep(_SETTLED)
     after = await server.ask(Usage, "tidy")
-    return (after.rss - before.rss) / len(users) / 1024
+    return (after.rss - before.rss) / len(users) / 1024, before.rss
