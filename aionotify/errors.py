@@ -17,6 +17,8 @@ The tree::
         │   ├── AuthFailed          502  the main host's answer is not valid, or 5xx
         │   └── AuthUnavailable     504  the main host did not answer in time
         ├── Forbidden               403  the publish key is valid, but not for this
+        ├── BodyTooLarge            413  the body has more bytes than are read
+        ├── UnsupportedCoding       415  the body is compressed
         └── LimitExceeded
             ├── TooManyStreams      429  this user (or address) has too many streams
             └── NodeFull            503  this process has
@@ -133,6 +135,24 @@ class Forbidden(RequestError):
     """The sender is authenticated, but may not do this."""
 
     status, code = 403, "forbidden"
+
+
+class BodyTooLarge(RequestError):
+    """The body has more than `limit` bytes."""
+
+    status, code = 413, "too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body has more than {limit} bytes, which is the most that is read")
+
+
+class UnsupportedCoding(RequestError):
+    """The body has a Content-Encoding (RFC 9110 section 15.5.16)."""
+
+    status, code = 415, "unsupported_media_type"
+
+    def __init__(self, coding: str) -> None:
+        super().__init__(f"the body is sent as {coding[:32]!r}; send it without Content-Encoding")
 
 
 class LimitExceeded(RequestError):

@@ -39,9 +39,11 @@ from aionotify.streams.hub import Hub
 from aionotify.streams.revalidation import Revalidation
 from aionotify.streams.start_position import StartPositions
 from aionotify.streams.stream import StreamSettings
+from aionotify.telemetry import logs
 from aionotify.telemetry.open_files import OpenFiles
 from aionotify.telemetry.stats import Reloads, Stats
 from aionotify.telemetry.worker_peers import WorkerPeers
+from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
 from aionotify.web.publish_bytes import PublishBytes
 from aionotify.web.routes import admin_routes, public_routes
@@ -67,6 +69,7 @@ class Instance:
         *,
         hand_over: bool = True,
     ) -> None:
+        logs.show_fields()
         self._endpoint = Endpoint(config.redis)
         self._tasks: list[asyncio.Task[None]] = []
         self._given, self._may_hand_over = authenticator, hand_over
@@ -154,6 +157,7 @@ class Instance:
                 handshake_rate=config.server.handshake_rate,
                 trusted_proxies=config.server.trusted_proxies,
             ),
+            cors=Cors(),
             stats=stats,
             auth_stats=auth_stats,
             reloads=Reloads(),

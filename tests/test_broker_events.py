@@ -148,7 +148,7 @@ async def test_a_redis_that_cannot_be_read_is_asked_until_it_can(
     node.events.confirmed(EVERYONE)
     await eventually(lambda: node.revocations.complete)
     assert stream.closed == ["revoked"]
-    assert "revocations cannot be read" in caplog.messages
+    assert "revocations cannot be read" in caplog.text
 
 
 async def test_nobody_waits_for_that_for_ever(node: Node) -> None:

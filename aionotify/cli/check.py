@@ -115,7 +115,7 @@ async def _jwt(config: AuthConfig) -> Finding:
     except InvalidToken:
         return Finding("jwt", "ok", "the key is there, and a made-up token is refused")
     except AuthError as error:
-        found = f"{config.jwt.jwks_url}: {error}"
+        found = f"{config.jwt.jwks_url}: {authenticator.problem or error}"
         return Finding("jwt", "failed", found, "it must answer with a JSON Web Key Set")
     finally:
         await authenticator.close()
@@ -143,7 +143,7 @@ async def _main_host(config: AuthConfig) -> Finding:
     return Finding(
         "main host",
         "failed",
-        f"{url}: {answer.message}",
+        f"{url}: {answer.reason}",
         "start it, or set auth.main_host.url and path; it must answer 401 or 403 to a bad token",
     )
 

@@ -341,6 +341,11 @@ class CorsConfig:
     """Access from pages of other origins."""
 
     origins: tuple[str, ...] = setting(ListOf(Origin()), (), "Origins whose pages may open streams")
+    headers: tuple[str, ...] = setting(
+        ListOf(Text("the name of a header", r"[A-Za-z0-9!#$%&'+.^_`|~-]{1,128}")),
+        (),
+        "Further request headers that their pages may send",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,6 @@ class Stream(asyncio.Protocol):
     Args:
         start: the position after which the client wants everything.
         epoch: of which data set that is; None for whichever there is.
-        revocations: those of the recipient when it was let in; None for as many as now.
 
     Attributes:
         live: whether the hub may push durable events.
@@ -125,7 +124,6 @@ class Stream(asyncio.Protocol):
         *,
         start: Cursor,
         epoch: str | None = None,
-        revocations: int | None = None,
     ) -> None:
         self.recipient = recipient
         self.live = False
@@ -139,7 +137,7 @@ class Stream(asyncio.Protocol):
         self._inbox = inbox
         self._heartbeat = heartbeat
         self._on_end: Callable[[Stream], None]
-        self._revocations = recipient.revocations if revocations is None else revocations
+        self._revocations = recipient.revocations
         self._told = hub.settled  # when the client was given a fresh cursor last
         self._queue: list[bytes] = []
         self._queued = 0
