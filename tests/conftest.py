@@ -64,6 +64,9 @@ def _logging_as_it_was() -> Iterator[None]:
     for logger, level, handlers in before:
         logger.setLevel(level)
         logger.handlers[:] = handlers
+    for name, each in logging.root.manager.loggerDict.items():
+        if name.startswith("aionotify") and isinstance(each, logging.Logger):
+            each.filters.clear()
 
 
 @pytest.fixture(scope="session")

@@ -186,7 +186,7 @@ async def test_who_may_have_been_revoked_is_told_once_and_only_if_somebody_may(
     await node.connect()
     await node.connect()
     assert node.missed == 1
-    assert caplog.messages.count("revocations missed") == 1
+    assert sum(each.startswith("revocations missed") for each in caplog.messages) == 1
 
 
 @pytest.mark.parametrize("hears", [True, False])
