@@ -54,10 +54,8 @@ async def notify(request: web.Request) -> web.StreamResponse:
             raise InvalidToken("the user's streams are being closed")
         settings, cors = services.terms.stream, services.terms.config.cors
         headers = {**services.cors.headers(request, cors), HEADER: id}
-        response = NotificationResponse(settings.send_timeout, headers)
-        if services.hub.draining:
-            response.force_close()
-        await response.prepare(request)
+        # Before the response is prepared, which an application's handlers may take long for: what
+        # is revoked or lost meanwhile is revoked for this stream, too.
         stream = Stream(
             settings,
             services.hub,
@@ -67,6 +65,10 @@ async def notify(request: web.Request) -> web.StreamResponse:
             start=start,
             epoch=epoch,
         )
+        response = NotificationResponse(settings.send_timeout, headers)
+        if services.hub.draining:
+            response.force_close()
+        await response.prepare(request)
         # The head is still waiting for this: one system call, one packet, one wake-up.
         await response.write(stream.opening())
     except BaseException:
