@@ -303,12 +303,14 @@ class Stream(asyncio.Protocol):
 
     def _finish(self) -> None:
         assert self.ended is not None
-        transport = self._transport
-        if transport.is_closing():
-            transport.abort()  # it has nothing more to tell, not even how much is unsent
-        elif transport.get_write_buffer_size() or self.ended is CloseReason.FAILED:
+        transport, closing = self._transport, self._transport.is_closing()
+        try:
+            unsent = transport.get_write_buffer_size()
+        except AttributeError:  # asyncio's of TLS does not know once it is closed
+            unsent = 0
+        if unsent or (self.ended is CloseReason.FAILED and not closing):
             sockets.reset(transport)
-        elif self._ended is None:
+        elif self._ended is None and not closing:
             transport.close()
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)

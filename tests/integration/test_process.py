@@ -337,6 +337,8 @@ async def test_a_worker_that_died_while_another_one_starts_does_not_count_as_rea
     server = await serve({"server.workers": 2}, until=None)
     await eventually(lambda: len(children(server.pid)) == 2, interval=0.002)
     slow = max(children(server.pid))
+    # Until it runs the worker's command, its parent waits for it and does nothing else.
+    await eventually(lambda: b"-P" in Path(f"/proc/{slow}/cmdline").read_bytes(), interval=0.002)
     os.kill(slow, signal.SIGSTOP)
 
     async def one_starts_and_dies(times: int) -> None:
