@@ -21,7 +21,7 @@ import msgspec
 from redis.asyncio.connection import AbstractConnection
 
 from aionotify import tasks
-from aionotify.broker.connection.endpoint import LOST, Endpoint, translate
+from aionotify.broker.connection.endpoint import LOST, Endpoint, OtherServer, translate
 from aionotify.broker.connection.resp import lose, read_replies, send
 from aionotify.broker.control import Control, decode_control
 from aionotify.broker.data_set import DataSet, Probed
@@ -219,6 +219,7 @@ class Subscriber:
         self._epoch = None
         try:
             heard_from = await self._endpoint.run_id_of(connection)
+            self._endpoint.heard_from = heard_from
             # On each, before any stream reads by what it says.
             for _ in range(self._data_set.connections):
                 found = await self._ask()
@@ -305,6 +306,8 @@ class Subscriber:
                 async with tasks.timeout(PROBE_TIMEOUT):
                     found = await self._ask(message)
                 self._answered(number, found.clock)
+            except OtherServer as error:
+                raise OtherMaster(str(error)) from error
             except (BrokerError, TimeoutError):
                 pass  # what counts is whether it is heard
             tasks.obey()

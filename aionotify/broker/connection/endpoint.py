@@ -51,12 +51,18 @@ KEEPALIVE: Final = {
 }
 
 
+class OtherServer(BrokerUnavailable):
+    """A connection that was made anew is to another server than the one that is heard."""
+
+
 class Endpoint:
     """The Redis that `redis.url` names, from `start` to `close`. Nothing connects before asked to.
 
     Attributes:
         keeps: whether it is a private server that outlives itself, by its append-only file.
         wait_replicas: how many replicas must have an event before it counts as published.
+        heard_from: which server (its run id) is heard, so that commands go to that one and to no
+            other; '' where nothing is heard, or one may not ask.
 
     Raises ConfigError for an address that cannot be used.
     """
@@ -81,6 +87,7 @@ class Endpoint:
         )
         self.wait_replicas = config.wait_replicas
         self.keeps = self._embedded is not None and config.data_dir is not None
+        self.heard_from = ""
         self._commands: dict[str, Pipeline] = {}
 
     @property
@@ -145,11 +152,23 @@ class Endpoint:
             for pipeline in (*sentinels.values(), *self._commands.values()):
                 await pipeline.renew()
 
+    async def _of_one_generation(self, name: str) -> AbstractConnection:
+        """Return a new connection, if it is to the server that is heard."""
+        connection = await self._connected(name)
+        try:
+            if self.heard_from and await self.run_id_of(connection) not in ("", self.heard_from):
+                raise OtherServer("another server answers than the one that is heard")
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
     def drop(self, reason: str) -> None:
         """Give up all connections that are kept: they may be to another Redis than it is now.
 
         What is under way on them fails.
         """
+        self.heard_from = ""
         for pipeline in self._commands.values():
             pipeline.drop(reason)
 
@@ -226,7 +245,7 @@ class Endpoint:
         Its `execute` raises BrokerUnavailable and BrokerRefused as well, when there is none.
         """
         if kind not in self._commands:
-            connect = partial(self._connected, f"aionotify-{kind}")
+            connect = partial(self._of_one_generation, f"aionotify-{kind}")
             self._commands[kind] = Pipeline(connect, TIMEOUT, self._why_not_master)
         return self._commands[kind]
 

@@ -12,7 +12,7 @@ from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 
 from aionotify.broker.connection import endpoint as endpoint_module
-from aionotify.broker.connection.endpoint import Endpoint, translate, translated
+from aionotify.broker.connection.endpoint import Endpoint, OtherServer, translate, translated
 from aionotify.config import RedisConfig
 from aionotify.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from tests.broker.connection.helpers import connections, endpoint, published, say
@@ -338,3 +338,22 @@ def test_another_place_is_not_adopted() -> None:
     ours = Endpoint(RedisConfig(url="redis://a"))
     assert not ours.adopt(Endpoint(RedisConfig(url="redis://:secret@b")))
     assert ours._login.get_credentials() == ()
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])
+async def test_commands_go_to_the_server_that_is_heard_and_to_no_other(
+    redis_server: RedisServer, own_redis: RedisServer
+) -> None:
+    """Though the address leads to another one when a connection is made anew."""
+    async with TcpProxy(redis_server.port) as proxy, endpoint(proxy.url) as made:
+        made.heard_from = redis_server.cli("INFO", "server")["run_id"]
+        for leads_to in (redis_server, own_redis):
+            assert await say(made, "PING") == b"PONG"
+            proxy.lead_to(leads_to.port)
+            made.commands("writes").drop("it was lost")
+        for _ in range(2):
+            with pytest.raises(OtherServer):
+                await say(made, "SET", "key", "value", "EX", 60)
+        assert own_redis.cli("EXISTS", "key") == 0
+        made.drop("the subscriber connects anew")
+        assert await say(made, "PING") == b"PONG"
