@@ -209,22 +209,14 @@ def judge_page(newest: int | None, confirmations: int, question: Question, page:
         return Verdict.START if still_empty and page.newest > newest else Verdict.STALE
     if after > newest:
         return Verdict.STALE
-    return Verdict.RESYNC if _is_passed_over(newest, after, page) else Verdict.NEXT
+    # Who has an event that is gone finds out for himself, before he is given what came later.
+    return Verdict.RESYNC if _is_denied(newest, page) else Verdict.NEXT
 
 
-def _is_passed_over(newest: int, after: int, page: Page) -> bool:
-    """Whether a page has events from beyond one that is known, and not that one.
-
-    It is gone: whoever is there has to find out for himself, before he is given what came later.
-    """
-    if not page.entries:
-        return False
-    if newest == after:
-        return page.gap is GapReason.LOST
-    return (
-        is_event(newest)
-        and all(entry.position != newest for entry in page.entries)
-        and (newest <= page.upto)
+def _is_denied(position: int, page: Page) -> bool:
+    """Whether a page shows that an event is gone: it was between one and its predecessor."""
+    return is_event(position) and any(
+        entry.previous < position < entry.position for entry in page.entries
     )
 
 
@@ -278,7 +270,8 @@ def after_gap(page: Page) -> int:
 
 def is_gone(question: Question, page: Page) -> bool:
     """Whether an event that was stored when the question was put is not there any more."""
-    return page.newest < question.acknowledged
+    position = question.acknowledged
+    return page.newest < position or _is_denied(position, page)
 
 
 def unreadable(question: Question, settled: int) -> Page:

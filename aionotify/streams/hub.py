@@ -27,6 +27,7 @@ from aionotify.events.position import (
     Question,
     Verdict,
     aged,
+    is_event,
     is_gone,
     judge_heard,
     judge_page,
@@ -292,6 +293,8 @@ class Hub:
             self._set(recipient, page.newest)
         elif verdict is Verdict.START:
             self._set(recipient, page.newest)
+        elif is_event(page.newest):
+            recipient.acknowledged = latest((recipient.acknowledged, page.newest))
 
     def _missed(self, recipient: Recipient, position: int) -> None:
         self.stats.missed += 1

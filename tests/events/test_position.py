@@ -19,6 +19,7 @@ from aionotify.events.position import (
     after_gap,
     aged,
     common_end,
+    is_gone,
     is_known,
     is_possible,
     is_there,
@@ -293,25 +294,28 @@ def test_pages_that_are_complete_are_read_to_their_ends() -> None:
     assert common_end([full, cut, cut._replace(upto=90)]) == 90
 
 
+@pytest.mark.parametrize("after", [98, 99, 100])
+def test_a_page_without_the_newest_event_is_not_for_who_has_that(after: int) -> None:
+    """It is from a Redis that has lost it, and has gone on: who has it is told so first."""
+    page = Page([Entry(102, 98, EVENT), Entry(104, 102, EVENT)], 104, 104, None)
+    assert judge_page(100, 1, Question(after, 100, 1), page) is Verdict.RESYNC
+    assert is_gone(Question(after, None, 1, acknowledged=100), page)
+
+
 @pytest.mark.parametrize(
-    ("after", "gap", "verdict"),
+    "page",
     [
-        (98, None, Verdict.RESYNC),
-        (100, GapReason.LOST, Verdict.RESYNC),
-        (100, None, Verdict.NEXT),
-        (99, None, Verdict.RESYNC),
+        Page([Entry(100, 98, EVENT), Entry(102, 100, EVENT)], 102, 102, None),
+        Page([Entry(102, 100, EVENT)], 102, 102, None),
+        Page([Entry(98, 96, EVENT)], 98, 102, None),
+        Page([Entry(106, 104, EVENT)], 106, 106, GapReason.TRIMMED),
+        Page([Entry(106, 103, EVENT)], 106, 106, GapReason.TRIMMED),
     ],
 )
-def test_a_page_without_the_newest_event_is_not_for_who_has_that(
-    after: int, gap: GapReason | None, verdict: Verdict
-) -> None:
-    """It is from a Redis that has lost it, and has gone on: who has it is told so first."""
-    page = Page([Entry(102, 98, EVENT)], 102, 102, gap)
-    assert judge_page(100, 1, Question(after, 100, 1), page) is verdict
-    there = Page([Entry(100, 98, EVENT), Entry(102, 100, EVENT)], 102, 102, None)
-    assert judge_page(100, 1, Question(98, 100, 1), there) is Verdict.NEXT
-    short = Page([Entry(98, 96, EVENT)], 98, 102, None)
-    assert judge_page(100, 1, Question(96, 100, 1), short) is Verdict.NEXT
+def test_an_event_that_is_on_a_page_or_not_to_be_looked_for_there_is_not_gone(page: Page) -> None:
+    """Before it, after it, or where it may have been trimmed."""
+    assert judge_page(100, 1, Question(96, 100, 1), page) is Verdict.NEXT
+    assert not is_gone(Question(96, None, 1, acknowledged=100), page)
 
 
 def test_a_page_that_begins_beyond_what_is_known_says_nothing_of_what_lies_between() -> None:

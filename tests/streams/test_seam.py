@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -718,8 +719,13 @@ async def test_two_who_come_at_once_do_not_hide_an_event_from_each_other() -> No
             await settle()
 
 
-async def test_what_a_node_has_heard_and_is_gone_is_told_to_who_has_not_come_to_it() -> None:
-    """A client takes nothing for a while, and Redis falls back to something in between."""
+@pytest.mark.parametrize("goes_on", [False, True])
+async def test_what_a_node_has_heard_and_is_gone_is_told_to_who_has_not_come_to_it(
+    goes_on: bool,
+) -> None:
+    """A client takes nothing for a while, and Redis falls back to something in between, whether or
+    not anything is published there before the node reads.
+    """
     async with brought_to_rest(judge=check_told) as world:
         client = world.clients[0]
         await world.come_to_rest()
@@ -733,6 +739,8 @@ async def test_what_a_node_has_heard_and_is_gone_is_told_to_who_has_not_come_to_
         assert client.socket.stream is not None
         assert not client.socket.stream.live
         world.fall_back()
+        if goes_on:
+            world.redis.publish("alice")
         await world.come_to_rest()
         client.read()
         assert client.gaps == ["lost"]
