@@ -8,6 +8,7 @@ from aionotify.app import PUBLISHER, create_app, drain, reload, setup
 from aionotify.auth import Authenticator, Identity
 from aionotify.auth.middleware import IDENTITY
 from aionotify.broker.publisher import PartlyPublished, Published, Publisher
+from aionotify.broker.sync_publisher import SyncPublisher
 from aionotify.client.client import Client, EventTooLong, ServerSentEvent, StreamRefused
 from aionotify.config import Config, load_config
 from aionotify.errors import (
@@ -50,6 +51,7 @@ __all__ = (
     "Publisher",
     "ServerSentEvent",
     "StreamRefused",
+    "SyncPublisher",
     "create_app",
     "drain",
     "load_config",

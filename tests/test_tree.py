@@ -13,6 +13,7 @@ ELSEWHERE = {
     "__main__.py": "cli/test_cli.py",
     "_version.py": "cli/test_cli.py",
     "errors.py": "web/test_answers.py",
+    "loop_thread.py": "broker/test_sync_publisher.py",
     "instance.py": "test_instance_reload.py",
     "auth/__init__.py": "test_exports.py",
     "auth/bearer.py": "auth/test_requests.py",
