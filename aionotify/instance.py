@@ -79,6 +79,8 @@ class Instance:
             keys,
             retention=config.inbox.retention,
             max_events=config.inbox.max_events,
+            idempotency=config.inbox.idempotency,
+            whose="node",
             also=[each.execute for each in {reads, self._endpoint.publishing} - {writes}],
         )
         subscriber = Subscriber(self._endpoint, keys, data_set, max_bytes=max_bytes, stats=stats)

@@ -27,8 +27,8 @@ class LoopThread:
     def __init__(self, name: str) -> None:
         self._pid = os.getpid()
         self._name = name
-        # Not epoll: its registrations are in the kernel, so a child that forgets one takes it away
-        # from its parent. For the few descriptors here poll(2) is as fast.
+        # Opens nothing, and a child shares nothing with its parent, as they would an epoll. For the
+        # few descriptors here poll(2) is as fast.
         self._selector = selectors.PollSelector()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None

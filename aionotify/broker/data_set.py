@@ -18,7 +18,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from redis.exceptions import NoPermissionError, ReadOnlyError
 
@@ -26,6 +26,7 @@ from aionotify.broker.connection.endpoint import translate
 from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.scripts import Script
 from aionotify.broker.keys import Keys
+from aionotify.config import InboxConfig
 from aionotify.errors import BrokerRefused
 from aionotify.events.cursor import EPOCH_CHARS, EPOCH_LETTERS
 from aionotify.events.position import Settling
@@ -59,11 +60,14 @@ class DataSet:
     Args:
         execute: carries out commands.
         also: others that do; all of them are asked in turn.
-        retention, max_events: of inboxes, as they are configured here.
+        retention, max_events, idempotency: of inboxes.
+        whose: the settings of a ``node``, which is how others know of them; somebody's ``own``; or
+            a ``default``, until it is known what those of the nodes are.
 
     Attributes:
         epoch: its name, or None while that is not known.
         floor, since: see above; 0 while not known.
+        retention: seconds that events are kept.
         settings: whether all who use it keep as many events for as long.
         connections: how many there are to ask on.
     """
@@ -75,6 +79,8 @@ class DataSet:
         *,
         retention: float,
         max_events: int,
+        idempotency: float = InboxConfig().idempotency,
+        whose: Literal["node", "own", "default"] = "own",
         also: Sequence[Execute] = (),
     ) -> None:
         self.epoch: str | None = None
@@ -92,11 +98,17 @@ class DataSet:
         self._run_id = ""
         self._settling = Settling()
         self._agreed = 0  # times in a row
-        self.retention, self._max_events = retention, max_events
+        self.retention, self._max_events, self._idempotency = retention, max_events, idempotency
+        self._whose = whose
+
+    @property
+    def limits(self) -> tuple[int, float, float]:
+        """Events kept, for how long, and how long their ids are; as append.lua has them."""
+        return self._max_events, self.retention, self._idempotency
 
     def adopt(self, other: "DataSet") -> None:
         """Keep as many events for as long as `other` does."""
-        self.retention, self._max_events = other.retention, other._max_events
+        self._max_events, self.retention, self._idempotency = other.limits
 
     async def probe(self, channel: str = "", message: bytes = b"") -> Probed:
         """Ask, and have `message` published before.
@@ -107,12 +119,17 @@ class DataSet:
         candidate = "".join(secrets.choice(EPOCH_LETTERS) for _ in range(EPOCH_CHARS))
         # Who may not ask which server it is, and did once, does not fill Redis' log with it.
         which = 1 if self._run_id or not message else ""
-        args = (self.floor, self.retention, self._max_events, candidate, which)
+        args = (self.floor, self.retention, self._max_events, candidate, which, self._idempotency)
         sent_at = time.monotonic()
-        reply = await next(self._turn).call((self._keys.epoch,), (channel, message, *args))
-        _told, written, epoch, clock, since, run_id, others = reply
+        reply = await next(self._turn).call(
+            (self._keys.epoch,), (channel, message, *args, self._whose)
+        )
+        _told, written, epoch, clock, since, run_id, others, inbox = reply
         self._learn(_text(epoch), int(clock), int(since), sent_at)
         self._recognise(_text(run_id))
+        if self._whose == "default":
+            retention, self._max_events, self._idempotency = map(int, _text(inbox).split())
+            self.retention = retention
         self._compare(list(map(_text, others)))
         read_only = isinstance(written, ReadOnlyError)
         return Probed(int(clock), _refusal(written), read_only, _text(run_id))

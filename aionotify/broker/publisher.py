@@ -75,7 +75,8 @@ class Publisher:
         redis: an address (see `redis.url` in the configuration), or a client of yours (or
             what gives one, or an endpoint), which stays yours to close.
         prefix: of our names in Redis, `redis.prefix` in the configuration.
-        inbox: how much is kept, for how long.
+        inbox: how much is kept, for how long. By default, what the nodes keep: they say so in
+            Redis. If there never was a node with this prefix, the defaults of the configuration.
         max_bytes: the longest event.
         wait_replicas: how many replicas must have an event before it counts as published,
             `redis.wait_replicas` in the configuration. An endpoint has its own.
@@ -108,13 +109,17 @@ class Publisher:
             execute = redis.execute
         else:
             execute = by_client(redis)
-        inbox = inbox or InboxConfig()
+        limits = inbox or InboxConfig()
         keys = Keys(prefix, "")
         self._data_set = DataSet(
-            execute, keys, retention=inbox.retention, max_events=inbox.max_events
+            execute,
+            keys,
+            retention=limits.retention,
+            max_events=limits.max_events,
+            idempotency=limits.idempotency,
+            whose="own" if inbox is not None else "default",
         )
         self._acknowledged: Callable[[str, int], None] = lambda recipient_id, position: None
-        self._limits = (inbox.max_events, inbox.retention, inbox.idempotency)
         self._keys = keys
         self.max_bytes = max_bytes
         self._waits = "1" if wait_replicas else ""
@@ -139,8 +144,8 @@ class Publisher:
         self._data_set, self._acknowledged = data_set, acknowledged
 
     def adopt(self, other: "Publisher") -> None:
-        """Keep as much, for as long, and publish events as long as `other` does."""
-        self._limits, self.max_bytes = other._limits, other.max_bytes
+        """Publish events as long as `other` does."""
+        self.max_bytes = other.max_bytes
 
     async def __aenter__(self) -> Self:
         return self
@@ -229,11 +234,11 @@ class Publisher:
     def _words(self, event: Event, recipient_id: str) -> Words:
         keys, data = self._keys, event.data(recipient_id)
         inbox, live = keys.inbox(recipient_id), keys.live(recipient_id)
-        times = self._data_set.floor, self._data_set.since
+        limits, times = self._data_set.limits, (self._data_set.floor, self._data_set.since)
         if event.key is None:
-            return (1, inbox, live, data, *self._limits, "PUBLISH", *times, self._waits)
+            return (1, inbox, live, data, *limits, "PUBLISH", *times, self._waits)
         key = keys.idempotency(recipient_id, event.key)
-        return (2, inbox, key, live, data, *self._limits, "PUBLISH", *times, self._waits)
+        return (2, inbox, key, live, data, *limits, "PUBLISH", *times, self._waits)
 
     async def _outcome(
         self, event: Event, replies: list[asyncio.Future[Any]]

@@ -2,8 +2,8 @@
 
 A `Publisher` on an event loop in a daemon thread. To write its exchange with Redis a second time,
 without asyncio, would save the change of threads, some 80 µs for an event, and have what is known
-of failovers, late replies and positions in two places. To run an event loop in the calling thread is
-not possible where one runs already, and threads could not share round trips.
+of failovers, late replies and positions in two places. An event loop in the calling thread could
+not run where one runs already, and threads could not share round trips.
 """
 
 import os

@@ -48,7 +48,7 @@ def probe(
     """Ask when it is `now`; return clock, since and what others have set."""
     args = (channel, "", floor, retention, max_events, "abcdef", "")
     reply = server.cli("EVAL", source("probe.lua", now), 1, KEYS.epoch, *args)
-    _, written, _, clock, since, _, others = reply
+    _, written, _, clock, since, _, others, _ = reply
     assert written == 1
     return int(clock), int(since), others
 
