@@ -57,7 +57,9 @@ class LoopThread:
             raise
 
     def stop(
-        self, last: Callable[[], Coroutine[Any, Any, object]], timeout: float | None = None
+        self,
+        last: Callable[[], Coroutine[Any, Any, object]] | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Wait for what is under way, carry out `last`, end the thread. Does nothing twice.
 
@@ -103,11 +105,12 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-async def _end(last: Callable[[], Coroutine[Any, Any, object]]) -> None:
+async def _end(last: Callable[[], Coroutine[Any, Any, object]] | None) -> None:
     try:
         await _others_ended()
-        await last()
-        await _others_ended()
+        if last is not None:
+            await last()
+            await _others_ended()
     finally:
         asyncio.get_running_loop().stop()
 

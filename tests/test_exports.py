@@ -11,6 +11,7 @@ from aiohttp import web
 
 import aionotify
 import aionotify.auth
+import aionotify.testing
 from aionotify.broker.publisher import PublisherOptions
 
 PUBLIC = {
@@ -129,3 +130,9 @@ def test_an_import_leaves_the_process_as_it_was() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert set(done.stdout.split()) <= {"yaml"}
+
+
+def test_names_for_the_tests_of_others_are_these() -> None:
+    names = {"FakePublisher", "FakeSyncPublisher", "Listener", "Server"}
+    assert set(aionotify.testing.__all__) == names
+    assert all(inspect.getdoc(getattr(aionotify.testing, name)) for name in names)

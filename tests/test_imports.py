@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "__main__": "cli",
     "__init__": "app client broker auth config errors _version",
+    "testing": "app broker auth client events config loop_thread tasks errors",
     "cli": "demo process client broker auth events config telemetry tasks errors _version",
     "demo": "process app web client broker events config telemetry tasks errors",
     "process": "app auth config telemetry tasks errors",

@@ -50,6 +50,8 @@ ELSEWHERE = {
     "streams/recipient.py": "streams/test_hub.py",
     "streams/response.py": "streams/test_stream.py",
     "streams/sockets.py": "streams/test_stream.py",
+    "testing/__init__.py": "test_exports.py",
+    "testing/plugin.py": "testing/test_examples.py",
     "web/collector.py": "web/test_metrics.py",
     "web/cors.py": "integration/test_cors.py",
     "web/errors.py": "web/test_answers.py",
