@@ -112,7 +112,9 @@ async def _end(last: Callable[[], Coroutine[Any, Any, object]] | None) -> None:
             await last()
             await _others_ended()
     finally:
-        asyncio.get_running_loop().stop()
+        loop = asyncio.get_running_loop()
+        await loop.shutdown_default_executor()
+        loop.stop()
 
 
 async def _others_ended() -> None:
