@@ -1,10 +1,12 @@
 """Where it goes what is heard from Redis: events to the hub, and revocations to all who go by them.
 
-A revocation that was published while nothing was heard here is read, as soon as something is.
+A revocation that was published while nothing was heard here is read, as soon as something is. If it
+is not kept any more, or Redis has lost it, anybody may have been revoked.
 """
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from aionotify import tasks
@@ -22,15 +24,30 @@ _log = logging.getLogger(__name__)
 
 
 class BrokerEvents:
-    """A `Sink` for the subscriber. Events go straight to the hub."""
+    """A `Sink` for the subscriber. Events go straight to the hub.
 
-    def __init__(self, hub: Hub, revocations: Revocations, control: ControlChannel) -> None:
+    Args:
+        missed: called when somebody whose streams are open may have been revoked, and nobody can
+            tell who.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        revocations: Revocations,
+        control: ControlChannel,
+        missed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.ephemeral = hub.ephemeral
         self.durable = hub.durable
         self._hub = hub
         self._revocations = revocations
         self._control = control
+        self._missed = missed
         self._installation = ""
+        self._epoch: str | None = None
+        self._is_other_data = False  # since revocations were read last
+        self._hears = False
         self._number = 0.0  # of the last revocation that was heard on this connection
         self._sessions = 0  # how often revocations began to be heard, or ceased to
         self._behind = False
@@ -42,19 +59,26 @@ class BrokerEvents:
         if recipient_id == EVERYONE:
             self._sessions += 1
             self._number = 0.0
+            self._hears = True
             self._catch_up()
         self._hub.confirmed(recipient_id)
 
     def lost(self) -> None:
         self._sessions += 1
-        self._behind = self._revocations.complete = False
+        self._hears = self._behind = self._revocations.complete = False
         self._hub.lost()
 
     def data_set(self, found: DataSet) -> None:
+        if found.epoch != self._epoch:
+            self._is_other_data = self._is_other_data or self._epoch is not None
+            self._epoch = found.epoch
+            if self._is_other_data and self._hears:
+                self._revocations.complete = False
+                self._catch_up()
         self._hub.know(found.epoch, found.settled, found.retention)
 
     def revoked(self, revocation: Control) -> None:
-        """What an installation on another database of this Redis says concerns nobody here.
+        """Act on it, and on nothing that is said in the name of another installation.
 
         Ours may have another name by now, if Redis had lost it, or have got its first one. Then
         what was said is there to be read, unless it could not be kept.
@@ -105,10 +129,19 @@ class BrokerEvents:
             self._task = None
 
     def _learn(self, found: Revoked) -> None:
+        reason = None
+        if self._is_other_data or self._installation not in ("", found.installation):
+            self._is_other_data = False
+            self._revocations.forget(found.number)
+            reason = "Redis has lost what it knew of them"
         for user_id, number in found.users:
-            if not self._revocations.knows(number, user_id):
+            if reason is not None or not self._revocations.knows(number, user_id):
                 self._revoke(user_id, number)
-        self._revocations.miss(found.missing)
+        if self._revocations.miss(found.missing):
+            reason = "not heard for longer than Redis keeps them"
+        if reason is not None and len(self._hub):
+            _log.warning("revocations missed", extra={"fields": {"reason": reason}})
+            self._missed()
         if found.installation != self._installation:
             self._installation, self._number = found.installation, 0.0
         self._number = max(self._number, found.number)

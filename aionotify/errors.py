@@ -8,6 +8,7 @@ The tree::
     ├── BrokerError            Redis failed, or refused
     │   ├── BrokerUnavailable  Redis does not answer, or the connection is lost
     │   └── BrokerRefused      Redis refuses to store (read-only, out of memory, no rights)
+    │       └── ToldNotKept    of a revocation: connected nodes know, and others never will
     └── RequestError           becomes a JSON answer: `status`, `code`, `retry_after`
         ├── AuthError          the request is not authenticated
         │   ├── CredentialsMissing  403  the request has no token
@@ -16,6 +17,8 @@ The tree::
         │   ├── AuthFailed          502  the main host's answer is not valid, or 5xx
         │   └── AuthUnavailable     504  the main host did not answer in time
         ├── Forbidden               403  the publish key is valid, but not for this
+        ├── BodyTooLarge            413  the body has more bytes than are read
+        ├── UnsupportedCoding       415  the body is compressed
         └── LimitExceeded
             ├── TooManyStreams      429  this user (or address) has too many streams
             └── NodeFull            503  this process has
@@ -72,6 +75,14 @@ class InboxRefused(BrokerRefused):
     """Redis refuses to read one inbox, and will until somebody changes that."""
 
 
+class ToldNotKept(BrokerRefused):
+    """Redis told the nodes that are connected, `nodes` in number, and stored nothing."""
+
+    def __init__(self, nodes: int, reason: str) -> None:
+        self.nodes = nodes
+        super().__init__(reason)
+
+
 class RequestError(AionotifyError):
     """A request that gets an error answer. `retry_after` is in seconds."""
 
@@ -124,6 +135,24 @@ class Forbidden(RequestError):
     """The sender is authenticated, but may not do this."""
 
     status, code = 403, "forbidden"
+
+
+class BodyTooLarge(RequestError):
+    """The body has more than `limit` bytes."""
+
+    status, code = 413, "too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body has more than {limit} bytes, which is the most that is read")
+
+
+class UnsupportedCoding(RequestError):
+    """The body has a Content-Encoding (RFC 9110 section 15.5.16)."""
+
+    status, code = 415, "unsupported_media_type"
+
+    def __init__(self, coding: str) -> None:
+        super().__init__(f"the body is sent as {coding[:32]!r}; send it without Content-Encoding")
 
 
 class LimitExceeded(RequestError):

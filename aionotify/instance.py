@@ -19,6 +19,7 @@ from aionotify.auth.revocations import Revocations
 from aionotify.auth.stats import AuthStats
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Tickets
+from aionotify.broker.agreement import node_settings
 from aionotify.broker.answer_store import RedisAnswerStore
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.control import ControlChannel
@@ -30,17 +31,19 @@ from aionotify.broker.publisher import Publisher
 from aionotify.broker.subscriber import Subscriber
 from aionotify.broker.ticket_store import RedisTicketStore
 from aionotify.broker_events import BrokerEvents
-from aionotify.config import Config
+from aionotify.config import Config, MainHostConfig
 from aionotify.streams.deadlines import Deadlines
-from aionotify.streams.drain import leave
+from aionotify.streams.drain import end_all, leave
 from aionotify.streams.heartbeat import Heartbeat, interval
 from aionotify.streams.hub import Hub
 from aionotify.streams.revalidation import Revalidation
 from aionotify.streams.start_position import StartPositions
 from aionotify.streams.stream import StreamSettings
+from aionotify.telemetry import logs
 from aionotify.telemetry.open_files import OpenFiles
 from aionotify.telemetry.stats import Reloads, Stats
 from aionotify.telemetry.worker_peers import WorkerPeers
+from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
 from aionotify.web.publish_bytes import PublishBytes
 from aionotify.web.routes import admin_routes, public_routes
@@ -49,6 +52,7 @@ from aionotify.web.services import SERVICES, Services, Terms
 _log = logging.getLogger(__name__)
 
 _DESCRIPTORS_KEPT: Final = 256  # for Redis, the main host, requests that are no streams
+_GAP_FIRST: Final = 1.0  # seconds for streams to say what is lost, or who resumes gets it twice
 _SETTLE: Final = 1.0  # seconds that a first byte may wait for Redis to say where "now" is
 
 
@@ -65,12 +69,13 @@ class Instance:
         *,
         hand_over: bool = True,
     ) -> None:
+        logs.show_fields()
         self._endpoint = Endpoint(config.redis)
         self._tasks: list[asyncio.Task[None]] = []
         self._given, self._may_hand_over = authenticator, hand_over
         self._asked: Authenticator | Recipe = authenticator or recipe(config)
         stats, auth_stats = Stats(), AuthStats()
-        keys = Keys(config.redis.prefix, config.redis.channel)
+        keys = Keys.of(config.redis)
         max_bytes = config.events.max_bytes
         # Long answers on one connection, so that they hold up nobody who wants a short one.
         reads, writes = self._endpoint.commands("reads"), self._endpoint.commands("writes")
@@ -81,6 +86,7 @@ class Instance:
             max_events=config.inbox.max_events,
             idempotency=config.inbox.idempotency,
             whose="node",
+            agreed=self._agreed(config),
             also=[each.execute for each in {reads, self._endpoint.publishing} - {writes}],
         )
         subscriber = Subscriber(self._endpoint, keys, data_set, max_bytes=max_bytes, stats=stats)
@@ -108,7 +114,8 @@ class Instance:
             max_streams=config.server.max_streams or _streams_that_fit(),
             max_streams_per_user=config.server.max_streams_per_user,
         )
-        self._events = BrokerEvents(hub, self._revocations, control)
+        self._events = BrokerEvents(hub, self._revocations, control, self._revocations_missed)
+        self._ending: set[asyncio.Task[None]] = set()
         inbox = Inbox(
             reads.execute,
             keys,
@@ -152,6 +159,7 @@ class Instance:
                 handshake_rate=config.server.handshake_rate,
                 trusted_proxies=config.server.trusted_proxies,
             ),
+            cors=Cors(),
             stats=stats,
             auth_stats=auth_stats,
             reloads=Reloads(),
@@ -197,7 +205,7 @@ class Instance:
         ours.limits.adopt(new.limits)
         other_way_in = self._endpoint.adopt(other._endpoint)
         ours.subscriber.adopt(new.subscriber)
-        ours.data_set.adopt(new.data_set)
+        ours.data_set.adopt(new.data_set, self._agreed(ours.terms.config))
         ours.inbox.adopt(new.inbox)
         ours.publisher.adopt(new.publisher)
         ours.publish_bytes.adopt(new.publish_bytes)
@@ -218,6 +226,25 @@ class Instance:
             await ours.subscriber.renew()
         return waiting
 
+    def _revocations_missed(self) -> None:
+        """End all streams, as a drain does, unless revalidation finds who was revoked.
+
+        The main host is asked afresh. But a JWT is as good as ever, and so may a session be.
+        """
+        asked = self._asked
+        if isinstance(asked, Recipe) and isinstance(asked.section, MainHostConfig):
+            return
+        task = asyncio.create_task(self._end_all(), name="aionotify ending streams")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _end_all(self) -> None:
+        await asyncio.sleep(_GAP_FIRST)
+        await end_all(self.services.hub, self.services.terms.config.server.drain)
+
+    def _agreed(self, config: Config) -> tuple[str, ...]:
+        return node_settings(config, own_authenticator=self._given is not None)
+
     async def shut_down(self, app: web.Application) -> None:
         """End the streams: aiohttp would wait for their handlers, twice its shutdown_timeout.
 
@@ -236,7 +263,7 @@ class Instance:
     async def clean_up(self, app: web.Application) -> None:
         """Everything that `start` started, in the opposite order."""
         services = self.services
-        await tasks.cancelled(self._tasks)
+        await tasks.cancelled([*self._tasks, *self._ending])
         await services.worker_peers.leave()
         await services.authenticator.close()
         await self._answers.close()

@@ -57,13 +57,16 @@ def deaf_to_sigint() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """Undo what a command does to logging, for it does it to the whole process."""
+    """Undo what a command or an instance does to logging, which is the whole process'."""
     loggers = [logging.getLogger(name) for name in ("", "aionotify", "asyncio")]
     before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
     yield
     for logger, level, handlers in before:
         logger.setLevel(level)
         logger.handlers[:] = handlers
+    for name, each in logging.root.manager.loggerDict.items():
+        if name.startswith("aionotify") and isinstance(each, logging.Logger):
+            each.filters.clear()
 
 
 @pytest.fixture(scope="session")

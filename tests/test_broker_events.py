@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from unittest import mock
 
 import pytest
 
 from aionotify.auth.revocations import Revocations
 from aionotify.broker.connection.endpoint import Endpoint
+from aionotify.broker.connection.pipeline import by_client
 from aionotify.broker.control import Control, ControlChannel, Revoked
+from aionotify.broker.data_set import DataSet
 from aionotify.broker.keys import Keys
 from aionotify.broker_events import BrokerEvents
 from aionotify.config import RedisConfig
@@ -52,7 +55,18 @@ class Node:
         self.revocations = Revocations()
         self.redis = Kept()
         self.hub = Hub(Wanted())
-        self.events = BrokerEvents(self.hub, self.revocations, self.redis)
+        self.missed = 0
+        self.events = BrokerEvents(self.hub, self.revocations, self.redis, self.miss)
+        self.known = DataSet(by_client(mock.Mock()), Keys("p"), retention=60, max_events=1)
+
+    def miss(self) -> None:
+        self.missed += 1
+
+    async def find(self, epoch: str) -> None:
+        """Hear which data set Redis has."""
+        self.known.epoch = epoch
+        self.events.data_set(self.known)
+        await self.events.caught_up(5)
 
     def hear(self, user_id: str, number: float, installation: str = OURS) -> None:
         self.events.revoked(Control(None, user_id, number, installation))
@@ -134,7 +148,7 @@ async def test_a_redis_that_cannot_be_read_is_asked_until_it_can(
     node.events.confirmed(EVERYONE)
     await eventually(lambda: node.revocations.complete)
     assert stream.closed == ["revoked"]
-    assert "revocations cannot be read" in caplog.messages
+    assert "revocations cannot be read" in caplog.text
 
 
 async def test_nobody_waits_for_that_for_ever(node: Node) -> None:
@@ -153,6 +167,66 @@ async def test_when_it_cannot_be_told_who_was_revoked_anybody_may_have_been(node
     assert node.revocations.since(now, "bob")
     assert node.revocations.outdates(0, "bob")
     assert not node.revocations.outdates(1, "bob")
+
+
+async def test_who_may_have_been_revoked_is_told_once_and_only_if_somebody_may(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not when it is known who was, nor when nobody has a stream."""
+    node.redis.kept = Revoked(OURS, 5, 5, [])
+    await node.connect()
+    assert node.missed == 0
+    attach(node.hub, "bob")
+    node.events.lost()
+    node.redis.revoke_unheard("alice")
+    await node.connect()
+    assert node.missed == 0
+    node.events.lost()
+    node.redis.revoke_unheard("alice", missing=7)
+    await node.connect()
+    await node.connect()
+    assert node.missed == 1
+    assert sum(each.startswith("revocations missed") for each in caplog.messages) == 1
+
+
+@pytest.mark.parametrize("hears", [True, False])
+async def test_with_another_data_set_anybody_may_have_been_revoked(node: Node, hears: bool) -> None:
+    """Whether it is found while something is heard or after that was not so; once."""
+    node.redis.kept = Revoked(OURS, 1000, 0, [("bob", 1000)])
+    await node.find("first")
+    await node.connect()
+    attach(node.hub, "carol")
+    now = node.revocations.now
+    if not hears:
+        node.events.lost()
+    node.redis.kept = Revoked("", 3, 0, [])
+    await node.find("second")
+    assert node.revocations.complete == hears
+    if not hears:
+        await node.connect()
+    await node.find("second")
+    assert node.missed == 1
+    assert node.revocations.since(now, "carol")
+    assert node.revocations.number == 3
+    assert not node.revocations.outdates(3, "bob"), "its numbers begin anew"
+
+
+async def test_a_data_set_that_is_found_for_the_first_time_is_no_other_one(node: Node) -> None:
+    attach(node.hub, "carol")
+    await node.connect()
+    await node.find("first")
+    assert node.missed == 0
+
+
+async def test_a_counter_that_redis_has_lost_is_as_good_as_another_data_set(node: Node) -> None:
+    """It may be all that was lost."""
+    node.redis.kept = Revoked(OURS, 1000, 0, [])
+    await node.connect()
+    attach(node.hub, "carol")
+    node.events.lost()
+    node.redis.kept = Revoked("", 1001, 0, [])
+    await node.connect()
+    assert node.missed == 1
 
 
 async def test_what_is_missing_from_long_ago_outdates_nothing(node: Node) -> None:

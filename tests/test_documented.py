@@ -114,7 +114,7 @@ def test_the_search_for_log_messages_finds_what_there_is() -> None:
     assert MESSAGES["subscribed to Redis"] == {"redis", "after"}
     assert MESSAGES["listening"] == {"address", "admin", "loop"}
     assert MESSAGES["skipped an invalid event"] == {"from", "reason"}
-    assert MESSAGES["main host is failing"] == {"reason", "failures"}
+    assert MESSAGES["main host is failing"] == {"reason", "address", "failures"}
     assert MESSAGES["Redis stores no events"] == {"reason"}
 
 

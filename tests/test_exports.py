@@ -98,7 +98,7 @@ def test_every_public_name_has_a_docstring_of_its_own(name: str) -> None:
 def test_every_error_of_ours_is_one() -> None:
     errors = [
         value
-        for value in vars(aionotify).values()
+        for value in (getattr(aionotify, name) for name in aionotify.__all__)
         if isinstance(value, type) and issubclass(value, Exception)
     ]
     assert len(errors) >= 12

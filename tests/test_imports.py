@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 # Each room, and all that it may import; those that may be imported by most come last.
 MAY_IMPORT = {
-    "__main__": "cli",
+    "__main__": "cli process",
     "__init__": "app client broker auth config errors _version",
     "testing": "app broker auth client events config loop_thread tasks errors",
     "cli": "demo process client broker auth events config telemetry tasks errors _version",
@@ -44,6 +44,7 @@ MAY_IMPORT = {
 _COMMAND = "one command needs it; --help and the others need not wait for it"
 # And the modules of commands, which `cli` has by name.
 LAZY = {
+    ("aionotify.__main__", "aionotify.cli.__init__"): "SIGTERM has to be heard before it is there",
     ("aionotify.cli.__init__", "aionotify.process.server"): _COMMAND,
     ("aionotify.cli.__init__", "aionotify.process.worker"): _COMMAND,
     ("aionotify.demo.__init__", "aionotify.demo.check"): _COMMAND,

@@ -78,6 +78,7 @@ OTHERS: Mapping[str, object] = {
     "stream.buffer": 7777,
     "stream.hand_over": False,
     "cors.origins": ["https://app.example.com"],
+    "cors.headers": ["X-Tenant"],
     "log.level": "debug",
     "log.format": "json",
 }

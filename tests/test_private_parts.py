@@ -41,8 +41,10 @@ ROOT = Path(__file__).parents[1]
 ROW = re.compile(r"(?m)^   \* - ``([\w.]+)``\n     - ``([\w/]+\.py)``\n     - \S")
 TABLE = dict(ROW.findall((ROOT / "docs/dependencies.rst").read_text(encoding="utf-8")))
 PINNED: set[str] = set()
-# marshmallow's page "Custom fields" has this one overridden; that is what it is for.
-PROMISED = {"_deserialize"}
+# marshmallow's page "Custom fields" has the one overridden, and Python's library reference has the
+# other among the functions of os, and PyInstaller's has where the files are; that is what they are
+# for.
+PROMISED = {"_deserialize", "_exit", "_MEIPASS"}
 
 Test = Callable[..., Any]
 

@@ -10,7 +10,7 @@ PACKAGE = TESTS.parent / "aionotify"
 # Parts that are tested with those that use them, by what can be seen from there.
 ELSEWHERE = {
     "__init__.py": "test_exports.py",
-    "__main__.py": "cli/test_cli.py",
+    "__main__.py": "process/test_first_signals.py",
     "_version.py": "cli/test_cli.py",
     "errors.py": "web/test_answers.py",
     "loop_thread.py": "broker/test_sync_publisher.py",
@@ -19,7 +19,6 @@ ELSEWHERE = {
     "auth/bearer.py": "auth/test_requests.py",
     "auth/cache.py": "auth/main_host/test_authenticator.py",
     "auth/factory.py": "test_instance_reload.py",
-    "auth/http_client.py": "auth/main_host/test_lies.py",
     "auth/middleware.py": "test_app.py",
     "auth/outage_log.py": "auth/jwt/test_jwks.py",
     "auth/stats.py": "web/test_metrics.py",

@@ -20,6 +20,11 @@ class BearerAuthenticator(ABC):
         self._cookie = cookie
         self._origins = frozenset(origins)
 
+    @property
+    def problem(self) -> str | None:
+        """Why who knows the users gave no answer the last time; None if that is not so."""
+        return None
+
     @abstractmethod
     async def identify(self, token: str, *, fresh: bool = False) -> Identity:
         """Return the owner of `token`; raise an `AuthError` when there is none.

@@ -35,6 +35,10 @@ class BoundedCache(Generic[K, V]):
             return self._entries.popitem(last=False)[1]
         return None
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+
     def drop(self, key: K) -> None:
         """Forget `key`, if it is there."""
         self._entries.pop(key, None)

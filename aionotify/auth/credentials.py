@@ -39,7 +39,7 @@ def bearer_token(
     value = _cookie(request, cookie) if cookie is not None else None
     if not value:
         raise CredentialsMissing("no token in the request")
-    if not _is_trusted_origin(request, allowed_origins):
+    if not is_trusted_origin(request, allowed_origins):
         raise CredentialsMissing("a cookie does not count in a request from another origin")
     if _TOKEN.fullmatch(value) is None:
         raise InvalidScheme("the cookie is not a bearer token")
@@ -66,7 +66,7 @@ def _bounded(token: str) -> str:
     return token
 
 
-def _is_trusted_origin(request: web.BaseRequest, allowed: Collection[str]) -> bool:
+def is_trusted_origin(request: web.BaseRequest, allowed: Collection[str]) -> bool:
     """Whether the page behind `request` may act with the user's cookie.
 
     Scripts can set neither Origin nor Sec-Fetch-Site (Fetch Standard, forbidden request-header).

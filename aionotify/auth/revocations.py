@@ -49,11 +49,26 @@ class Revocations:
         if gone is not None:
             self._outdate(gone)
 
-    def miss(self, number: float) -> None:
-        """Take note that somebody was revoked up to `number`, and nobody can tell who."""
-        if number > self.number:
+    def miss(self, number: float) -> bool:
+        """Take note that somebody was revoked up to `number`, and nobody can tell who.
+
+        Returns whether that is later than all that is known here.
+        """
+        missed = number > self.number
+        if missed:
             self.now += 1
             self._outdate(_Change(self.now, number))
+        return missed
+
+    def forget(self, number: float) -> None:
+        """Begin anew with numbers that others give out: nothing counts that was learned before.
+
+        `number` is the last one that they have given out.
+        """
+        self.now += 1
+        self._latest.clear()
+        self._outdated = _Change(self.now, number)
+        self.number = number
 
     def since(self, learned: int, user_id: str) -> bool:
         """Whether what was known here when `now` was `learned` is of no use any more."""

@@ -67,6 +67,11 @@ class TicketAuthenticator:
         self._longest = longest
         self._revocations = revocations if revocations is not None else Revocations()
 
+    @property
+    def problem(self) -> str | None:
+        """See `BearerAuthenticator.problem`; None for another kind of `inner`."""
+        return self._inner.problem if isinstance(self._inner, BearerAuthenticator) else None
+
     async def start(self) -> None:
         """Start `inner`, if it wants that."""
         if hasattr(self._inner, "start"):

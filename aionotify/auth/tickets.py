@@ -8,7 +8,7 @@ gives. Knows nothing of Redis but the two calls of `TicketStore`, and nothing of
 import re
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from aionotify.auth.identity import Identity
 from aionotify.errors import InvalidToken
 
+_ROUNDED = 0.5  # seconds by which the store may be wrong about how long it keeps something
 _TICKET = re.compile(r"[A-Za-z0-9_-]{43}")  # what secrets.token_urlsafe(32) makes
 
 
@@ -29,8 +30,11 @@ class TicketStore(Protocol):
         """Keep `record` under `name` for `ttl` seconds."""
         ...
 
-    async def take(self, name: str) -> bytes | None:
-        """Return and remove, in one step, what is kept under `name`."""
+    async def take(self, name: str) -> tuple[bytes, float] | None:
+        """Return and remove, in one step, what is kept under `name`.
+
+        And for how many seconds it would have been kept, to half a second.
+        """
         ...
 
 
@@ -38,12 +42,16 @@ class TicketStore(Protocol):
 class Grant:
     """What a ticket stands for: an identity, and the token it was given for if there is one.
 
-    `number` is that of the last revocation that was known before that was found out.
+    `number` is that of the last revocation that was known before that was found out. When the
+    ticket was made, to be kept for `ttl` seconds, the identity was good for another `lifetime`
+    seconds; None if its end is not known.
     """
 
     identity: Identity
     token: str | None = field(repr=False)
     number: float = 0.0
+    lifetime: float | None = None
+    ttl: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,9 @@ class Tickets:
     async def issue(self, grant: Grant) -> Ticket:
         """Make a ticket for `grant`; raise BrokerError when it cannot be stored."""
         ticket = secrets.token_urlsafe(32)
+        expires_at = grant.identity.expires_at
+        lifetime = None if expires_at is None else expires_at - time.time()
+        grant = replace(grant, lifetime=lifetime, ttl=self._ttl)
         sealed = _cipher(ticket).encrypt(_NONCE, msgspec.msgpack.encode(grant), None)
         await self._store.put(_name(ticket), sealed, self._ttl)
         return Ticket(ticket, self._ttl)
@@ -79,18 +90,23 @@ class Tickets:
         """
         if _TICKET.fullmatch(ticket) is None:
             raise InvalidToken("the ticket is not valid")
-        sealed = await self._store.take(_name(ticket))
-        if sealed is None:
+        taken = await self._store.take(_name(ticket))
+        if taken is None:
             raise InvalidToken("the ticket is not valid")
+        sealed, left = taken
         try:
             opened = _cipher(ticket).decrypt(_NONCE, sealed, None)
         except InvalidTag:
             raise InvalidToken("the ticket is not valid") from None
         grant = msgspec.msgpack.decode(opened, type=Grant)
-        expires_at = grant.identity.expires_at
-        if expires_at is not None and expires_at <= time.time():
+        if grant.lifetime is None:
+            return grant
+        # Whoever made it may have another clock. How long ago that was, the store says.
+        lifetime = grant.lifetime - (grant.ttl - left + _ROUNDED)
+        if lifetime <= 0:
             raise InvalidToken("the token behind the ticket has expired")
-        return grant
+        identity = replace(grant.identity, expires_at=time.time() + lifetime, ask_at=None)
+        return replace(grant, identity=identity)
 
 
 # Two hashes of a ticket that say nothing about each other: one is seen by the store, one is not.

@@ -1,6 +1,7 @@
 """Answers of the main host in Redis. What is in them is sealed before it gets here."""
 
 import itertools
+import math
 import secrets
 from collections.abc import Sequence
 from typing import Final
@@ -33,7 +34,13 @@ class RedisAnswerStore:
         records = [self._keys.answer(name) for name in (*(write[0] for write in writes), *names)]
         candidate = secrets.token_bytes(SECRET)
         each = ((write[1], write[0][:_PLACE], *write[2:]) for write in writes)
-        args: list[bytes | str | int] = [secret, candidate, int(keep), self._node, len(writes)]
+        args: list[bytes | str | int] = [
+            secret,
+            candidate,
+            math.ceil(keep),
+            self._node,
+            len(writes),
+        ]
         args += itertools.chain(*each)
         reply = await self._script.call((self._keys.numbers, *records), tuple(args))
         try:

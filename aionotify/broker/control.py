@@ -1,6 +1,7 @@
 """What nodes say to all nodes over the control channel, and what is kept for those that miss it."""
 
 import hashlib
+import math
 import secrets
 from typing import Annotated, Final, NamedTuple
 
@@ -8,11 +9,11 @@ import msgspec
 from msgspec import Meta
 
 from aionotify.broker.answer_store import SECRET
-from aionotify.broker.connection.endpoint import replies
+from aionotify.broker.connection.endpoint import replies, translate
 from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.scripts import Script
 from aionotify.broker.keys import Keys
-from aionotify.errors import BrokerRefused, InvalidEvent
+from aionotify.errors import BrokerRefused, InvalidEvent, ToldNotKept
 
 _MAX_KEPT: Final = 10_000  # users; a megabyte
 
@@ -24,8 +25,7 @@ class Control(msgspec.Struct, omit_defaults=True):
         probe: the name of the node that wants to hear itself.
         revoke: the user whose streams are to be closed.
         number: of that revocation; not a whole one if it could not be kept.
-        installation: whose number that is. Pub/sub knows no databases, but counters are kept in
-            them.
+        installation: whose number that is: Redis may have lost its counter, and have another one.
         probe_number: of that node's probes, as it counts them.
     """
 
@@ -82,16 +82,17 @@ class ControlChannel:
     async def revoke(self, user_id: str) -> int:
         """Have all nodes close a user's streams; returns how many nodes were told.
 
-        Raises too when they were told, but a node that does not hear it may not get to know.
+        Raises ToldNotKept too: a node that is not connected just now will not get to know.
         """
         quoted, candidate = msgspec.json.encode(user_id), secrets.token_bytes(SECRET)
-        limits = int(self._keep), _MAX_KEPT
-        return int(
-            await self._script.call(
-                (self._keys.numbers, self._keys.revoked),
-                (self._keys.control, user_id, quoted, candidate, *limits),
-            )
+        limits = math.ceil(self._keep), _MAX_KEPT
+        told, kept = await self._script.call(
+            (self._keys.numbers, self._keys.revoked),
+            (self._keys.control, user_id, quoted, candidate, *limits),
         )
+        if isinstance(kept, Exception):
+            raise ToldNotKept(int(told), str(translate(kept)))
+        return int(told)
 
     async def revoked(self) -> Revoked:
         """What is kept of revocations."""

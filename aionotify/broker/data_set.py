@@ -22,6 +22,7 @@ from typing import Any, Final, Literal
 
 from redis.exceptions import NoPermissionError, ReadOnlyError
 
+from aionotify.broker.agreement import differences, inbox_setting, joined, strangers
 from aionotify.broker.connection.endpoint import translate
 from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.scripts import Script
@@ -63,12 +64,13 @@ class DataSet:
         retention, max_events, idempotency: of inboxes.
         whose: the settings of a ``node``, which is how others know of them; somebody's ``own``; or
             a ``default``, until it is known what those of the nodes are.
+        agreed: what else must be the same everywhere, see `node_settings`.
 
     Attributes:
         epoch: its name, or None while that is not known.
         floor, since: see above; 0 while not known.
         retention: seconds that events are kept.
-        settings: whether all who use it keep as many events for as long.
+        settings: whether all who use the same names have the settings that must be the same.
         connections: how many there are to ask on.
     """
 
@@ -81,14 +83,15 @@ class DataSet:
         max_events: int,
         idempotency: float = InboxConfig().idempotency,
         whose: Literal["node", "own", "default"] = "own",
+        agreed: Sequence[str] = (),
         also: Sequence[Execute] = (),
     ) -> None:
         self.epoch: str | None = None
         self.floor = self.since = 0
         self.settings = HealthCheck(
             logging.getLogger(__name__),
-            wrong="inbox settings differ",
-            right="inbox settings agree again",
+            wrong="settings differ",
+            right="settings agree again",
         )
         self._keys = keys
         self._scripts = [Script(each, "probe.lua") for each in (execute, *also)]
@@ -99,16 +102,17 @@ class DataSet:
         self._settling = Settling()
         self._agreed = 0  # times in a row
         self.retention, self._max_events, self._idempotency = retention, max_events, idempotency
-        self._whose = whose
+        self._whose, self._agreed_on = whose, agreed
 
     @property
     def limits(self) -> tuple[int, float, float]:
         """Events kept, for how long, and how long their ids are; as append.lua has them."""
         return self._max_events, self.retention, self._idempotency
 
-    def adopt(self, other: "DataSet") -> None:
-        """Keep as many events for as long as `other` does."""
+    def adopt(self, other: "DataSet", agreed: Sequence[str] = ()) -> None:
+        """Keep as many events for as long as `other` does, and agree on what is in force now."""
         self._max_events, self.retention, self._idempotency = other.limits
+        self._agreed_on = agreed
 
     async def probe(self, channel: str = "", message: bytes = b"") -> Probed:
         """Ask, and have `message` published before.
@@ -119,18 +123,20 @@ class DataSet:
         candidate = "".join(secrets.choice(EPOCH_LETTERS) for _ in range(EPOCH_CHARS))
         # Who may not ask which server it is, and did once, does not fill Redis' log with it.
         which = 1 if self._run_id or not message else ""
-        args = (self.floor, self.retention, self._max_events, candidate, which, self._idempotency)
+        listened = self._keys.ephemeral if message else ""
+        inbox = (self.retention, self._max_events)
+        args = (self.floor, *inbox, candidate, which, listened, self._idempotency, self._whose)
         sent_at = time.monotonic()
         reply = await next(self._turn).call(
-            (self._keys.epoch,), (channel, message, *args, self._whose)
+            (self._keys.epoch,), (channel, message, *args, *self._agreed_on)
         )
-        _told, written, epoch, clock, since, run_id, others, inbox = reply
+        _told, written, epoch, clock, since, run_id, others, more, kept = reply
         self._learn(_text(epoch), int(clock), int(since), sent_at)
         self._recognise(_text(run_id))
         if self._whose == "default":
-            retention, self._max_events, self._idempotency = map(int, _text(inbox).split())
+            retention, self._max_events, self._idempotency = map(int, _text(kept).split())
             self.retention = retention
-        self._compare(list(map(_text, others)))
+        self._compare(list(map(_text, others)), int(more))
         read_only = isinstance(written, ReadOnlyError)
         return Probed(int(clock), _refusal(written), read_only, _text(run_id))
 
@@ -179,14 +185,12 @@ class DataSet:
             self.floor += int(random.uniform(*_AHEAD) * 1_000_000)
         self._run_id = run_id or self._run_id
 
-    def _compare(self, pairs: list[str]) -> None:
-        self._agreed = 0 if pairs else self._agreed + 1
-        if pairs:
-            retention, max_events = min(pairs).split()
-            self.settings.found(
-                f"somebody keeps {max_events} events for {retention} s, and this node"
-                f" {self._max_events} for {self.retention} s"
-            )
+    def _compare(self, others: list[str], more: int) -> None:
+        ours = (inbox_setting(self.retention, self._max_events), *self._agreed_on)
+        problem = joined(differences(ours, others) + strangers(more, self._keys.ephemeral))
+        self._agreed = 0 if problem else self._agreed + 1
+        if problem:
+            self.settings.found(problem)
         elif self._agreed >= _AGREED:
             self.settings.found(None)
 

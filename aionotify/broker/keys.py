@@ -1,7 +1,14 @@
-"""The names of our keys and channels in Redis."""
+"""The names of our keys and channels in Redis.
 
-from typing import Final
+Redis has keys in databases, but pub/sub knows none: what is published by a client of one is heard
+by those of all. So channels have the number of the database in their names, and keys do not.
+"""
 
+from typing import Final, Self
+
+from aionotify.config import RedisConfig
+
+_EPHEMERAL: Final = "push_notifications"
 _ESCAPES: Final = {ord("%"): "%25", ord("{"): "%7B", ord("}"): "%7D"}
 
 
@@ -11,29 +18,48 @@ class Keys:
     The braces are a hash tag, so that all that belongs to one recipient lies in one slot of a
     cluster. A recipient is whatever the application calls its users: braces in it are escaped, or
     the keys of one user could be made to be another's.
+
+    Args:
+        channel: of ephemeral events; None for the one that is usual in this database.
+        database: the number of the database in which the keys are.
     """
 
-    def __init__(self, prefix: str, channel: str) -> None:
-        self.ephemeral = channel
-        self.control = f"{prefix}:control"
+    def __init__(self, prefix: str, channel: str | None = None, database: int = 0) -> None:
+        mark = f"@{database}" if database else ""
+        self.ephemeral = _EPHEMERAL + mark if channel is None else channel
+        self._channels = prefix + mark
+        self.control = f"{self._channels}:control"
         # What scripts about tokens touch together lies in one slot of a cluster, too.
         self.numbers = f"{prefix}:auth{{0}}:numbers"
         self.revoked = f"{prefix}:auth{{0}}:revoked"
         self.epoch = f"{prefix}:epoch"
         self._prefix = prefix
 
+    @classmethod
+    def of(cls, config: RedisConfig) -> Self:
+        """Return the names that all who have this configuration use."""
+        return cls(config.prefix, config.channel, config.database)
+
     def live(self, recipient_id: str) -> str:
         """The channel of a recipient's durable events."""
-        return f"{self._prefix}:{{{recipient_id.translate(_ESCAPES)}}}"
+        return f"{self._channels}:{_tag(recipient_id)}"
 
     def inbox(self, recipient_id: str) -> str:
-        return f"{self.live(recipient_id)}:inbox"
+        return f"{self._prefix}:{_tag(recipient_id)}:inbox"
 
     def idempotency(self, recipient_id: str, key: str) -> str:
-        return f"{self.live(recipient_id)}:id:{key}"
+        return f"{self._prefix}:{_tag(recipient_id)}:id:{key}"
 
     def answer(self, name: str) -> str:
         return f"{self._prefix}:auth{{0}}:answer:{name}"
 
     def ticket(self, digest: str) -> str:
         return f"{self._prefix}:ticket:{digest}"
+
+    def check(self, name: str) -> str:
+        """The channel on which ``aionotify check`` hears itself."""
+        return f"{self._channels}:check:{name}"
+
+
+def _tag(recipient_id: str) -> str:
+    return f"{{{recipient_id.translate(_ESCAPES)}}}"

@@ -1,26 +1,28 @@
 -- Ask Redis which data set this is and what time it is there, and say so to all nodes, or to nobody.
 --
 -- KEYS[1]  {prefix}:epoch, a hash without a TTL: `epoch`, by which this data set is known; `clock`,
---          the latest time that was ever seen; `since`; `inbox`, the settings of the nodes,
+--          the latest time that was ever seen; `since`; `inbox`, what the nodes keep,
 --          "<retention> <max_events> <idempotency>"; and for each pair of settings in use,
---          "<retention> <max_events>", when it was used last
+--          "<retention> <max_events>", and each other one, "<kind> <value>", when it was used last
 -- ARGV     channel ('' = tell nobody), message, floor, retention s, max_events, a name for the data
---          set if it has none, whether to ask which server it is ('' = no), idempotency s, and whose
---          settings these are: 'node', 'own', or 'default', which those of the nodes take the place of
+--          set if it has none, whether to ask which server it is ('' = no), another channel to which
+--          all subscribe who hear the first ('' = do not look), idempotency s, whose retention,
+--          max_events and idempotency these are ('node', 'own', or 'default', if those of the nodes
+--          count for more), and other settings that are in use
 --
 -- Times are in microseconds. What `floor`, `clock` and `since` are: aionotify/broker/data_set.py.
 --
 -- Returns what PUBLISH returned, 1 or the error for which nothing could be stored, the epoch ('' if
--- there is none), clock, since, which server this is ('' if one may not ask), the pairs of settings
--- that others have used since these were used before, and the settings that are in force for the
--- caller.
+-- there is none), clock, since, which server this is ('' if one may not ask), the settings that
+-- others have used since ours of that kind were used before, how many subscribe to the other channel
+-- and do not hear the first, and what is kept by whoever asks, as in `inbox`.
 
 local key = KEYS[1]
 local channel, message, floor = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local candidate, whose = ARGV[6], ARGV[9] or 'own'
-local inbox = table.concat({ARGV[4], ARGV[5], ARGV[8] or '0'}, ' ')
+local candidate, whose, inbox = ARGV[6], ARGV[10], ARGV[4] .. ' ' .. ARGV[5] .. ' ' .. ARGV[9]
 
 local IN_FLIGHT = 3000000 -- for which settings may be used after whoever does so has said so
+local FORGOTTEN = 3600000000 -- after which nobody has settings any more that make no difference
 
 -- First, so that a Redis that stores nothing is heard all the same.
 local told = 0
@@ -38,33 +40,55 @@ end
 if whose == 'default' and string.match(known.inbox or '', '^%d+ %d+ %d+$') then
   inbox = known.inbox
 end
-local retention, max_events = string.match(inbox, '^(%S+) (%S+)')
-local settings = retention .. ' ' .. max_events
+local settings, retention = string.match(inbox, '^((%S+) %S+)')
 retention = tonumber(retention)
 
 local clock = math.max(time, floor, tonumber(known.clock or 0) or 0)
 local since = math.max(tonumber(known.since or 0) or 0, clock - retention * 1000000)
-local others, before = {}, tonumber(known[settings])
+local function number(value) return string.format('%.0f', value) end
+local written_fields = {'epoch', known.epoch or candidate, 'clock', number(clock)}
+local ours = {}
+if whose == 'node' then
+  written_fields[#written_fields + 1] = 'inbox'
+  written_fields[#written_fields + 1] = inbox
+end
+for i = 11, #ARGV + 1 do
+  local setting = ARGV[i] or settings
+  ours[string.match(setting, '^%a+ ') or 'inbox'] = setting
+  written_fields[#written_fields + 1] = setting
+  written_fields[#written_fields + 1] = number(clock)
+end
+
+local others = {}
 for field, used in pairs(known) do
   local theirs = tonumber(string.match(field, '^(%S+) %d+$') or '')
+  local kind = theirs and 'inbox' or string.match(field, '^%a+ ')
   used = tonumber(used)
-  if theirs and used and field ~= settings then
-    -- What was stored with that retention until then expires with it, too.
-    local until_then = used + IN_FLIGHT
-    since = math.max(since, math.min(clock - theirs * 1000000, until_then))
+  if kind and used and field ~= ours[kind] then
+    local before = tonumber(known[ours[kind]])
     if before and used > before then others[#others + 1] = field end
-    if since >= until_then then redis.pcall('HDEL', key, field) end
+    local forgotten = clock - used > FORGOTTEN
+    if theirs then
+      -- What was stored with that retention until then expires with it, too.
+      local until_then = used + IN_FLIGHT
+      since = math.max(since, math.min(clock - theirs * 1000000, until_then))
+      forgotten = since >= until_then
+    end
+    if forgotten then redis.pcall('HDEL', key, field) end
   end
 end
 
-local function number(value) return string.format('%.0f', value) end
 if written == 1 then
-  local stored = redis.pcall('HSET', key, 'epoch', known.epoch or candidate,
-    'clock', number(clock), 'since', number(since), settings, number(clock),
-    unpack(whose == 'node' and {'inbox', inbox} or {}))
+  local stored = redis.pcall('HSET', key, 'since', number(since), unpack(written_fields))
   if type(stored) == 'table' and stored.err then written = stored end
 end
 local epoch = known.epoch or written == 1 and candidate or ''
 local info = ARGV[7] ~= '' and redis.pcall('INFO', 'server')
 local run_id = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
-return {told, written, epoch, number(clock), number(since), run_id, others, inbox}
+
+local more = 0
+if ARGV[8] ~= '' then
+  local counts = redis.pcall('PUBSUB', 'NUMSUB', channel, ARGV[8])
+  if not counts.err then more = counts[4] - counts[2] end
+end
+return {told, written, epoch, number(clock), number(since), run_id, others, more, inbox}

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypedDict, Unpack
 
 import msgspec
+from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
 from aionotify.broker.connection.endpoint import Endpoint
@@ -73,7 +74,8 @@ class Publisher:
 
     Args:
         redis: an address (see `redis.url` in the configuration), or a client of yours (or
-            what gives one, or an endpoint), which stays yours to close.
+            what gives one, or an endpoint), which stays yours to close. It says in which database
+            the nodes are.
         prefix: of our names in Redis, `redis.prefix` in the configuration.
         inbox: how much is kept, for how long. By default, what the nodes keep: they say so in
             Redis. If there never was a node with this prefix, the defaults of the configuration.
@@ -97,8 +99,8 @@ class Publisher:
         kept = None
         execute: Execute
         if isinstance(redis, str):
-            self._endpoint = Endpoint(RedisConfig(url=redis, wait_replicas=wait_replicas))
-            execute = self._endpoint.publishing.execute
+            self._endpoint = redis = Endpoint(RedisConfig(url=redis, wait_replicas=wait_replicas))
+            execute = redis.publishing.execute
         elif isinstance(redis, Endpoint):
             execute, wait_replicas = redis.publishing.execute, redis.wait_replicas
             # Anybody else's Redis is as safe as they have made it.
@@ -110,17 +112,17 @@ class Publisher:
         else:
             execute = by_client(redis)
         limits = inbox or InboxConfig()
-        keys = Keys(prefix, "")
+        self._named = partial(_names, prefix, redis)
+        self._keys: Keys | None = None  # a client that comes later says only then which database
         self._data_set = DataSet(
             execute,
-            keys,
+            Keys(prefix),
             retention=limits.retention,
             max_events=limits.max_events,
             idempotency=limits.idempotency,
             whose="own" if inbox is not None else "default",
         )
         self._acknowledged: Callable[[str, int], None] = lambda recipient_id, position: None
-        self._keys = keys
         self.max_bytes = max_bytes
         self._waits = "1" if wait_replicas else ""
         if wait_replicas:
@@ -200,6 +202,7 @@ class Publisher:
     async def publish_checked(self, events: Iterable[Event]) -> list[Published | BrokerError]:
         """The same for events that `aionotify.events.event.decode` has let pass."""
         events = list(events)
+        keys = self._keys = self._keys or self._named()
         try:
             found = await self._data_set.refresh() if events else None
             if found is not None and self._endpoint is not None:
@@ -210,7 +213,7 @@ class Publisher:
         pending: deque[tuple[Event, list[asyncio.Future[Any]]]] = deque()
         ahead = 0
         for event in events:
-            pending.append((event, [self._append(event, id) for id in event.recipients]))
+            pending.append((event, [self._append(keys, event, id) for id in event.recipients]))
             ahead += len(event.recipients)
             while ahead > _AHEAD:
                 ahead -= len(pending[0][0].recipients)
@@ -228,11 +231,12 @@ class Publisher:
             endpoint.drop(other)
             await self._data_set.probe()
 
-    def _append(self, event: Event, recipient_id: str) -> asyncio.Future[Any]:
-        return self._script.call_lazily(partial(self._words, event, recipient_id), event.size)
+    def _append(self, keys: Keys, event: Event, recipient_id: str) -> asyncio.Future[Any]:
+        words = partial(self._words, keys, event, recipient_id)
+        return self._script.call_lazily(words, event.size)
 
-    def _words(self, event: Event, recipient_id: str) -> Words:
-        keys, data = self._keys, event.data(recipient_id)
+    def _words(self, keys: Keys, event: Event, recipient_id: str) -> Words:
+        data = event.data(recipient_id)
         inbox, live = keys.inbox(recipient_id), keys.live(recipient_id)
         limits, times = self._data_set.limits, (self._data_set.floor, self._data_set.since)
         if event.key is None:
@@ -301,6 +305,18 @@ def merge(
 
 def _itself(client: Redis) -> Redis:
     return client
+
+
+def _names(prefix: str, redis: Redis | Callable[[], Redis] | Endpoint | BlockingClient) -> Keys:
+    """Return our names in the database that `redis` uses."""
+    if isinstance(redis, Endpoint):
+        return Keys(prefix, database=redis.database)
+    client: Redis | BlockingRedis
+    if isinstance(redis, BlockingClient):
+        client = redis.client
+    else:
+        client = redis if isinstance(redis, Redis) else redis()
+    return Keys(prefix, database=int(client.connection_pool.connection_kwargs.get("db") or 0))
 
 
 def _json(event: Mapping[str, Any] | bytes | str) -> bytes:

@@ -5,7 +5,11 @@
 -- ARGV     channel, user, the same as JSON, a secret to be taken if there is none, for how many
 --          seconds it is kept, how many users are kept
 --
--- Returns the number of nodes that were told, or the error for which it could not be kept.
+-- Returns the number of nodes that were told, and 1 or the error for which it could not be kept; at
+-- a replica, where hardly anybody listens, that error alone.
+
+-- Who comes back after longer than revocations are kept has to see that there were some.
+local COUNTED = 366 * 86400 -- seconds
 
 local numbers, users = KEYS[1], KEYS[2]
 local channel, user, quoted, candidate = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -30,17 +34,25 @@ local secret = redis.pcall('HGET', numbers, 'secret')
 local installation = type(secret) == 'string' and redis.sha1hex(secret) or ''
 local told = redis.call('PUBLISH', channel, string.format(
   '{"revoke":%s,"number":%.1f,"installation":"%s"}', quoted, number, installation))
-if failed then return failed end
+if failed then
+  if string.match(failed.err, 'READONLY') then return failed end
+  return {told, failed}
+end
 
--- What was kept has expired, or was evicted: of a revocation before this one nobody can be told.
-local last = redis.call('HGET', numbers, 'revoked')
-if last and redis.call('EXISTS', users) == 0 then
-  redis.call('HSET', numbers, 'missing', last)
+local function keep_it()
+  -- What was kept has expired, or was evicted: of a revocation before this one nobody can be told.
+  local last = redis.call('HGET', numbers, 'revoked')
+  if last and redis.call('EXISTS', users) == 0 then
+    redis.call('HSET', numbers, 'missing', last)
+  end
+  redis.call('HSET', numbers, 'revoked', string.format('%.0f', number))
+  redis.call('ZADD', users, string.format('%.0f', number), user)
+  redis.call('ZREMRANGEBYRANK', users, 0, -max - 1)
+  if redis.call('TTL', users) < keep then redis.call('EXPIRE', users, keep) end
+  redis.call('EXPIRE', numbers, math.max(keep, COUNTED))
+  return 1
 end
-redis.call('HSET', numbers, 'revoked', string.format('%.0f', number))
-redis.call('ZADD', users, string.format('%.0f', number), user)
-redis.call('ZREMRANGEBYRANK', users, 0, -max - 1)
-for _, key in ipairs(KEYS) do
-  if redis.call('TTL', key) < keep then redis.call('EXPIRE', key, keep) end
-end
-return told
+
+local fine, kept = pcall(keep_it)
+if not fine then kept = type(kept) == 'table' and kept or redis.error_reply(tostring(kept)) end
+return {told, kept}

@@ -114,6 +114,7 @@ class Subscriber:
         self._early: set[int] = set()  # probes that were heard before they were answered
         self._astray = False  # whether one was published, and never heard
         self._run_id = ""  # of the server that is heard
+        self._epoch: str | None = None  # of the data set that it had when it was asked first
         self._clocks: dict[int, int] = {}  # when probes were answered that are not heard yet
         self._lost_at: float | None = None
         self._refused = False  # whether it was said that Redis refuses us
@@ -215,6 +216,7 @@ class Subscriber:
         self._clocks.clear()
         self._early.clear()
         self._astray = False
+        self._epoch = None
         try:
             heard_from = await self._endpoint.run_id_of(connection)
             # On each, before any stream reads by what it says.
@@ -328,6 +330,11 @@ class Subscriber:
         if message and found.run_id and found.run_id != self._run_id and self._run_id:
             raise OtherMaster("another server answers than the one that is heard")
         self.store.found(found.refused)
+        self._epoch = self._epoch or self._data_set.epoch
+        if self._epoch != self._data_set.epoch:
+            # What was published by the other one may still be on its way here. It ends with this
+            # connection; positions of both are not to be told apart.
+            raise OtherMaster("Redis has lost its data, or has others")
         self._sink.data_set(self._data_set)
         return found
 
@@ -350,7 +357,8 @@ class Subscriber:
 
     def _settle(self, clock: int) -> None:
         self._data_set.settle(clock)
-        self._sink.data_set(self._data_set)
+        if self._epoch == self._data_set.epoch:  # else it is about to be left, see `_ask`
+            self._sink.data_set(self._data_set)
 
     # --- what is heard ------------------------------------------------------------------------
 

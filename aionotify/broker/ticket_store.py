@@ -1,7 +1,5 @@
 """Tickets in Redis: put under a hash, taken once. What is in them is sealed before it gets here."""
 
-from typing import cast
-
 from aionotify.broker.connection.endpoint import replies
 from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.keys import Keys
@@ -19,10 +17,12 @@ class RedisTicketStore:
         key, ms = self._keys.ticket(name), int(ttl * 1000)
         await replies(self._execute, ("SET", key, record, "PX", ms))
 
-    async def take(self, name: str) -> bytes | None:
+    async def take(self, name: str) -> tuple[bytes, float] | None:
         """Return and remove a record; raise BrokerUnavailable or BrokerRefused.
 
-        GETDEL is atomic, so of two nodes that are shown the same ticket one gets it.
+        GETDEL is atomic, so of two nodes that are shown the same ticket one gets it. With it comes
+        for how many seconds it would have been kept.
         """
-        [record] = await replies(self._execute, ("GETDEL", self._keys.ticket(name)))
-        return cast("bytes | None", record)
+        key = self._keys.ticket(name)
+        left, record = await replies(self._execute, ("TTL", key), ("GETDEL", key))
+        return None if record is None else (record, float(left))

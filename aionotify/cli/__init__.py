@@ -5,6 +5,7 @@ extras of another one. Expected errors are one block on standard error, without 
 """
 
 import argparse
+import contextlib
 import importlib
 import logging
 import os
@@ -36,6 +37,29 @@ Command = Callable[[argparse.Namespace, Config], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 failed, 2 usage or configuration."""
     try:
+        code = _run(argv)
+        sys.stdout.flush()  # here, where what goes wrong can be told
+        return code
+    except BrokenPipeError:
+        _discard_output()  # its reader has gone
+    except OSError as error:  # the disk is full, a file cannot be read
+        _discard_output()
+        where = f"{error.filename}: " if error.filename else ""
+        _complain(f"{where}{error.strerror or error}", FAILED)
+    except UnicodeEncodeError:
+        _discard_output()
+        return _complain("an argument is not text in UTF-8", USAGE)
+    return FAILED
+
+
+def _discard_output() -> None:
+    """Let the interpreter, which flushes standard output at its end, have no trouble with it."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
         if _WORKER in os.environ:
             from aionotify.process import worker
 
@@ -53,10 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error, FAILED)
     except KeyboardInterrupt:
         return FAILED
-    except BrokenPipeError:
-        # The reader of our output has gone; the interpreter must not flush it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    except SystemExit as ended:  # argparse's way; it has said why
+        return int(ended.code or OK)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -80,8 +102,9 @@ def _meant(flag: str) -> str:
     return suggestion(path, list(SETTINGS)) if "." in path else ""
 
 
-def _complain(error: AionotifyError, code: int) -> int:
-    print(f"aionotify: {error}", file=sys.stderr)
+def _complain(error: AionotifyError | str, code: int) -> int:
+    with contextlib.suppress(OSError):  # then the code has to do
+        print(f"aionotify: {error}", file=sys.stderr)
     return code
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from aionotify.auth.jwt.authenticator import JWTAuthenticator
 from aionotify.auth.main_host.client import Accepted, MainHostClient
+from aionotify.broker.agreement import inbox_setting, node_settings
 from aionotify.cli.check_redis import check_redis
 from aionotify.cli.finding import Finding
 from aionotify.config import SETTINGS, AuthConfig, Config, overlooked
@@ -50,8 +51,10 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 async def check(config: Config) -> list[Finding]:
     """Return the findings of every check, in a fixed order."""
+    settings = inbox_setting(config.inbox.retention, config.inbox.max_events)
     redis, auth = await asyncio.gather(
-        _collected(check_redis(config.redis)), _collected(_auth(config.auth))
+        _collected(check_redis(config.redis, (settings, *node_settings(config)))),
+        _collected(_auth(config.auth)),
     )
     return [*_settings(config), *_open_files(config), *redis, *auth]
 
@@ -112,7 +115,7 @@ async def _jwt(config: AuthConfig) -> Finding:
     except InvalidToken:
         return Finding("jwt", "ok", "the key is there, and a made-up token is refused")
     except AuthError as error:
-        found = f"{config.jwt.jwks_url}: {error}"
+        found = f"{config.jwt.jwks_url}: {authenticator.problem or error}"
         return Finding("jwt", "failed", found, "it must answer with a JSON Web Key Set")
     finally:
         await authenticator.close()
@@ -140,7 +143,7 @@ async def _main_host(config: AuthConfig) -> Finding:
     return Finding(
         "main host",
         "failed",
-        f"{url}: {answer.message}",
+        f"{url}: {answer.reason}",
         "start it, or set auth.main_host.url and path; it must answer 401 or 403 to a bad token",
     )
 

@@ -7,7 +7,7 @@ import asyncio
 import secrets
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from redis.exceptions import (
@@ -19,11 +19,13 @@ from redis.exceptions import (
 )
 
 from aionotify import tasks
+from aionotify.broker.agreement import differences, joined, strangers
 from aionotify.broker.connection.endpoint import Endpoint, info, replies, translate, translated
 from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.redis_connections import NoSuchDatabase, quoted
 from aionotify.broker.connection.resp import start_reading
 from aionotify.broker.connection.sentinel import NoMasterNamed, Objection
+from aionotify.broker.keys import Keys
 from aionotify.broker.replicas import shortage, wait
 from aionotify.cli.finding import Finding
 from aionotify.config import RedisConfig
@@ -31,11 +33,16 @@ from aionotify.errors import AionotifyError, BrokerUnavailable
 
 _OLDEST: Final = (6, 2)  # Redis; Valkey's versions begin with 7.2
 _TIMEOUT: Final = 3.0  # seconds for the probe message to come back
+_IN_USE: Final = 5.0  # seconds; nodes say each second what settings they have
 _SLOTS: Final = 16  # keys; that all are in one of two shards is one chance in 65,536
 
 
-async def check_redis(config: RedisConfig) -> AsyncIterator[Finding]:
-    """Yield what is found, in a fixed order, up to what makes the rest pointless."""
+async def check_redis(config: RedisConfig, settings: Sequence[str] = ()) -> AsyncIterator[Finding]:
+    """Yield what is found, in a fixed order, up to what makes the rest pointless.
+
+    `settings` are those that all must have who use the same names, see `agreement`.
+    """
+    keys = Keys.of(config)
     try:
         endpoint = Endpoint(config)
         await endpoint.start()
@@ -56,7 +63,8 @@ async def check_redis(config: RedisConfig) -> AsyncIterator[Finding]:
             yield await _keys(execute, config.prefix)
             if config.wait_replicas:
                 yield await _replicas(execute, config)
-            yield await _round_trip(endpoint, config)
+            yield await _names(execute, keys, settings)
+            yield await _round_trip(endpoint, keys)
     except AionotifyError as error:
         yield Finding("redis", "failed", f"{endpoint.description}: {error}", _advice(error))
     finally:
@@ -139,6 +147,34 @@ async def _replicas(execute: Execute, config: RedisConfig) -> Finding:
     )
 
 
+async def _names(execute: Execute, keys: Keys, settings: Sequence[str]) -> Finding:
+    """Find another installation that uses the same names, by what it has said lately."""
+    numsub = "PUBSUB", "NUMSUB", keys.control, keys.ephemeral
+    found = await execute([("TIME",), ("HGETALL", keys.epoch), numsub])
+    refused = [each for each in found if isinstance(each, Exception)]
+    if refused:
+        unknown = f"who else uses them is unknown: {quoted(refused[0])}"
+        return Finding("redis names", "warning", unknown, _advice(refused[0]))
+    (seconds, micros), used, (_, ours, _, heard) = found
+    oldest = (int(seconds) - _IN_USE) * 1_000_000 + int(micros)
+    in_use = [
+        name.decode(errors="replace")
+        for name, when in zip(used[::2], used[1::2], strict=True)
+        if b" " in name and when.isdigit() and int(when) >= oldest
+    ]
+    problem = joined(differences(settings, in_use) + strangers(heard - ours, keys.ephemeral))
+    if problem is None:
+        text = f"nobody with other settings uses {keys.control} and {keys.ephemeral}"
+        return Finding("redis names", "ok", text)
+    return Finding(
+        "redis names",
+        "warning",
+        problem,
+        "if it is another installation, set redis.prefix and redis.channel to names of its own;"
+        " if not, give all nodes and producers the same settings",
+    )
+
+
 async def _server(execute: Execute) -> AsyncIterator[Finding]:
     """Check the server by the reply of INFO, if it is allowed."""
     [reply] = await execute([("INFO",)])
@@ -176,14 +212,14 @@ async def _server(execute: Execute) -> AsyncIterator[Finding]:
     )
 
 
-async def _round_trip(endpoint: Endpoint, config: RedisConfig) -> Finding:
+async def _round_trip(endpoint: Endpoint, keys: Keys) -> Finding:
     """Publish a message and receive it, as every delivery does."""
-    channel = f"{config.prefix}:check:{secrets.token_hex(8)}"
+    channel = keys.check(secrets.token_hex(8))
     connection = await endpoint.subscriber()
     messages: asyncio.Queue[Any] = asyncio.Queue()
     try:
         start_reading(connection, messages.put_nowait, errors=True)
-        await connection.send_command("SUBSCRIBE", channel, config.channel)
+        await connection.send_command("SUBSCRIBE", channel, keys.ephemeral)
         async with tasks.timeout(_TIMEOUT):
             for _ in range(2):
                 if isinstance(confirmed := await messages.get(), Exception):

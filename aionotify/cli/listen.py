@@ -13,6 +13,7 @@ import msgspec
 
 from aionotify.client.client import Client, ServerSentEvent
 from aionotify.config import Config, ServerConfig
+from aionotify.config.fields import without_newline
 
 _TOKEN = "AIONOTIFY_TOKEN"  # noqa: S105 - the name of a variable
 _ANY = {"0.0.0.0", "::"}  # noqa: S104 - nothing is bound to it here
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
     url = args.url or _url(config.server)
     if url is None:
         refuse("the server listens on a Unix socket; set --url to the address of the proxy")
-    token = args.token or os.environ.get(_TOKEN)
+    token = without_newline(args.token or os.environ.get(_TOKEN))
     try:
         client = Client(url, token=token, last_event_id=args.last_event_id)
     except ValueError as error:

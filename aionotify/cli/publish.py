@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from aionotify.broker.connection.endpoint import Endpoint, replies
+from aionotify.broker.keys import Keys
 from aionotify.broker.publisher import Published, Publisher
 from aionotify.config import Config
 from aionotify.errors import AionotifyError, ConfigError, InvalidEvent
@@ -51,7 +52,10 @@ def _events(args: argparse.Namespace) -> list[bytes]:
     given = {"event": args.event, "id": args.id, "data": args.data}
     given = {name: value for name, value in given.items() if value is not None}
     if args.recipient is not None:
-        return [msgspec.json.encode({"recipient_id": args.recipient} | given)]
+        try:
+            return [msgspec.json.encode({"recipient_id": args.recipient} | given)]
+        except UnicodeEncodeError:
+            args.refuse("RECIPIENT, --event and --id are text in UTF-8")
     if given:
         args.refuse("without RECIPIENT, give the whole event on standard input")
     return split_batch(sys.stdin.buffer.read(), limit=sys.maxsize)
@@ -76,7 +80,8 @@ async def _publish(events: Sequence[bytes], config: Config, *, ephemeral: bool) 
             for number, outcome in enumerate(outcomes, start + 1):
                 if isinstance(outcome, AionotifyError):
                     failed += 1
-                    print(f"aionotify: event {number}: {outcome}", file=sys.stderr)
+                    which = f"event {number}: " if len(events) > 1 else ""
+                    print(f"aionotify: {which}{outcome}", file=sys.stderr)
                 else:
                     print(msgspec.json.encode(outcome).decode(), flush=True)
     finally:
@@ -91,7 +96,7 @@ async def _publish_ephemeral(
     try:
         if decode(event, config.events.max_bytes).key is not None:
             raise InvalidEvent({"id": "is for durable events only"})
-        publish = "PUBLISH", config.redis.channel, event
+        publish = "PUBLISH", Keys.of(config.redis).ephemeral, event
         [nodes] = await replies(endpoint.commands("writes").execute, publish)
     except AionotifyError as error:
         return error
@@ -107,5 +112,5 @@ def _told(result: Published | AionotifyError) -> dict[str, Any] | AionotifyError
 def _json(text: str) -> msgspec.Raw:
     try:
         return msgspec.json.decode(text, type=msgspec.Raw)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         raise argparse.ArgumentTypeError("is not JSON; a text needs its own quotes") from None

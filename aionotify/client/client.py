@@ -69,7 +69,7 @@ class Client:
         max_bytes: the longest event.
 
     Raises:
-        ValueError: `url` is not such an address.
+        ValueError: `url` is not such an address, or `token` cannot be sent.
 
     Attributes:
         last_event_id: of the last event that was returned; store it to resume later.
@@ -87,6 +87,14 @@ class Client:
         self._url = URL(url)
         if self._url.scheme not in ("http", "https") or not self._url.host:
             raise ValueError("the url of a stream begins with http:// or https:// and a host")
+        if self._url.user is not None or self._url.password is not None:
+            raise ValueError("the url of a stream has no user name or password; use a token")
+        try:
+            self._url.host.encode("idna")
+        except UnicodeError:
+            raise ValueError("the url of a stream has a host that cannot be one") from None
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise ValueError("the token has characters that no header can have")
         self._token = token
         self._max_bytes = max_bytes
         self._events: deque[ServerSentEvent] = deque()

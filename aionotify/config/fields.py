@@ -190,6 +190,7 @@ class HttpURL(Line):
             or "@" in parts.netloc
             or parts.fragment
             or re.search(r"[\s\\]", text)
+            or not parts.hostname.encode("idna")  # raises a ValueError for what is no name
         ):
             raise ValueError
         return text
@@ -217,7 +218,10 @@ class RedisURL(Line):
 
 
 class Origin(Line):
-    """A web origin as a browser writes it (RFC 6454 section 6.2)."""
+    """A web origin as a browser writes it (RFC 6454 section 6.2).
+
+    Apps and browser extensions have schemes of their own: ``capacitor://localhost``.
+    """
 
     def __init__(self) -> None:
         super().__init__("an origin such as https://app.example.com, without a path")
@@ -230,7 +234,7 @@ class Origin(Line):
         if (
             not re.fullmatch(r"[a-z][a-z0-9+.-]*://[a-z0-9._\-\[\]:]+", text)
             or not parts.hostname
-            or parts.port in (0, default_port)
+            or (parts.port is not None and parts.port in (0, default_port))
         ):
             raise ValueError
         return text

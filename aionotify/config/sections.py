@@ -24,6 +24,7 @@ from aionotify.config.fields import (
     Text,
     without_newline,
 )
+from aionotify.config.redis_url import parse
 from aionotify.config.schema import setting
 
 _MIB = 1 << 20
@@ -242,7 +243,11 @@ class AuthConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisConfig:
-    """Where events come from and where they are stored."""
+    """Where events come from and where they are stored.
+
+    Attributes:
+        database: the number of the database in `url`.
+    """
 
     url: str = setting(
         RedisURL(),
@@ -250,10 +255,10 @@ class RedisConfig:
         "Address of Redis; embedded:// starts a private server",
         fixed=True,
     )
-    channel: str = setting(
-        Text("text of 1 to 256 characters"),
-        "push_notifications",
-        "Channel on which any producer may PUBLISH",
+    channel: str | None = setting(
+        Text("text of 1 to 256 characters", nullable=True),
+        None,
+        "Channel on which any producer may PUBLISH; null: push_notifications",
         fixed=True,
     )
     prefix: str = setting(
@@ -275,11 +280,15 @@ class RedisConfig:
         fixed=True,
     )
 
+    @property
+    def database(self) -> int:
+        return parse(self.url).db
+
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield contradictions between these settings, by name."""
         if self.wait_replicas and self.url.startswith("embedded:"):
             yield "wait_replicas", "expected 0: embedded:// has no replicas"
-        if self.channel.startswith(f"{self.prefix}:"):
+        if self.channel and re.match(rf"{re.escape(self.prefix)}(@[0-9]+)?:", self.channel):
             # Nodes would take an event that is published there for one of their own messages.
             yield (
                 "channel",
@@ -332,6 +341,11 @@ class CorsConfig:
     """Access from pages of other origins."""
 
     origins: tuple[str, ...] = setting(ListOf(Origin()), (), "Origins whose pages may open streams")
+    headers: tuple[str, ...] = setting(
+        ListOf(Text("the name of a header", r"[A-Za-z0-9!#$%&'+.^_`|~-]{1,128}")),
+        (),
+        "Further request headers that their pages may send",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from aionotify.broker.keys import Keys
 from aionotify.demo.world import HOST, World
 
 TYPES: Final = ("message", "order.shipped", "comment.added")
@@ -42,7 +43,9 @@ def commands(world: World) -> list[tuple[str, str]]:
         (
             "Publish to everyone, ephemeral, with plain Redis",
             f"redis-cli -p {world.redis_port} "
-            + shlex.join(["PUBLISH", world.config.redis.channel, _event("*", "From redis-cli")]),
+            + shlex.join(
+                ["PUBLISH", Keys.of(world.config.redis).ephemeral, _event("*", "From redis-cli")]
+            ),
         ),
     ]
 

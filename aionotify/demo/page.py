@@ -19,6 +19,7 @@ from yarl import URL
 
 from aionotify.broker.connection.endpoint import replies
 from aionotify.broker.connection.pipeline import Execute
+from aionotify.broker.keys import Keys
 from aionotify.events.event import decode
 from aionotify.web.errors import json_response
 from aionotify.web.publish import key_holder
@@ -69,7 +70,7 @@ def routes(settings: Mapping[str, object], execute: Execute) -> list[web.RouteDe
         config = request.config_dict[SERVICES].terms.config
         event = await request.read()
         decode(event, config.events.max_bytes)
-        [nodes] = await replies(execute, ("PUBLISH", config.redis.channel, event))
+        [nodes] = await replies(execute, ("PUBLISH", Keys.of(config.redis).ephemeral, event))
         return json_response({"nodes": nodes}, 202)
 
     return [

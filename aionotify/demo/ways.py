@@ -10,6 +10,7 @@ from typing import Any, Final
 import aiohttp
 
 from aionotify.broker.connection.endpoint import Endpoint, replies
+from aionotify.broker.keys import Keys
 from aionotify.broker.publisher import Publisher
 from aionotify.config import RedisConfig
 from aionotify.demo.world import HOST, World
@@ -34,10 +35,10 @@ class NotPublished(AionotifyError):
 
 async def redis_publish(world: World, events: Sequence[Event]) -> None:
     """A plain PUBLISH, over TCP as any program would."""
-    endpoint = Endpoint(RedisConfig(url=_redis(world)))
+    endpoint, channel = Endpoint(RedisConfig(url=_redis(world))), _channel(world)
     try:
         for event in events:
-            publish = "PUBLISH", world.config.redis.channel, json.dumps(event)
+            publish = "PUBLISH", channel, json.dumps(event)
             await replies(endpoint.commands("writes").execute, publish)
     finally:
         await endpoint.close()
@@ -91,6 +92,10 @@ def _redis(world: World) -> str:
     return f"redis://{HOST}:{world.redis_port}"
 
 
+def _channel(world: World) -> str:
+    return Keys.of(world.config.redis).ephemeral
+
+
 async def _post(world: World, body: str) -> None:
     headers = {"Authorization": f"Bearer {world.key}"}
     async with (
@@ -114,7 +119,7 @@ async def _publish(world: World, *arguments: str, stdin: str = "") -> None:
     program = [sys.executable] if frozen else [sys.executable, "-P", "-m", "aionotify"]
     redis = {
         "url": _redis(world),
-        "channel": world.config.redis.channel,
+        "channel": _channel(world),
         "prefix": world.config.redis.prefix,
     }
     settings = [f"--redis.{name}={value}" for name, value in redis.items()]

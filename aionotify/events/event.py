@@ -207,7 +207,7 @@ def check_recipient(value: int | str) -> str | None:
     if not 1 <= len(text) <= MAX_RECIPIENT_CHARS:
         return f"must be 1 to {MAX_RECIPIENT_CHARS} characters, not {len(text)}"
     if not text.isprintable() and _CONTROL.search(text):
-        return "must not contain control characters"
+        return f"must not contain control characters, has {_first(_CONTROL, text)}"
     return None
 
 
@@ -233,7 +233,7 @@ def _check_type(value: str, fields: dict[str, str]) -> None:
     if not 1 <= len(value) <= MAX_NAME_CHARS:
         fields["event"] = f"must be 1 to {MAX_NAME_CHARS} characters, not {len(value)}"
     elif not value.isprintable() and _LINE_BREAK.search(value):
-        fields["event"] = "must not contain a line break or NUL"
+        fields["event"] = f"must not contain a line break or NUL, has {_first(_LINE_BREAK, value)}"
     elif value in RESERVED_TYPES:
         fields["event"] = f'must not be "{value}": EventSource has its own event of that name'
     elif value.startswith(RESERVED_PREFIX):
@@ -278,7 +278,7 @@ def _wrong_recipient(value: bytes) -> str | None:
 
 def _why_not_json(message: bytes, error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
-        return f"is not UTF-8 (byte {error.start})"
+        return f"is not UTF-8 (byte {error.start}, 0x{error.object[error.start]:02X})"
     if isinstance(error, RecursionError):
         return "is nested too deeply"
     if not message.strip():
@@ -289,7 +289,27 @@ def _why_not_json(message: bytes, error: Exception) -> str:
     if ("truncated" in reason or "surrogate" in reason) and _is_json(message):
         # The grammar of RFC 8259 has lone surrogates, UTF-8 does not: section 8.2 leaves it open.
         return "has half of a surrogate pair in a string"
-    return f"is not JSON: {reason.removeprefix('JSON is malformed: ')}"
+    return f"is not JSON: {_pointed(reason.removeprefix('JSON is malformed: '), message)}"
+
+
+def _pointed(reason: str, message: bytes) -> str:
+    """The decoder's `reason`, with the character that it stumbled over; by number, unquoted."""
+    place = re.search(r"\(byte (\d+)\)", reason)
+    if place is None or int(place[1]) >= len(message):
+        return reason
+    char = message[int(place[1]) :][:4].decode(errors="ignore")[:1]
+    return reason.replace(place[0], f"(byte {place[1]}, {_number(char)})") if char else reason
+
+
+def _first(pattern: re.Pattern[str], text: str) -> str:
+    """Name the first character in `text` that `pattern` matches, and say where it is."""
+    found = pattern.search(text)
+    assert found is not None
+    return f"{_number(found[0])} at character {found.start() + 1}"
+
+
+def _number(char: str) -> str:
+    return f"U+{ord(char):04X}"
 
 
 def _is_json(message: bytes) -> bool:

@@ -18,7 +18,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -26,7 +26,8 @@ import msgspec
 from aionotify import app as application
 from aionotify import tasks
 from aionotify.config import Config
-from aionotify.process import node, systemd
+from aionotify.errors import ConfigError
+from aionotify.process import frozen, node, systemd
 from aionotify.process.node import Sockets
 from aionotify.process.reload import Reloading
 from aionotify.process.signals import on_hangup, on_signal
@@ -82,12 +83,15 @@ class _Parent:
         self._level = config.log.level
         self._workers = config.server.workers
         self._nodes: list[_Node] = []
+        self._unpacked = frozen.Unpacked()
         self._max_silence = systemd.watchdog_interval()
         self._sockets: Sequence[Sockets] = ()
 
     async def run(self, sockets: Sequence[Sockets]) -> int:
         self._sockets = sockets
         on_signal((signal.SIGTERM, signal.SIGINT), self._on_signal)
+        with contextlib.suppress(ConfigError):  # which the nodes tell
+            application.check(self._config)  # what a reload needs is loaded, while it is there
         on_signal((signal.SIGUSR1,), self._toggle_debug)
         on_hangup(self._reloading.ask)
         with _worker_directory() as directory:
@@ -201,7 +205,7 @@ class _Parent:
                 channel.close()
                 return 0, False
             with _blocked(FOR_THE_PARENT):
-                process = await _spawn(sockets, theirs, place)
+                process = await _spawn(sockets, theirs, place, self._unpacked.environ())
         started = _Node(process, channel)
         self._nodes.append(started)
         channel.write(Order(config=self._config, level=self._level).line())
@@ -280,17 +284,20 @@ def _worker_directory() -> Iterator[str | None]:
 
 
 async def _spawn(
-    sockets: Sockets, channel: socket.socket, place: WorkerPlace | None
+    sockets: Sockets,
+    channel: socket.socket,
+    place: WorkerPlace | None,
+    environ: Mapping[str, str],
 ) -> asyncio.subprocess.Process:
     public, admin = ([sock.fileno() for sock in s] for s in (sockets.public, sockets.admin))
     inherited = Inherited(channel.fileno(), public, admin, sockets.kept, place)
-    environ = {name: value for name, value in os.environ.items() if name not in _OURS}
-    frozen = getattr(sys, "frozen", False)
+    inherited_environ = {n: value for n, value in os.environ.items() if n not in _OURS}
     # -P: do not import modules from the current directory.
-    command = [sys.executable] if frozen else [sys.executable, "-P", "-m", "aionotify"]
+    is_frozen = getattr(sys, "frozen", False)
+    command = [sys.executable] if is_frozen else [sys.executable, "-P", "-m", "aionotify"]
     return await asyncio.create_subprocess_exec(
         *command,
-        env=environ | {VARIABLE: msgspec.json.encode(inherited).decode()},
+        env={**inherited_environ, **environ, VARIABLE: msgspec.json.encode(inherited).decode()},
         stdin=asyncio.subprocess.DEVNULL,
         pass_fds=[channel.fileno(), *public, *admin],
     )

@@ -1,4 +1,4 @@
-"""How a node leaves: its streams end one after the other.
+"""How a node leaves, or starts over: its streams end one after the other.
 
 Spreading is for the sake of those to whom they go: the other nodes, Redis and the main host.
 """
@@ -26,6 +26,15 @@ async def leave(hub: Hub, seconds: float, *, clock: Callable[[], float] = time.m
     Raises TimeoutError: some did not end.
     """
     hub.draining = hub.closed = True
+    await end_all(hub, seconds, clock=clock)
+    for stream in hub.streams():  # those that were being opened when it began
+        stream.close(CloseReason.DRAIN)
+    async with tasks.timeout(max(1.0, seconds * 0.1)):
+        await hub.empty()
+
+
+async def end_all(hub: Hub, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+    """End the streams that are open now, spread over `seconds`; their clients connect again."""
     streams = list(hub.streams())
     random.shuffle(streams)
     pause = min(max(seconds / _STEPS, _SHORTEST), _LONGEST)
@@ -40,7 +49,3 @@ async def leave(hub: Hub, seconds: float, *, clock: Callable[[], float] = time.m
             if streams:
                 streams.pop().close(CloseReason.DRAIN)
         await asyncio.sleep(pause if streams else 0)
-    for stream in hub.streams():  # those that were being opened when it began
-        stream.close(CloseReason.DRAIN)
-    async with tasks.timeout(max(1.0, seconds * 0.1)):
-        await hub.empty()

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TextIO
 
+from aionotify.telemetry.log_output import LogOutput
+
 _log = logging.getLogger(__name__)
 
 _PRIORITY = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}  # syslog(3)
@@ -29,10 +31,16 @@ def configure(
     """
     stream = stream or sys.stderr
     formatter = JSONFormatter() if format == "json" else TextFormatter()
-    handler = logging.StreamHandler(stream)
+    handler = _handler(stream)
     handler.setFormatter(JournalFormatter(formatter) if _is_journal(stream, environ) else formatter)
-    logging.basicConfig(handlers=[handler], force=True)
+    if handler not in logging.getLogger().handlers:
+        logging.basicConfig(handlers=[handler], force=True)
     set_level(level)
+
+
+def lost_lines() -> int:
+    """Return how many lines this process could not write; 0 where logging is somebody else's."""
+    return sum(handler.lost for handler in _outputs())
 
 
 def set_level(level: str) -> None:
@@ -51,6 +59,38 @@ def toggle_debug(configured: str) -> str:
     return level
 
 
+def show_fields() -> None:
+    """Put the fields of what our loggers are given into the messages too, for other formatters."""
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if name.startswith("aionotify") and isinstance(logger, logging.Logger):
+            logger.addFilter(_with_fields)
+
+
+def _with_fields(record: logging.LogRecord) -> bool:
+    """Put the fields of `record` into its message; a filter that passes all."""
+    if (fields := _fields(record)) and not hasattr(record, "bare"):
+        record.__dict__["bare"] = record.getMessage()
+        # Still constant, for those who count by it.
+        record.msg = f"{record.msg if record.args else str(record.msg).replace('%', '%%')}%s"
+        record.args = (*(record.args or ()), _Pairs(fields))
+    return True
+
+
+def bare(record: logging.LogRecord) -> str:
+    """Return the message of `record` without its fields."""
+    return getattr(record, "bare", None) or record.getMessage()
+
+
+class _Pairs:
+    """`` key=value`` for each field, put together only when somebody looks."""
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        self._fields = fields
+
+    def __str__(self) -> str:
+        return "".join(f" {escaped(key)}={_text(value)}" for key, value in self._fields.items())
+
+
 class TextFormatter(logging.Formatter):
     """``2026-01-31T12:00:00.000Z INFO aionotify.web: stream opened user=42``.
 
@@ -59,10 +99,9 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of `record`, with unprintable characters escaped."""
-        head = f"{_time(record)} {record.levelname} {record.name}: {escaped(record.getMessage())}"
-        pairs = (f" {escaped(key)}={_text(value)}" for key, value in _fields(record).items())
+        head = f"{_time(record)} {record.levelname} {record.name}: {escaped(bare(record))}"
         below = ("\n  " + escaped(line) for line in _traceback(self, record).split("\n") if line)
-        return head + "".join(pairs) + "".join(below)
+        return f"{head}{_Pairs(_fields(record))}{''.join(below)}"
 
 
 class JSONFormatter(logging.Formatter):
@@ -74,7 +113,7 @@ class JSONFormatter(logging.Formatter):
             "ts": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": bare(record),
         }
         if fields := _fields(record):
             line["fields"] = fields
@@ -126,6 +165,21 @@ def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
 def _time(record: logging.LogRecord) -> str:
     moment = datetime.fromtimestamp(record.created, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _outputs() -> list[LogOutput]:
+    return [each for each in logging.getLogger().handlers if isinstance(each, LogOutput)]
+
+
+def _handler(stream: TextIO) -> logging.Handler:
+    """Return the handler that writes to `stream`; the one that does so already, if there is one."""
+    for output in _outputs():
+        if output.stream is stream:
+            return output
+    try:
+        return LogOutput(stream)
+    except (OSError, ValueError):  # closed, or not a file at all
+        return logging.StreamHandler(stream)
 
 
 def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:

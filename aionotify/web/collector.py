@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from aionotify._version import __version__
 from aionotify.events.page import GapReason
 from aionotify.streams.reasons import CloseReason, ResyncReason, StartKind
+from aionotify.telemetry import logs
 from aionotify.telemetry.stats import Histogram
 from aionotify.web.health import problems
 from aionotify.web.process_metrics import process_metrics
@@ -27,7 +28,8 @@ from aionotify.web.services import Services
 _CODES: Final = (
     *("credentials_missing", "invalid_scheme", "invalid_token", "forbidden"),
     *("auth_unavailable", "auth_failed", "too_many_streams", "node_full", "redis_unavailable"),
-    *("invalid_event", "publish_overloaded", "internal_error", "malformed"),
+    *("invalid_event", "too_large", "unsupported_media_type", "publish_overloaded"),
+    *("internal_error", "malformed"),
 )
 _PUBLISHED: Final = ("stored", "repeated", "refused", "unavailable")
 
@@ -210,6 +212,9 @@ class NodeCollector(Collector):
         build = GaugeMetricFamily("aionotify_build_info", "Always 1.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
+        yield _plain_counter(
+            "log_lines_lost", "Lines of the log that could not be written.", logs.lost_lines()
+        )
         yield from self._platform.collect()
         yield from process_metrics()
 

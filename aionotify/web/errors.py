@@ -5,6 +5,7 @@
 
 import logging
 from collections.abc import Mapping
+from http import HTTPStatus
 from http.client import responses
 
 import msgspec
@@ -54,6 +55,8 @@ def describe(error: Exception, request_id: str) -> tuple[str, web.Response]:
                 headers[hdrs.RETRY_AFTER] = str(max(1, round(error.retry_after)))
             if error.challenge:
                 headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+            if error.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+                headers[hdrs.ACCEPT_ENCODING] = "identity"  # what there may be instead
             code, status, message = error.code, error.status, error.message
             return code, error_response(status, code, message, headers=headers)
         case InvalidEvent():

@@ -6,7 +6,6 @@ from functools import partial
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from aionotify.web.cors import cors_headers
 from aionotify.web.errors import describe
 from aionotify.web.limits import ADDRESS
 from aionotify.web.request_id import HEADER, request_id
@@ -52,7 +51,7 @@ def answering(services: Services) -> Middleware:
                 response.force_close()
             response.headers[HEADER] = request_id(request)
             if hdrs.ACCESS_CONTROL_ALLOW_ORIGIN not in response.headers:  # else it is for anybody
-                response.headers.update(cors_headers(request, services.terms.config.cors.origins))
+                response.headers.update(services.cors.headers(request, services.terms.config.cors))
         return response
 
     return answer

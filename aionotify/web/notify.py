@@ -17,7 +17,6 @@ from aionotify.streams.reasons import StartKind
 from aionotify.streams.recipient import Recipient
 from aionotify.streams.response import HEADERS, NotificationResponse
 from aionotify.streams.stream import Stream
-from aionotify.web.cors import cors_headers
 from aionotify.web.errors import json_response
 from aionotify.web.open_stream import OpenStream
 from aionotify.web.request_id import HEADER, request_id
@@ -53,12 +52,10 @@ async def notify(request: web.Request) -> web.StreamResponse:
         how, start, epoch = await _start(request, services, recipient)
         if recipient.revocations != revocations:  # before there was a stream to close
             raise InvalidToken("the user's streams are being closed")
-        settings, origins = services.terms.stream, services.terms.config.cors.origins
-        headers = {**cors_headers(request, origins), HEADER: id}
-        response = NotificationResponse(settings.send_timeout, headers)
-        if services.hub.draining:
-            response.force_close()
-        await response.prepare(request)
+        settings, cors = services.terms.stream, services.terms.config.cors
+        headers = {**services.cors.headers(request, cors), HEADER: id}
+        # Before the response is prepared, which an application's handlers may take long for: what
+        # is revoked or lost meanwhile is revoked for this stream, too.
         stream = Stream(
             settings,
             services.hub,
@@ -68,6 +65,10 @@ async def notify(request: web.Request) -> web.StreamResponse:
             start=start,
             epoch=epoch,
         )
+        response = NotificationResponse(settings.send_timeout, headers)
+        if services.hub.draining:
+            response.force_close()
+        await response.prepare(request)
         # The head is still waiting for this: one system call, one packet, one wake-up.
         await response.write(stream.opening())
     except BaseException:

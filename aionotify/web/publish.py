@@ -2,13 +2,21 @@
 
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from aionotify import tasks
 from aionotify.auth.credentials import bearer_token
 from aionotify.auth.publish_keys import KeyHolder
 from aionotify.broker.publisher import PartlyPublished, Published
-from aionotify.errors import BrokerError, BrokerRefused, Forbidden, InvalidEvent, InvalidToken
+from aionotify.errors import (
+    BodyTooLarge,
+    BrokerError,
+    BrokerRefused,
+    Forbidden,
+    InvalidEvent,
+    InvalidToken,
+    UnsupportedCoding,
+)
 from aionotify.events.event import Event, decode, split_batch
 from aionotify.web.errors import error_response, json_response
 from aionotify.web.publish_bytes import HeldBytes
@@ -58,6 +66,7 @@ async def _events(
     request: web.Request, max_bytes: int, held: HeldBytes
 ) -> tuple[list[Event], bool]:
     """Return the events of a request, and whether it has one alone, not in an array."""
+    _check_coding(request)
     body = await _body(request, max_bytes * _BODY_EVENTS, held)
     raw = split_batch(body, MAX_EVENTS)
     alone = len(raw) == 1 and not body.lstrip().startswith(b"[")
@@ -81,6 +90,13 @@ def _checked(raw: list[bytes], max_bytes: int, alone: bool) -> list[Event]:
     return events
 
 
+def _check_coding(request: web.Request) -> None:
+    """Raise UnsupportedCoding for a compressed body: a megabyte of it can be a gigabyte."""
+    coding = request.headers.get(hdrs.CONTENT_ENCODING, "").strip()
+    if coding.lower() not in ("", "identity"):
+        raise UnsupportedCoding(coding)
+
+
 async def _body(request: web.Request, limit: int, held: HeldBytes) -> bytes:
     parts, size = [], 0
     try:
@@ -88,7 +104,7 @@ async def _body(request: web.Request, limit: int, held: HeldBytes) -> bytes:
             async for part in request.content.iter_any():
                 size += len(part)
                 if size > limit:
-                    raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=size)
+                    raise BodyTooLarge(limit)
                 held.add(len(part))
                 parts.append(part)
     except TimeoutError:

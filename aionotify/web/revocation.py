@@ -1,10 +1,10 @@
 """DELETE /streams: end what a user may hear. It takes a publish key."""
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from aionotify.errors import Forbidden, InvalidEvent
+from aionotify.errors import Forbidden, InvalidEvent, ToldNotKept
 from aionotify.events.event import EVERYONE, check_recipient
-from aionotify.web.errors import json_response
+from aionotify.web.errors import error_response, json_response
 from aionotify.web.publish import key_holder
 from aionotify.web.services import SERVICES
 
@@ -18,5 +18,13 @@ async def close_streams(request: web.Request) -> web.Response:
         raise InvalidEvent({"user_id": problem or "must be a user id"})
     if not holder.may(user_id):
         raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
-    nodes = await services.control.revoke(user_id)
+    try:
+        nodes = await services.control.revoke(user_id)
+    except ToldNotKept as error:
+        message = (
+            f"{error.nodes} connected nodes were told, but Redis keeps nothing for those that are"
+            " not connected just now: repeat the request"
+        )
+        headers: dict[str, str] = {hdrs.RETRY_AFTER: "1"}
+        return error_response(503, "redis_unavailable", message, headers=headers, nodes=error.nodes)
     return json_response({"nodes": nodes}, 202)

@@ -1,12 +1,10 @@
 """The routes: which handler answers which path."""
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from aionotify.auth.middleware import authentication
-from aionotify.errors import Forbidden
 from aionotify.web import client_module, health, metrics, notify, presence, publish, revocation
-from aionotify.web.cors import cors_headers, preflight_headers
 from aionotify.web.middlewares import answering, around, limiting
 from aionotify.web.services import Services
 
@@ -66,10 +64,9 @@ def _resource(
     allowed = {*handlers, "OPTIONS"} | ({"HEAD"} if "GET" in handlers else set())
 
     async def preflight(request: web.Request) -> web.Response:
-        origins = services.terms.config.cors.origins
-        if hdrs.ACCESS_CONTROL_ALLOW_ORIGIN not in cors_headers(request, origins):
-            raise Forbidden("pages of this origin are not allowed")
-        return web.Response(status=204, headers=preflight_headers(methods))
+        config = services.terms.config.cors
+        headers = services.cors.preflight_headers(request, config, methods)
+        return web.Response(status=204, headers=headers)
 
     async def refuse(request: web.Request) -> web.Response:
         raise web.HTTPMethodNotAllowed(request.method, allowed)

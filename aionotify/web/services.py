@@ -23,6 +23,7 @@ from aionotify.streams.stream import StreamSettings
 from aionotify.telemetry.open_files import OpenFiles
 from aionotify.telemetry.stats import Reloads, Stats
 from aionotify.telemetry.worker_peers import WorkerPeers
+from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
 from aionotify.web.publish_bytes import PublishBytes
 
@@ -60,6 +61,7 @@ class Services:
     open_files: OpenFiles
     worker_peers: WorkerPeers
     limits: Limits
+    cors: Cors
     stats: Stats
     auth_stats: AuthStats
     reloads: Reloads

@@ -24,8 +24,8 @@ class Memory:
     async def put(self, name: str, record: bytes, ttl: float) -> None:
         self.record = record
 
-    async def take(self, name: str) -> bytes | None:
-        return self.record
+    async def take(self, name: str) -> tuple[bytes, float] | None:
+        return self.record, 30
 
 
 @pytest.fixture

@@ -47,6 +47,22 @@ def test_numbers_tell_what_was_learned_at_another_node() -> None:
     assert not revocations.knows(8, "alice")
 
 
+def test_what_is_forgotten_counts_for_nobody_and_numbers_begin_anew() -> None:
+    """Those of a Redis that has lost its own may be below the ones from before."""
+    revocations = Revocations()
+    revocations.number = 1000
+    revocations.add("alice", 1000)
+    learned = revocations.now
+    revocations.forget(7)
+    for user in ("alice", "bob"):
+        assert revocations.since(learned, user)
+        assert not revocations.since(revocations.now, user)
+        assert revocations.outdates(6, user)
+        assert not revocations.outdates(7, user)
+    assert revocations.number == 7
+    assert not revocations.miss(7)
+
+
 def test_the_number_of_who_had_to_go_counts_for_everybody() -> None:
     revocations = Revocations(1)
     revocations.add("alice", 7)

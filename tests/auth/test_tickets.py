@@ -117,6 +117,34 @@ async def test_a_ticket_does_not_outlive_the_token(tickets: Tickets) -> None:
         await tickets.redeem(issued.ticket)
 
 
+@pytest.mark.parametrize("ahead", [3600, -3600])
+async def test_a_ticket_is_good_for_as_long_whatever_the_clock_of_who_made_it(
+    tickets: Tickets, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """And whose it is, too, where the ticket is shown."""
+    now = time.time()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now + ahead)
+        made = await tickets.issue(Grant(Identity("alice", expires_at=now + ahead + 60), None))
+    expires_at = (await tickets.redeem(made.ticket)).identity.expires_at
+    assert expires_at == pytest.approx(now + 60, abs=5)
+
+
+async def test_the_time_that_a_ticket_was_kept_is_taken_from_its_identity(
+    tickets: Tickets, redis: Any
+) -> None:
+    """As Redis measures it: 12 seconds of 30 are left."""
+    now = time.time()
+    made = await tickets.issue(Grant(Identity("alice", expires_at=now + 60), None))
+    short = await tickets.issue(Grant(Identity("alice", expires_at=now + 17), None))
+    for key in await redis.keys():
+        await redis.expire(key, 12)
+    expires_at = (await tickets.redeem(made.ticket)).identity.expires_at
+    assert expires_at == pytest.approx(now + 60 - 18, abs=5)
+    with pytest.raises(InvalidToken, match="expired"):
+        await tickets.redeem(short.ticket)
+
+
 @pytest.mark.parametrize(
     "guess",
     [

@@ -12,8 +12,8 @@ from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.control import ControlChannel, decode_control
 from aionotify.broker.keys import Keys
 from aionotify.config import RedisConfig
-from aionotify.errors import BrokerRefused, BrokerUnavailable, InvalidEvent
-from tests.harness import RedisServer
+from aionotify.errors import BrokerRefused, BrokerUnavailable, InvalidEvent, ToldNotKept
+from tests.harness import RedisServer, eventually
 
 NUMBERS, REVOKED = "p:auth{0}:numbers", "p:auth{0}:revoked"
 KEEP = 60
@@ -74,8 +74,19 @@ async def test_it_is_kept_for_as_long_as_the_last_wants_it(redis_server: RedisSe
         await channel.revoke("1")
     async with channel_of(redis_server, 60) as channel:
         await channel.revoke("2")
-        for key in (NUMBERS, REVOKED):
-            assert 290 < redis_server.cli("TTL", key) <= 300
+        assert 290 < redis_server.cli("TTL", REVOKED) <= 300
+
+
+async def test_that_somebody_was_revoked_is_known_for_longer_than_who(
+    redis_server: RedisServer,
+) -> None:
+    """Or a node that comes back after that would take it that nobody was."""
+    async with channel_of(redis_server, 0.1) as channel:
+        await channel.revoke("1")
+        await eventually(lambda: not redis_server.cli("EXISTS", REVOKED))
+        kept = await channel.revoked()
+        assert kept.missing == kept.number > 0
+        assert redis_server.cli("TTL", NUMBERS) > 365 * 86400
 
 
 async def test_only_so_many_are_kept_and_it_is_known_up_to_which_some_are_missing(
@@ -190,8 +201,9 @@ async def test_a_redis_that_stores_nothing_still_tells_all_nodes(
                 await channel.revoke("1")
                 first = hear(one)["number"]
             own_redis.cli("CONFIG", "SET", "maxmemory", 1)
-            with pytest.raises(BrokerRefused):
+            with pytest.raises(ToldNotKept, match="used memory > 'maxmemory'") as caught:
                 await channel.revoke("2")
+            assert caught.value.nodes == 1
             own_redis.cli("CONFIG", "SET", "maxmemory", 0)
             heard = hear(one)
             assert (heard["revoke"], heard["number"]) == ("2", first + 0.5)
@@ -199,18 +211,30 @@ async def test_a_redis_that_stores_nothing_still_tells_all_nodes(
             assert hear(one)["number"] > first + 0.5
 
 
-async def test_whatever_is_in_the_place_of_the_counter_all_nodes_are_told(
-    redis_server: RedisServer,
-) -> None:
+async def test_whatever_is_in_their_place_all_nodes_are_told(redis_server: RedisServer) -> None:
     async with channel_of(redis_server) as channel:
         with node(redis_server) as one:
-            for garbage in (("SET", NUMBERS, "x"), ("HSET", NUMBERS, "secret", "x", "number", "x")):
+            for garbage in (
+                ("SET", NUMBERS, "x"),
+                ("HSET", NUMBERS, "secret", "x", "number", "x"),
+                ("SET", REVOKED, "x"),
+            ):
                 redis_server.cli("FLUSHALL")
                 redis_server.cli(*garbage)
-                with pytest.raises(BrokerRefused):
+                with pytest.raises(ToldNotKept):
                     await channel.revoke("1")
                 assert hear(one)["revoke"] == "1"
     redis_server.cli("FLUSHALL")
+
+
+async def test_a_replica_tells_nobody_that_anybody_was_told(
+    own_redis: RedisServer, redis_server: RedisServer
+) -> None:
+    own_redis.cli("REPLICAOF", "127.0.0.1", redis_server.port)
+    async with channel_of(own_redis) as channel:
+        with pytest.raises(BrokerRefused) as caught:
+            await channel.revoke("1")
+    assert not isinstance(caught.value, ToldNotKept)
 
 
 async def test_without_redis_nothing_works(own_redis: RedisServer) -> None:

@@ -1,6 +1,6 @@
 """Which data set Redis has and what time it is there, whatever its clock does."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -16,18 +16,25 @@ from aionotify.errors import BrokerRefused, BrokerUnavailable
 from tests.broker.lua import NOW, SECOND, source
 from tests.harness import RedisServer
 
-KEYS = Keys("p", "")
+KEYS = Keys("p")
 DAY = 86400
 HOUR = 3600
 
 
 @asynccontextmanager
 async def known(
-    server: RedisServer, retention: int = DAY, max_events: int = 100
+    server: RedisServer,
+    retention: int = DAY,
+    max_events: int = 100,
+    agreed: Sequence[str] = (),
 ) -> AsyncIterator[DataSet]:
     endpoint = Endpoint(RedisConfig(url=server.url))
     data_set = DataSet(
-        endpoint.commands("writes").execute, KEYS, retention=retention, max_events=max_events
+        endpoint.commands("writes").execute,
+        KEYS,
+        retention=retention,
+        max_events=max_events,
+        agreed=agreed,
     )
     try:
         yield data_set
@@ -44,11 +51,24 @@ def probe(
     retention: int = DAY,
     max_events: int = 100,
     channel: str = "",
+    more: tuple[str, ...] = (),
 ) -> tuple[int, int, list[str]]:
     """Ask when it is `now`; return clock, since and what others have set."""
-    args = (channel, "", floor, retention, max_events, "abcdef", "")
+    args: tuple[str | int, ...] = (
+        channel,
+        "",
+        floor,
+        retention,
+        max_events,
+        "abcdef",
+        "",
+        "",
+        300,
+        "own",
+        *more,
+    )
     reply = server.cli("EVAL", source("probe.lua", now), 1, KEYS.epoch, *args)
-    _, written, _, clock, since, _, others, _ = reply
+    _, written, _, clock, since, _, others, _, _ = reply
     assert written == 1
     return int(clock), int(since), others
 
@@ -233,6 +253,51 @@ async def test_settings_that_differ_are_told_for_as_long_as_they_are_used(
         await one.probe()
         problem = one.settings.problem
         assert problem is None
+
+
+async def test_nodes_with_other_agreed_settings_are_told(redis_server: RedisServer) -> None:
+    """Whatever else they agree about; a producer, which has no such settings, is none of them."""
+    async with (
+        known(redis_server, agreed=["channel one", "users http://a/who"]) as one,
+        known(redis_server, agreed=["channel other", "users http://b/who"]) as other,
+        known(redis_server) as producer,
+    ):
+        for each in (one, producer, one, other, producer, one):
+            await each.probe()
+        assert one.settings.problem == (
+            "somebody has redis.channel other, and this node one; "
+            "somebody identifies users by http://b/who, and this node by http://a/who"
+        )
+        assert producer.settings.problem is None
+
+
+async def test_who_else_listens_on_our_channel_is_counted(redis_server: RedisServer) -> None:
+    """Whoever hears only that is no node of this prefix and database."""
+    async with (
+        known(redis_server) as data_set,
+        AsyncRedis.from_url(redis_server.url) as client,
+        client.pubsub() as node,
+        client.pubsub() as stranger,
+    ):
+        await node.subscribe(KEYS.control, KEYS.ephemeral)
+        await node.get_message(timeout=5)
+        await data_set.probe(KEYS.control, b"{}")
+        assert data_set.settings.problem is None
+        await stranger.subscribe(KEYS.ephemeral)
+        await stranger.get_message(timeout=5)
+        await data_set.probe(KEYS.control, b"{}")
+        problem = data_set.settings.problem
+        assert problem == (
+            "1 more listen on push_notifications than nodes of this prefix and database"
+        )
+
+
+def test_agreed_settings_are_forgotten_after_an_hour(redis_server: RedisServer) -> None:
+    probe(redis_server, NOW, more=("channel old",))
+    for later in (HOUR - 1, HOUR + 1):
+        probe(redis_server, NOW + later * SECOND, more=("channel new",))
+        kept = redis_server.cli("HEXISTS", KEYS.epoch, "channel old")
+        assert kept == (later < HOUR)
 
 
 async def test_what_one_has_used_before_a_reload_is_no_difference(

@@ -1,11 +1,14 @@
 """Names in Redis: whatever users and keys are called, nobody's name is another's."""
 
 import re
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aionotify.broker.keys import Keys
+from aionotify.config import RedisConfig
 
 texts = st.text(
     st.characters(exclude_categories=["Cs"]) | st.sampled_from("{}:%*25BD7id"), max_size=12
@@ -58,6 +61,36 @@ def test_names_are_what_the_documentation_says() -> None:
         "push_notifications",
     ]
     assert keys.live("a{b}%") == "aionotify:{a%7Bb%7D%25}"
+
+
+def test_in_another_database_channels_have_its_number_and_keys_do_not() -> None:
+    """Pub/sub knows no databases."""
+    third = Keys("aionotify", database=3)
+    assert (third.live("42"), third.control) == ("aionotify@3:{42}", "aionotify@3:control")
+    assert third.check("x") == "aionotify@3:check:x"
+    assert third.ephemeral == "push_notifications@3"
+    for name in ("inbox", "ticket", "answer"):
+        assert getattr(third, name)("42") == getattr(keys, name)("42")
+    assert third.idempotency("42", "k") == keys.idempotency("42", "k")
+    assert (third.epoch, third.numbers) == (keys.epoch, keys.numbers)
+
+
+@pytest.mark.parametrize(
+    ("config", "ephemeral", "control"),
+    [
+        ({}, "push_notifications", "aionotify:control"),
+        ({"url": "redis://h/5", "prefix": "p"}, "push_notifications@5", "p@5:control"),
+        ({"url": "redis://h/5", "channel": "mine"}, "mine", "aionotify@5:control"),
+        ({"url": "unix:///s?db=2"}, "push_notifications@2", "aionotify@2:control"),
+        ({"url": "redis+sentinel://h/main/4"}, "push_notifications@4", "aionotify@4:control"),
+        ({"url": "embedded://"}, "push_notifications", "aionotify:control"),
+    ],
+)
+def test_names_are_what_the_configuration_asks_for(
+    config: dict[str, Any], ephemeral: str, control: str
+) -> None:
+    found = Keys.of(RedisConfig(**config))
+    assert (found.ephemeral, found.control) == (ephemeral, control)
 
 
 def test_two_prefixes_have_nothing_in_common() -> None:

@@ -23,6 +23,7 @@ from aionotify import (
 )
 from aionotify.broker.connection.pipeline import Command
 from aionotify.broker.data_set import DataSet
+from aionotify.broker.keys import Keys
 from aionotify.config import InboxConfig
 from aionotify.events.event import Event
 from tests.embedded import embedded
@@ -202,8 +203,7 @@ def kept(server: RedisServer, user: str) -> tuple[int, int, int]:
 
 def of_a_node(publisher: Publisher, **limits: int) -> DataSet:
     """What a node with these limits knows of the data set that a publisher publishes to."""
-    execute, keys = publisher._script._execute_all, publisher._keys
-    return DataSet(execute, keys, whose="node", **limits)  # type: ignore[arg-type]
+    return DataSet(publisher._script._execute_all, Keys("aionotify"), whose="node", **limits)  # type: ignore[arg-type]
 
 
 async def test_a_publisher_that_was_told_no_limits_keeps_those_of_the_nodes(
@@ -268,6 +268,22 @@ async def test_a_client_may_come_later(redis_server: RedisServer) -> None:
         Publisher(lambda: client) as publisher,
     ):
         assert (await publisher.publish({"recipient_id": "u"})).id
+
+
+@pytest.mark.parametrize("by", ["address", "client", "what gives one"])
+async def test_it_publishes_where_the_nodes_of_its_database_hear(
+    redis_server: RedisServer, by: str
+) -> None:
+    """Whatever it is given says which one that is."""
+    url = f"redis://127.0.0.1:{redis_server.port}/3"
+    async with Redis.from_url(url) as client, client.pubsub() as pubsub:
+        given: dict[str, Any] = {"address": url, "client": client, "what gives one": lambda: client}
+        publisher = Publisher(given[by])
+        await pubsub.subscribe("aionotify@3:{u}")
+        await pubsub.get_message(timeout=5)
+        assert (await publisher.publish({"recipient_id": "u"})).online
+        await publisher.close()
+        assert await client.llen("aionotify:{u}:inbox") == 1
 
 
 async def test_redis_down_is_an_error_and_stores_nothing(own_redis: RedisServer) -> None:

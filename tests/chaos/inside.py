@@ -46,6 +46,8 @@ class InsideNode:
             undo.push_async_callback(runner.cleanup)
             undo.callback(setattr, self.services.hub, "closed", True)
             await runner.setup()
+            # Streams go on whichever data set there is, as they do with a main host.
+            vars(self.services.subscriber._sink)["_missed"] = lambda: None
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/notify"

@@ -62,6 +62,7 @@ async def test_a_right_that_is_not_needed_is_missed_and_nothing_fails(
         "redis": "ok",
         "redis server": "warning",
         "redis keys": "ok",
+        "redis names": "ok",
         "redis pub/sub": "ok",
     }
     assert "NOPERM" in found["redis server"].found

@@ -27,7 +27,10 @@ def test_the_version_is_the_packages(aionotify: Run) -> None:
         (["serve", "--server.max-streams=1"], "did you mean --server.max_streams?"),
         (["serve", "--port", "1"], "--port; did you mean --server.port or --admin.port?"),
         (["serve", "--confg", "x"], "unknown argument --confg; did you mean --config?"),
-        (["serve", "--cors.zebra", "x"], "unknown argument --cors.zebra; known here: origins"),
+        (
+            ["serve", "--cors.quagga", "x"],
+            "unknown argument --cors.quagga; known here: origins, headers",
+        ),
         (["serve", "--conf", "x"], "unknown argument --conf"),
         (["serve", "--server.port"], "argument --server.port: expected one argument"),
         (["publish", "42", "text"], "argument DATA: is not JSON; a text needs its own quotes"),

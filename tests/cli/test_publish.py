@@ -105,7 +105,7 @@ def test_an_ephemeral_event_with_an_id_is_refused(
 def test_publishing_without_redis_is_told_in_a_line_and_exits_1(aionotify: Run) -> None:
     result = aionotify("publish", "42", "--redis.url", f"redis://:hunter2@127.0.0.1:{free_port()}")
     assert result.returncode == 1
-    assert result.stderr.startswith("aionotify: event 1: Redis is not available: ")
+    assert result.stderr.startswith("aionotify: Redis is not available: ")
     assert len(result.stderr.splitlines()) == 1
     assert "hunter2" not in result.stderr
 
@@ -134,4 +134,4 @@ def test_an_event_that_too_few_replicas_have_is_told(
     given = ("--redis.url", redis_server.url, "--redis.wait_replicas", "2")
     result = aionotify("publish", "42", *given)
     assert result.returncode == 1
-    assert result.stderr == "aionotify: event 1: only 0 of 2 replicas had it within 0.5 s\n"
+    assert result.stderr == "aionotify: only 0 of 2 replicas had it within 0.5 s\n"

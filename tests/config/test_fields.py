@@ -61,8 +61,8 @@ from tests.config.helpers import KEY, nested, outcome_of, problems_of
             0,
             "expected a whole number from 1 to 10000, got 0",
         ),
-        ("redis.channel", "", "expected text of 1 to 256 characters, got ''"),
-        ("redis.channel", "a\nb", "expected text of 1 to 256 characters, got 'a\\nb'"),
+        ("redis.channel", "", "expected text of 1 to 256 characters, or null, got ''"),
+        ("redis.channel", "a\nb", "expected text of 1 to 256 characters, or null, got 'a\\nb'"),
         ("redis.prefix", "{a}", "expected 1 to 64 letters, digits, - . or _, got '{a}'"),
         (
             "events.max_bytes",
@@ -121,11 +121,24 @@ def test_redis_needs_an_address_of_a_known_scheme(value: object) -> None:
     assert problem.startswith("expected an address that begins with redis://, rediss://, unix://")
 
 
+OWN_SCHEMES = (
+    "capacitor://localhost",
+    "tauri://localhost",
+    "app://obsidian.md",
+    "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+    "moz-extension://5f0c2c11-0000-4000-8000-000000000000",
+    "app://localhost:443",  # the default port of another scheme
+)
+
+
 @pytest.mark.parametrize(
     "value",
     [
         "*",
         "null",
+        "capacitor://",
+        "capacitor://localhost/",
+        "file://",
         "app.example.com",
         "https://app.example.com/",
         "https://app.example.com:443",
@@ -199,11 +212,11 @@ def test_networks_and_origins_get_the_form_in_which_they_are_compared() -> None:
     config = Config.from_mapping(
         {
             "server": {"trusted_proxies": ["10.1.2.3", "2001:DB8::/32"]},
-            "cors": {"origins": ["HTTPS://App.Example.com", "http://[::1]:8080"]},
+            "cors": {"origins": ["HTTPS://App.Example.com", "http://[::1]:8080", *OWN_SCHEMES]},
         }
     )
     assert config.server.trusted_proxies == ("10.1.2.3/32", "2001:db8::/32")
-    assert config.cors.origins == ("https://app.example.com", "http://[::1]:8080")
+    assert config.cors.origins == ("https://app.example.com", "http://[::1]:8080", *OWN_SCHEMES)
 
 
 @pytest.mark.parametrize("value", ["", "unix:", "unix:relative.sock"])

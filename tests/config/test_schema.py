@@ -41,7 +41,7 @@ def test_problems_are_told_all_at_once() -> None:
         ("server.heartbeat", "unknown; did you mean stream.heartbeat?"),
         ("heartbeat", "unknown; did you mean stream.heartbeat?"),
         ("auth.main_host.cache", "unknown; did you mean cache_ttl?"),
-        ("cors.zebra", "unknown; known here: origins"),
+        ("cors.quagga", "unknown; known here: origins, headers"),
     ],
 )
 def test_an_unknown_key_is_refused_with_what_may_have_been_meant(path: str, hint: str) -> None:

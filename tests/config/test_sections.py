@@ -66,6 +66,10 @@ def jwt(**settings: object) -> dict[str, Any]:
             {"redis.channel": "expected one that does not begin with mine: as our own channels do"},
         ),
         (
+            {"redis": {"channel": "mine@7:control", "prefix": "mine"}},  # in database 7
+            {"redis.channel": "expected one that does not begin with mine: as our own channels do"},
+        ),
+        (
             {"admin": {"publish_keys": [KEY, {"key": KEY, "recipients": "shop-"}]}},
             {"admin.publish_keys": "the same key appears twice"},
         ),

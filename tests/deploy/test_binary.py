@@ -1,6 +1,7 @@
 """The one-file binary: it takes nothing but itself, and leaves nothing behind."""
 
 import asyncio
+import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping
@@ -133,3 +134,55 @@ async def test_binary_serves_with_several_workers(
             await client.close()
     await eventually(lambda: not processes(temporary))
     assert not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("settings", [{"server.workers": 2}, {"redis.url": "embedded://"}], ids=str)
+async def test_binary_goes_on_when_what_it_has_unpacked_is_removed(
+    binary: Path,
+    temporary: Path,
+    main_host: MainHost,
+    redis_server: RedisServer,
+    settings: dict[str, object],
+) -> None:
+    """As systems clean their temporary directory of what is some days old."""
+    given = {
+        "redis.url": redis_server.url,
+        "auth.main_host.url": main_host.url,
+        "server.drain": 0,
+        **settings,
+    }
+    async with running(binary, temporary, given) as node:
+        await eventually(lambda: count(node, " listening ") == given.get("server.workers", 1))
+        [unpacked] = temporary.glob("_MEI*")
+        for file in [file for file in unpacked.rglob("*") if not file.is_dir()]:
+            file.unlink()
+        os.kill(node.pid, signal.SIGHUP)
+        await eventually(lambda: count(node, "configuration reloaded") == 1)
+        what = b"valkey-server" if "redis.url" in settings else b"AIONOTIFY_WORKER="
+        os.kill(max(having(temporary, what)), signal.SIGKILL)
+        if "redis.url" in settings:
+            await eventually(lambda: count(node, "embedded server exited") == 1)
+            await eventually(lambda: count(node, "subscribed to Redis") == 2)
+        else:
+            await eventually(lambda: count(node, " listening ") == 3)
+        async with SSEClient(f"{node.url}/notify", token="token-42") as client:
+            assert client.status == 200
+        assert await node.end() == 0
+
+
+def count(node: Node, text: str) -> int:
+    return sum(text in line for line in node.logs)
+
+
+def having(temporary: Path, what: bytes) -> list[int]:
+    """Processes of the binary with `what` in their command or their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environ = ((process / name).read_bytes() for name in ("cmdline", "environ"))
+        except OSError:
+            continue
+        ours = bytes(temporary) in command + environ
+        if ours and (what in command.split(b"\0")[0] or what in environ):
+            found.append(int(process.name))
+    return found

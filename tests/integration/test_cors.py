@@ -100,6 +100,53 @@ async def test_a_preflight_of_another_origin_is_refused(server: NotifyServer) ->
     assert "Access-Control-Allow-Methods" not in answer.headers
 
 
+async def test_a_preflight_allows_what_tracing_sends_and_what_the_setting_adds(
+    serve: Serve,
+) -> None:
+    server = await serve({"cors.origins": [SHOP], "cors.headers": ["X-Tenant"]})
+    wanted = "authorization,x-request-id,traceparent,tracestate,x-tenant"
+    headers = {"Origin": SHOP, "Access-Control-Request-Method": "GET"}
+    answer = await ask(
+        server, method="OPTIONS", headers={**headers, "Access-Control-Request-Headers": wanted}
+    )
+    allowed = answer.headers["Access-Control-Allow-Headers"].lower().split(", ")
+    assert set(wanted.split(",")) <= set(allowed)
+    assert not [line for line in server.logs if "refused" in line]
+    other = {**headers, "Access-Control-Request-Headers": "x-tenant,x-csrf,x-b3"}
+    await ask(server, method="OPTIONS", headers=other)
+    refused = 'request header refused headers="x-csrf x-b3" path=/notify setting=cors.headers'
+    await eventually(lambda: any(refused in line for line in server.logs))
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "GET"])
+@pytest.mark.parametrize("origins", [[], [SHOP]])
+async def test_an_origin_that_is_refused_is_logged_with_the_setting_that_would_allow_it(
+    serve: Serve, method: str, origins: list[str]
+) -> None:
+    server = await serve({"cors.origins": origins})
+    refused = f"origin refused origin={OTHER} path=/notify setting=cors.origins"
+    if method == "GET":  # while the stream is open: a browser ends it at once
+        async with stream(server, "42", headers={"Origin": OTHER}):
+            await eventually(lambda: any(refused in line for line in server.logs))
+    else:
+        await ask(server, method=method, headers={"Origin": OTHER})
+        await eventually(lambda: any(refused in line for line in server.logs))
+
+
+async def test_the_server_s_own_pages_and_the_module_refuse_nobody(serve: Serve) -> None:
+    server = await serve()
+    own = {"Origin": server.url}
+    behind_proxy = {"Origin": "https://app.example", "Sec-Fetch-Site": "same-origin"}
+    for headers in (own, behind_proxy):
+        answer = await ask(server, "/notify/ticket", "POST", token="token-42", headers=headers)
+        assert answer.status == 201
+    answer = await ask(server, "/notify/client.js", headers={"Origin": OTHER})
+    assert answer.status == 200
+    async with stream(server, "42"):
+        await eventually(lambda: any("stream opened" in line for line in server.logs))
+    assert not [line for line in server.logs if "origin refused" in line]
+
+
 async def test_without_configured_origins_there_is_nothing_to_see(serve: Serve) -> None:
     server = await serve()
     async with stream(server, "42", headers={"Origin": SHOP}) as client:

@@ -14,9 +14,18 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.harness import NotifyServer, RedisServer, eventually
+from tests.harness import NotifyServer, RedisServer, eventually, free_port
 from tests.integration.conftest import Serve
-from tests.integration.talk import Answer, ask, cpu_seconds, messages, publish, received, stream
+from tests.integration.talk import (
+    Answer,
+    ask,
+    cpu_seconds,
+    messages,
+    metric,
+    publish,
+    received,
+    stream,
+)
 
 KEY = "publisher-key-0123456789"
 
@@ -240,3 +249,19 @@ async def open_connection(server: NotifyServer) -> asyncio.StreamWriter:
 
 def open_files(server: NotifyServer) -> int:
     return len(os.listdir(f"/proc/{server.pid}/fd"))
+
+
+# A main host that cannot be asked
+
+
+async def test_readiness_and_log_say_why_the_main_host_gives_no_answer(
+    serve: Serve, redis_server: RedisServer
+) -> None:
+    """And the node stays ready: who is connected does not need it."""
+    url = f"http://127.0.0.1:{free_port()}"
+    server = await serve({"auth.main_host.url": url, "redis.url": redis_server.url})
+    assert await readiness(server) == (200, {})
+    assert (await ask(server, token="token-42")).status == 504
+    assert await readiness(server) == (200, {"auth": "Connection refused"})
+    assert said(server, "main host is failing", 'reason="Connection refused"', f"address={url}")
+    assert await metric(server, "aionotify_check_ok", check="auth") == 0

@@ -200,6 +200,7 @@ class Node:
         self.wanted = {EVERYONE}
         self.wire: Wire | None = None
         self.floor = 0
+        self.epoch: str | None = None
         self.settling = Settling()
         self.asked: deque[tuple[str, int | None, asyncio.Future[Page]]] = deque()
         self.answers: deque[tuple[asyncio.Future[Page], Page]] = deque()
@@ -220,6 +221,7 @@ class Node:
         self.redis.subscribers.append(self.wire)
         self.wire.commands.extend((True, id) for id in sorted(self.wanted))
         self.floor = self.redis.probe(self.floor)
+        self.epoch = self.redis.data.epoch
         if not self.settling.position:
             self._settle(self.floor)
         self._know()
@@ -230,13 +232,16 @@ class Node:
         self.redis.tick()
         self.floor = self.redis.probe(self.floor)
         self.wire.messages.append((PROBE, self.floor))
+        if self.epoch != self.redis.data.epoch:
+            self.lose()  # with what was published by the other data set
+            self.connect()
         self._know()
 
     def _settle(self, clock: int) -> None:
         self.settling.see(self.redis.passed / SECOND, clock, RETENTION)
 
     def _know(self) -> None:
-        self.hub.know(self.redis.data.epoch, self.settling.position, RETENTION)
+        self.hub.know(self.epoch, self.settling.position, RETENTION)
 
     def lose(self) -> None:
         """Lose the connection, with all that is on its way."""

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from aionotify.telemetry.health_check import HealthCheck
+from aionotify.telemetry.logs import bare
 
 
 def test_a_condition_is_told_when_it_changes(caplog: pytest.LogCaptureFixture) -> None:
@@ -13,6 +14,6 @@ def test_a_condition_is_told_when_it_changes(caplog: pytest.LogCaptureFixture) -
     for problem in (None, "fire", "more fire", None, None):
         condition.found(problem)
         assert condition.problem == problem
-    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    told = [(record.levelname, bare(record)) for record in caplog.records]
     assert told == [("WARNING", "it burns"), ("INFO", "it burns no more")]
     assert vars(caplog.records[0])["fields"] == {"reason": "fire"}

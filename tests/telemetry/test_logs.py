@@ -18,8 +18,10 @@ from aionotify.telemetry.logs import (
     JournalFormatter,
     JSONFormatter,
     TextFormatter,
+    bare,
     configure,
     escaped,
+    show_fields,
 )
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -158,9 +160,45 @@ def test_journal_format_is_used_only_where_the_journal_reads(tmp_path: Path) -> 
         for stream in (journal, other):
             configure("info", "text", stream, environ)
             logging.getLogger("aionotify.x").info("heard")
+            for handler in logging.getLogger().handlers:
+                handler.flush()
             stream.seek(0)
         assert journal.read().startswith("<6>")
         assert other.read().startswith("20")
+
+
+def test_in_somebody_else_s_application_the_message_carries_the_fields() -> None:
+    """Their formatters know nothing of ours, which print them once."""
+    logger, stream = logging.getLogger("aionotify.x"), io.StringIO()
+    show_fields()
+    show_fields()
+    kept: list[logging.LogRecord] = []
+    handlers = [logging.StreamHandler(stream), _Keeping(kept)]
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        fields = {"user": "a b", "reason": "100 %"}
+        logger.warning("100 % bad", extra={"fields": fields})
+        logger.warning("%s is bad", "it", extra={"fields": fields})
+        logger.warning("alone")
+    finally:
+        for handler in handlers:
+            logger.removeHandler(handler)
+    pairs = 'user="a b" reason="100 %"'
+    assert stream.getvalue() == f"100 % bad {pairs}\nit is bad {pairs}\nalone\n"
+    assert [bare(made) for made in kept] == ["100 % bad", "it is bad", "alone"]
+    assert {made.msg for made in kept} == {"100 %% bad%s", "%s is bad%s", "alone"}
+    assert text_of(kept[0]).count("user=") == 1
+    assert json_of(kept[1])["message"] == "it is bad"
+
+
+class _Keeping(logging.Handler):
+    def __init__(self, kept: list[logging.LogRecord]) -> None:
+        super().__init__()
+        self._kept = kept
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._kept.append(record)
 
 
 def test_a_record_below_the_level_is_not_written() -> None:

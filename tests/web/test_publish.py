@@ -167,6 +167,7 @@ async def test_a_bad_event_is_explained_and_nothing_is_stored(
 async def test_a_body_is_bounded(node: Node) -> None:
     status, answer = await node.post(b" " * 33000)
     assert (status, answer["error"]["code"]) == (413, "too_large")
+    assert "more than 32000 bytes" in answer["error"]["message"]
 
 
 async def test_requests_that_are_too_many_bytes_together_are_503_and_store_nothing(

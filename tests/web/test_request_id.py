@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from aionotify import Config, Identity, create_app
+from aionotify.telemetry.logs import bare
 from tests.harness import RedisServer, SSEClient, eventually
 
 
@@ -64,7 +65,7 @@ async def test_a_page_of_another_origin_may_read_it(url: str) -> None:
 
 def records(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
     """The fields of each message that was logged."""
-    return {record.getMessage(): getattr(record, "fields", {}) for record in caplog.records}
+    return {bare(record): getattr(record, "fields", {}) for record in caplog.records}
 
 
 async def test_a_stream_has_it_from_its_first_line_in_the_log_to_its_last(

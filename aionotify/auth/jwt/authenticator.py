@@ -77,6 +77,11 @@ class JWTAuthenticator(BearerAuthenticator):
             now=lambda: int(clock()), leeway=int(config.leeway), **_requirements(config)
         )
 
+    @property
+    def problem(self) -> str | None:
+        """See `BearerAuthenticator.problem`."""
+        return self._keys.problem
+
     async def close(self) -> None:
         """End a fetch of keys that is under way."""
         await self._keys.close()

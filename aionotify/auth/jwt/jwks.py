@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 from joserfc.jwk import Key
 
-from aionotify.auth.http_client import open_session, read_body
+from aionotify.auth.http_client import HttpClient, NoAnswer, read_body
 from aionotify.auth.jwt.keys import KeyRing, public_keys
 from aionotify.auth.outage_log import OutageLog
 from aionotify.auth.single_flight import FlightCancelled, SingleFlight
@@ -51,8 +51,13 @@ class Jwks:
         self._failing = False
         self._withdrawn: dict[str, None] = {}
         self._flight = SingleFlight[None]("aionotify-jwks")
-        self._session: aiohttp.ClientSession | None = None
-        self._outage = OutageLog(_log, "jwks address", clock)
+        self._http = HttpClient(TIMEOUT, connections=1)
+        self._outage = OutageLog(_log, "jwks address", url, clock)
+
+    @property
+    def problem(self) -> str | None:
+        """See `KeySource`."""
+        return self._outage.problem
 
     async def find(self, algorithm: str, kid: str | None) -> Key | None:
         """See `KeySource`.
@@ -83,17 +88,15 @@ class Jwks:
     async def close(self) -> None:
         """End a fetch that is under way."""
         await self._flight.close()
-        if self._session is not None:
-            await self._session.close()
+        await self._http.close()
 
     async def _fetch(self) -> None:
         try:
             keys = await self._download()
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError) as error:
+        except (NoAnswer, ValueError, RecursionError) as error:
             self._failing = True
             self._stats.jwks_failed += 1
-            name = type(error).__name__
-            self._outage.failed(f"{name}: {error}" if isinstance(error, ValueError) else name)
+            self._outage.failed(_reason(error))
         else:
             gone = {**self._withdrawn, **dict.fromkeys(self._ring.names())}
             left = [name for name in gone if name not in keys.names()]
@@ -105,15 +108,24 @@ class Jwks:
         self._next_fetch = self._clock() + (SHORT_PAUSE if self._failing else PAUSE)
 
     async def _download(self) -> KeyRing:
-        if self._session is None:  # here, because it must be made inside the running loop
-            self._session = open_session(TIMEOUT, connections=1)
-        async with self._session.get(self._url, allow_redirects=False) as response:
-            if response.status != 200:
-                raise ValueError(f"status {response.status}")
-            body = await read_body(response, MAX_BYTES)
-        if body is None:
-            raise ValueError(f"more than {MAX_BYTES} bytes")
+        body = await self._http.get(self._url, _read)
         ring = KeyRing(public_keys(msgspec.json.decode(body)), self._algorithms)
         if not ring:
-            raise ValueError("no key that is fit for the algorithms")
+            raise ValueError("it has no key that is fit for the algorithms")
         return ring
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    if response.status != 200:
+        raise ValueError(f"it answered {response.status}")
+    body = await read_body(response, MAX_BYTES)
+    if body is None:
+        raise ValueError(f"its answer has more than {MAX_BYTES} bytes")
+    return body
+
+
+def _reason(error: Exception) -> str:
+    # The library's words may quote what came.
+    if isinstance(error, msgspec.DecodeError | UnicodeDecodeError | RecursionError):
+        return "its answer is not JSON"
+    return str(error)

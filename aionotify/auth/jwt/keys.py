@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from joserfc.errors import JoseError
@@ -18,10 +18,18 @@ from aionotify.config import JWTConfig
 from aionotify.errors import ConfigError
 
 _PUBLIC_KEY_TYPES = ("RSA", "EC", "OKP")
+_ENCRYPTS = ("X25519", "X448")  # keys of type OKP that sign nothing (RFC 8037 section 3.2)
 
 
 class KeySource(Protocol):
-    """Where the key for a token is looked up."""
+    """Where the key for a token is looked up.
+
+    Attributes:
+        problem: why there are no new keys to be had; None if that is not so.
+    """
+
+    @property
+    def problem(self) -> str | None: ...
 
     async def find(self, algorithm: str, kid: str | None) -> Key | None:
         """Return the key for a token with these header members; None when there is none."""
@@ -43,6 +51,8 @@ class KeyRing:
     def __init__(self, keys: Iterable[Key], algorithms: Collection[str]) -> None:
         fit: dict[str, list[Key]] = {name: [] for name in algorithms}
         for key in keys:
+            if key.get("crv") in _ENCRYPTS:
+                continue
             for model in JWSRegistry.filter_algorithms(key, list(algorithms)):
                 fit[model.name].append(key)
         self._fit = fit
@@ -64,6 +74,8 @@ class KeyRing:
 
 class StaticKey:
     """One key from the configuration. It need not carry the name that tokens call it by."""
+
+    problem: Final = None
 
     def __init__(self, config: JWTConfig) -> None:
         """Read the key; raise ConfigError if it is not one, or not fit for the algorithms."""

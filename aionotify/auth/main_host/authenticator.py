@@ -94,7 +94,12 @@ class MainHostAuthenticator(BearerAuthenticator):
         self._flights = SingleFlight[Accepted | Denied]("aionotify-main-host")
         self._slots = asyncio.Semaphore(config.max_concurrency)
         self._breaker = Breaker(clock)
-        self._outage = OutageLog(_log, "main host", clock)
+        self._outage = OutageLog(_log, "main host", self._client.url, clock)
+
+    @property
+    def problem(self) -> str | None:
+        """See `BearerAuthenticator.problem`."""
+        return self._outage.problem
 
     async def close(self) -> None:
         """End what is under way and close the connections. It can't be used afterwards."""
@@ -259,7 +264,7 @@ class MainHostAuthenticator(BearerAuthenticator):
             self._refused.put(key, now + self._config.refusal_ttl)
         else:
             self.stats.main_host_failed += 1
-            self._outage.failed(answer.message)
+            self._outage.failed(answer.reason)
             return
         self._outage.answered()
 

@@ -1,6 +1,6 @@
 """One question to the main host: whose is this token?
 
-The wire contract and nothing else: no memory, no limits, no second try.
+The wire contract and nothing else: no memory, no limits.
 """
 
 import math
@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 from aiohttp import hdrs
 
-from aionotify.auth.http_client import open_session, read_body
+from aionotify.auth.http_client import Garbled, HttpClient, NoAnswer, TooLate, read_body
 from aionotify.auth.identity import Identity
 from aionotify.config import MainHostConfig
 from aionotify.errors import AuthError, AuthFailed, AuthUnavailable, InvalidToken
@@ -35,14 +35,21 @@ class Accepted:
 class Denied:
     """Nobody was named.
 
-    `error` says why; only `InvalidToken` is a refusal. `unwell` means that the main host as a
-    whole seems to fail, rather than this one question. `retry_after` is in seconds.
+    `error` says why; only `InvalidToken` is a refusal. `message` is for the client, `cause` for who
+    operates this, where there is more to say. `unwell` means that the main host as a whole seems to
+    fail, rather than this one question. `retry_after` is in seconds.
     """
 
     error: type[AuthError]
     message: str
     unwell: bool = False
     retry_after: float | None = None
+    cause: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why, for a log."""
+        return self.cause or self.message
 
 
 class MainHostClient:
@@ -50,29 +57,25 @@ class MainHostClient:
 
     def __init__(self, config: MainHostConfig) -> None:
         self.url = config.url.rstrip("/") + config.path
-        self._config = config
-        self._session: aiohttp.ClientSession | None = None
+        self._http = HttpClient(config.timeout, config.max_concurrency)
 
     async def ask(self, token: str) -> Accepted | Denied:
         """Send `token` as it came, in a GET with an Authorization header; follow no redirect."""
-        if self._session is None:  # here, because it must be made inside the running loop
-            self._session = open_session(self._config.timeout, self._config.max_concurrency)
         try:
-            async with self._session.get(
-                self.url, headers={hdrs.AUTHORIZATION: f"Bearer {token}"}, allow_redirects=False
-            ) as response:
-                return await _read(response)
-        except TimeoutError:
-            return Denied(AuthUnavailable, "the main host did not answer in time", unwell=True)
-        except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError):
-            return Denied(AuthFailed, "the main host's answer is not HTTP", unwell=True)
-        except (aiohttp.ClientError, OSError):
-            return Denied(AuthUnavailable, "the main host cannot be reached", unwell=True)
+            return await self._http.get(self.url, _read, {hdrs.AUTHORIZATION: f"Bearer {token}"})
+        except TooLate as error:
+            message = "the main host did not answer in time"
+            return Denied(AuthUnavailable, message, unwell=True, cause=str(error))
+        except Garbled as error:
+            message = "the main host's answer is not HTTP"
+            return Denied(AuthFailed, message, unwell=True, cause=str(error))
+        except NoAnswer as error:
+            message = "the main host cannot be reached"
+            return Denied(AuthUnavailable, message, unwell=True, cause=str(error))
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        await self._http.close()
 
 
 async def _read(response: aiohttp.ClientResponse) -> Accepted | Denied:

@@ -89,6 +89,11 @@ class Endpoint:
         return str(self._address)
 
     @property
+    def database(self) -> int:
+        """The number of the database that is selected on each connection."""
+        return self._address.db
+
+    @property
     def objections(self) -> tuple[SentinelError, ...]:
         """What was wrong with sentinels when they were asked last, though a master was found."""
         return () if self._sentinels is None else self._sentinels.objections

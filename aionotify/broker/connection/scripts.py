@@ -6,6 +6,7 @@ never asked for more than a batch ahead.
 """
 
 import asyncio
+import functools
 import hashlib
 import operator
 from collections.abc import Awaitable, Callable, Iterable
@@ -38,6 +39,7 @@ class _Call:
 _size = operator.attrgetter("size")
 
 
+@functools.cache  # for a reload: by then the one-file binary may have lost its files
 def source(name: str) -> str:
     """Return the text of one of the package's scripts."""
     return resources.files("aionotify.broker").joinpath(name).read_text("utf-8")

@@ -68,6 +68,7 @@ class EmbeddedServer:
         self._tcp_port = tcp_port
         self._directory: Path | None = None
         self._lock: int | None = None
+        self._binary: int | None = None
         self._server: ServerProcess | None = None
         self._cleanup = AsyncExitStack()
 
@@ -97,6 +98,9 @@ class EmbeddedServer:
             self._directory = _private_directory()
             cleanup.callback(shutil.rmtree, self._directory, ignore_errors=True)
             cleanup.push_async_callback(self._stop_server)
+            # Open, because in the one-file binary it may be removed before it is started again.
+            self._binary = os.open(binary, os.O_RDONLY | os.O_CLOEXEC)
+            cleanup.callback(os.close, self._binary)
             self._server = self._launch(binary)
             await self._server.answering()
             supervisor = asyncio.create_task(
@@ -110,9 +114,12 @@ class EmbeddedServer:
         await self._cleanup.aclose()
 
     def _launch(self, binary: Path) -> ServerProcess:
-        command = [str(binary), *self._options()]
-        locks = () if self._lock is None else (self._lock,)
-        return ServerProcess(command, self.socket, inherit=locks)
+        inherit = [] if self._lock is None else [self._lock]
+        program = str(binary)
+        if not binary.exists() and self._binary is not None:
+            program = f"/proc/self/fd/{self._binary}"
+            inherit.append(self._binary)
+        return ServerProcess([program, *self._options()], self.socket, inherit=inherit)
 
     def _options(self) -> list[str]:
         options = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from joserfc.jwk import Key, OctKey
+from joserfc.jwk import Key, OctKey, OKPKey
 
 from aionotify.auth import Identity, InvalidToken, revalidate
 from aionotify.auth.jwt.authenticator import JWTAuthenticator
@@ -55,6 +55,15 @@ async def test_a_key_may_come_from_a_file_as_pem_or_jwk(tmp_path: Path, text: st
     file.write_text(f"{text}\n")
     config = JWTConfig(key_file=str(file), algorithms=("ES256",))
     assert await owner(config, sign(ec(), "ES256", kid="whatever")) == "alice"
+
+
+@pytest.mark.parametrize("curve", ["X25519", "X448"])
+def test_a_key_for_encryption_is_refused_as_a_key_for_signatures(curve: str) -> None:
+    """It is of the same type as one that signs (RFC 8037), and verifies nothing."""
+    key = OKPKey.generate_key(curve)  # type: ignore[arg-type]
+    for text in (public_pem(key), json.dumps(key.as_dict(private=False))):
+        with pytest.raises(ConfigError, match="got one of another kind"):
+            JWTAuthenticator(static(text, "EdDSA"))
 
 
 async def test_it_comes_as_a_bearer_token_or_in_the_cookie() -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from joserfc.jwk import Key, OctKey
+from joserfc.jwk import Key, OctKey, OKPKey
 
 from aionotify.auth import AuthUnavailable, InvalidToken
 from aionotify.auth.jwt.authenticator import JWTAuthenticator
@@ -17,8 +17,9 @@ from aionotify.auth.jwt.keys import public_keys
 from aionotify.auth.stats import AuthStats
 from aionotify.config import JWTConfig
 from aionotify.errors import ConfigError
+from aionotify.telemetry.logs import bare
 from tests.auth.helpers import Clock, until
-from tests.auth.jwt_tokens import SECRET, ec, rsa, sign
+from tests.auth.jwt_tokens import SECRET, ec, ed, rsa, sign
 from tests.auth.stub_main_host import StubMainHost
 
 OLD, NEW = ec(name="old"), ec("P-256", "new")
@@ -223,6 +224,15 @@ async def test_a_token_without_a_key_id_is_checked_with_the_only_key_of_its_kind
     assert await jwks.find("ES256", None) is None
 
 
+async def test_a_key_for_encryption_is_no_second_key(host: StubMainHost) -> None:
+    """So a token that names no key has but one to fit."""
+    publish(host, ed(), OKPKey.generate_key("X25519", {"kid": "encrypts"}))
+    config = JWTConfig(jwks_url=host.url, algorithms=("EdDSA",))
+    authenticator = JWTAuthenticator(config)
+    assert (await authenticator.identify(sign(ed(), "EdDSA"))).user_id == "alice"
+    await authenticator.close()
+
+
 async def test_closing_ends_a_fetch_under_way(jwks: Jwks, host: StubMainHost) -> None:
     host.open.clear()
     waiting = asyncio.create_task(jwks.find("ES256", "old"))
@@ -241,9 +251,12 @@ async def test_an_outage_is_logged_once(
         with pytest.raises(AuthUnavailable):
             await jwks.find("ES256", "old")
         clock.advance(SHORT_PAUSE)
+    problems = [jwks.problem]
     publish(host, OLD)
     await jwks.find("ES256", "old")
-    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    problems.append(jwks.problem)
+    assert problems == ["it answered 503", None]
+    said = [(record.levelname, bare(record)) for record in caplog.records]
     assert said == [("WARNING", "jwks address is failing"), ("INFO", "jwks address answers again")]
 
 

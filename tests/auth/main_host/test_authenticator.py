@@ -24,6 +24,7 @@ from aionotify.auth.main_host.authenticator import SHARED, MainHostAuthenticator
 from aionotify.auth.main_host.breaker import THRESHOLD
 from aionotify.auth.revocations import Revocations
 from aionotify.config import MainHostConfig
+from aionotify.telemetry.logs import bare
 from tests.auth.helpers import Clock, bearer, make_request, until
 from tests.auth.stub_main_host import PATH, StubMainHost
 
@@ -482,9 +483,12 @@ async def test_an_outage_is_logged_once_and_its_end_too(
             await authenticator.authenticate(bearer(f"token-{number}"))
     host.answer = host.honest
     clock.advance(10)
+    problems = [authenticator.problem]
     await authenticator.authenticate(bearer("alice-token"))
     await authenticator.authenticate(bearer("bob-token"))
-    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    problems.append(authenticator.problem)
+    assert problems == ["the main host answered 503", None]
+    said = [(record.levelname, bare(record)) for record in caplog.records]
     assert said == [("WARNING", "main host is failing"), ("INFO", "main host answers again")]
 
 

@@ -27,6 +27,7 @@ from aionotify.broker.embedded import process
 from aionotify.broker.embedded import server as embedded_server
 from aionotify.broker.embedded.server import EmbeddedServer
 from aionotify.errors import BrokerUnavailable, ConfigError
+from aionotify.telemetry.logs import bare
 from tests.harness import eventually, free_port
 
 REPOSITORY = Path(__file__).parents[3]
@@ -161,7 +162,7 @@ async def test_embedded_server_that_dies_is_started_again_in_the_same_place(
             os.kill(await pid_of(server), signal.SIGKILL)
             await eventually(lambda: answers(server))
             assert await ask(server, "GET", "key") == b"%d" % count
-    deaths = [record for record in caplog.records if record.message == "embedded server exited"]
+    deaths = [record for record in caplog.records if bare(record) == "embedded server exited"]
     assert [vars(record)["fields"]["status"] for record in deaths] == [128 + signal.SIGKILL] * 3
 
 
@@ -182,7 +183,7 @@ async def test_a_restart_that_fails_is_tried_again(
         os.kill(await pid_of(server), signal.SIGKILL)
         await eventually(lambda: answers(server))
     assert len(attempts) == 2
-    assert "embedded server did not start" in caplog.messages
+    assert "embedded server did not start" in caplog.text
 
 
 async def test_stopping_ends_the_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,7 +334,7 @@ async def test_output_of_the_embedded_server_is_logged_for_debugging(
     said = [
         vars(record)["fields"]["line"]
         for record in caplog.records
-        if record.message == "embedded server output" and record.levelno == logging.DEBUG
+        if bare(record) == "embedded server output" and record.levelno == logging.DEBUG
     ]
     assert any("Ready to accept connections unix" in line for line in said)
 

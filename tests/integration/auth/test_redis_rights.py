@@ -143,6 +143,19 @@ async def _answer(url: str) -> None:
         await endpoint.close()
 
 
+@pytest.mark.asyncio(loop_factories=["asyncio"])
+async def test_in_another_database_the_rights_are_those_for_its_channels(
+    own_redis: RedisServer, main_host: MainHost
+) -> None:
+    """As the text below the rules says."""
+    channels = "&push_notifications@1 &aionotify@1:*"
+    assert f"``{channels}``" in SECURITY.read_text()
+    rules = [rule for rule in user("aionotify") if not rule.startswith("&")]
+    own_redis.cli("ACL", "SETUSER", "aionotify", *rules, *channels.split(), "+select")
+    await everything(f"redis://aionotify:password@127.0.0.1:{own_redis.port}/1", main_host)
+    assert refused(own_redis) <= COURTESIES
+
+
 COURTESIES = {"client|setname", "info"}
 """What is tried and done without; the text beside the rules says what for."""
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from urllib.parse import quote
 
 import pytest
+from aiohttp import web
 
 from aionotify.events.cursor import Cursor
 from aionotify.streams.recipient import Recipient
@@ -109,6 +110,32 @@ async def test_a_stream_that_is_about_to_open_does_not(
         go_on.set()
         answer = await opening
         assert (answer.status, answer.code) == (401, "invalid_token")
+
+
+@pytest.mark.parametrize("hand_over", [False, True])
+async def test_a_stream_whose_response_is_being_prepared_meanwhile_ends(
+    redis_server: RedisServer, hand_over: bool
+) -> None:
+    """An application's handlers may take as long as they like."""
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def held(request: web.Request, response: web.StreamResponse) -> None:
+        if request.path == "/notify":
+            reached.set()
+            await go_on.wait()
+
+    def hold(app: web.Application) -> None:
+        app.on_response_prepare.append(held)
+
+    async with embedded(redis_server.url, hold, hand_over=hand_over) as (url, services):
+        client = stream(url, "42")
+        opening = asyncio.create_task(client.connect())
+        await reached.wait()
+        services.hub.revoked("42")
+        go_on.set()
+        await opening
+        assert await is_revoked(client)
+        await client.close()
 
 
 STRANGE = [
