@@ -157,6 +157,19 @@ def test_a_client_of_ones_own_publishes_and_stays_open(redis_server: RedisServer
         SyncPublisher.from_client(redis.asyncio.Redis())  # type: ignore[arg-type]
 
 
+def test_a_client_of_ones_own_says_in_which_database_the_nodes_are(
+    redis_server: RedisServer,
+) -> None:
+    with (
+        redis.Redis(port=redis_server.port, db=1) as client,
+        client.pubsub() as pubsub,
+        SyncPublisher.from_client(client) as publisher,
+    ):
+        pubsub.subscribe("aionotify@1:{42}")
+        pubsub.get_message(timeout=5)
+        assert publisher.publish({"recipient_id": "42"}).online
+
+
 def test_a_client_of_ones_own_that_loses_redis_says_so(own_redis: RedisServer) -> None:
     own_redis.stop()
     publisher = SyncPublisher.from_client(redis.Redis(port=own_redis.port))
