@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aionotify.auth import Authenticator, Identity
     from aionotify.auth.middleware import IDENTITY
     from aionotify.broker.publisher import PartlyPublished, Published, Publisher
+    from aionotify.broker.sync_publisher import SyncPublisher
     from aionotify.client.client import Client, EventTooLong, ServerSentEvent, StreamRefused
     from aionotify.config import Config, load_config
     from aionotify.errors import (
@@ -55,6 +56,7 @@ __all__ = (
     "Publisher",
     "ServerSentEvent",
     "StreamRefused",
+    "SyncPublisher",
     "create_app",
     "drain",
     "load_config",
@@ -67,6 +69,7 @@ _PLACES = {
     "aionotify.auth": "Authenticator Identity",
     "aionotify.auth.middleware": "IDENTITY",
     "aionotify.broker.publisher": "PartlyPublished Published Publisher",
+    "aionotify.broker.sync_publisher": "SyncPublisher",
     "aionotify.client.client": "Client EventTooLong ServerSentEvent StreamRefused",
     "aionotify.config": "Config load_config",
     "aionotify.errors": (

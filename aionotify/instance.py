@@ -84,6 +84,8 @@ class Instance:
             keys,
             retention=config.inbox.retention,
             max_events=config.inbox.max_events,
+            idempotency=config.inbox.idempotency,
+            whose="node",
             agreed=self._agreed(config),
             also=[each.execute for each in {reads, self._endpoint.publishing} - {writes}],
         )

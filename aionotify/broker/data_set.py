@@ -18,7 +18,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from redis.exceptions import NoPermissionError, ReadOnlyError
 
@@ -27,6 +27,7 @@ from aionotify.broker.connection.endpoint import translate
 from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.scripts import Script
 from aionotify.broker.keys import Keys
+from aionotify.config import InboxConfig
 from aionotify.errors import BrokerRefused
 from aionotify.events.cursor import EPOCH_CHARS, EPOCH_LETTERS
 from aionotify.events.position import Settling
@@ -60,12 +61,15 @@ class DataSet:
     Args:
         execute: carries out commands.
         also: others that do; all of them are asked in turn.
-        retention, max_events: of inboxes, as they are configured here.
+        retention, max_events, idempotency: of inboxes.
+        whose: the settings of a ``node``, which is how others know of them; somebody's ``own``; or
+            a ``default``, until it is known what those of the nodes are.
         agreed: what else must be the same everywhere, see `node_settings`.
 
     Attributes:
         epoch: its name, or None while that is not known.
         floor, since: see above; 0 while not known.
+        retention: seconds that events are kept.
         settings: whether all who use the same names have the settings that must be the same.
         connections: how many there are to ask on.
     """
@@ -77,6 +81,8 @@ class DataSet:
         *,
         retention: float,
         max_events: int,
+        idempotency: float = InboxConfig().idempotency,
+        whose: Literal["node", "own", "default"] = "own",
         agreed: Sequence[str] = (),
         also: Sequence[Execute] = (),
     ) -> None:
@@ -95,11 +101,17 @@ class DataSet:
         self._run_id = ""
         self._settling = Settling()
         self._agreed = 0  # times in a row
-        self.retention, self._max_events, self._agreed_on = retention, max_events, agreed
+        self.retention, self._max_events, self._idempotency = retention, max_events, idempotency
+        self._whose, self._agreed_on = whose, agreed
+
+    @property
+    def limits(self) -> tuple[int, float, float]:
+        """Events kept, for how long, and how long their ids are; as append.lua has them."""
+        return self._max_events, self.retention, self._idempotency
 
     def adopt(self, other: "DataSet", agreed: Sequence[str] = ()) -> None:
         """Keep as many events for as long as `other` does, and agree on what is in force now."""
-        self.retention, self._max_events = other.retention, other._max_events
+        self._max_events, self.retention, self._idempotency = other.limits
         self._agreed_on = agreed
 
     async def probe(self, channel: str = "", message: bytes = b"") -> Probed:
@@ -112,14 +124,18 @@ class DataSet:
         # Who may not ask which server it is, and did once, does not fill Redis' log with it.
         which = 1 if self._run_id or not message else ""
         listened = self._keys.ephemeral if message else ""
-        args = (self.floor, self.retention, self._max_events, candidate, which, listened)
+        inbox = (self.retention, self._max_events)
+        args = (self.floor, *inbox, candidate, which, listened, self._idempotency, self._whose)
         sent_at = time.monotonic()
         reply = await next(self._turn).call(
             (self._keys.epoch,), (channel, message, *args, *self._agreed_on)
         )
-        _told, written, epoch, clock, since, run_id, others, more = reply
+        _told, written, epoch, clock, since, run_id, others, more, kept = reply
         self._learn(_text(epoch), int(clock), int(since), sent_at)
         self._recognise(_text(run_id))
+        if self._whose == "default":
+            retention, self._max_events, self._idempotency = map(int, _text(kept).split())
+            self.retention = retention
         self._compare(list(map(_text, others)), int(more))
         read_only = isinstance(written, ReadOnlyError)
         return Probed(int(clock), _refusal(written), read_only, _text(run_id))

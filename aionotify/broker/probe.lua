@@ -1,22 +1,25 @@
 -- Ask Redis which data set this is and what time it is there, and say so to all nodes, or to nobody.
 --
 -- KEYS[1]  {prefix}:epoch, a hash without a TTL: `epoch`, by which this data set is known; `clock`,
---          the latest time that was ever seen; `since`; and for each pair of settings in use,
+--          the latest time that was ever seen; `since`; `inbox`, what the nodes keep,
+--          "<retention> <max_events> <idempotency>"; and for each pair of settings in use,
 --          "<retention> <max_events>", and each other one, "<kind> <value>", when it was used last
 -- ARGV     channel ('' = tell nobody), message, floor, retention s, max_events, a name for the data
 --          set if it has none, whether to ask which server it is ('' = no), another channel to which
---          all subscribe who hear the first ('' = do not look), and other settings that are in use
+--          all subscribe who hear the first ('' = do not look), idempotency s, whose retention,
+--          max_events and idempotency these are ('node', 'own', or 'default', if those of the nodes
+--          count for more), and other settings that are in use
 --
 -- Times are in microseconds. What `floor`, `clock` and `since` are: aionotify/broker/data_set.py.
 --
 -- Returns what PUBLISH returned, 1 or the error for which nothing could be stored, the epoch ('' if
 -- there is none), clock, since, which server this is ('' if one may not ask), the settings that
--- others have used since ours of that kind were used before, and how many subscribe to the other
--- channel and do not hear the first.
+-- others have used since ours of that kind were used before, how many subscribe to the other channel
+-- and do not hear the first, and what is kept by whoever asks, as in `inbox`.
 
 local key = KEYS[1]
 local channel, message, floor = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local retention, settings, candidate = tonumber(ARGV[4]), ARGV[4] .. ' ' .. ARGV[5], ARGV[6]
+local candidate, whose, inbox = ARGV[6], ARGV[10], ARGV[4] .. ' ' .. ARGV[5] .. ' ' .. ARGV[9]
 
 local IN_FLIGHT = 3000000 -- for which settings may be used after whoever does so has said so
 local FORGOTTEN = 3600000000 -- after which nobody has settings any more that make no difference
@@ -34,12 +37,22 @@ if not fields.err then
   for i = 1, #fields, 2 do known[fields[i]] = fields[i + 1] end
 end
 
+if whose == 'default' and string.match(known.inbox or '', '^%d+ %d+ %d+$') then
+  inbox = known.inbox
+end
+local settings, retention = string.match(inbox, '^((%S+) %S+)')
+retention = tonumber(retention)
+
 local clock = math.max(time, floor, tonumber(known.clock or 0) or 0)
 local since = math.max(tonumber(known.since or 0) or 0, clock - retention * 1000000)
 local function number(value) return string.format('%.0f', value) end
 local written_fields = {'epoch', known.epoch or candidate, 'clock', number(clock)}
 local ours = {}
-for i = 9, #ARGV + 1 do
+if whose == 'node' then
+  written_fields[#written_fields + 1] = 'inbox'
+  written_fields[#written_fields + 1] = inbox
+end
+for i = 11, #ARGV + 1 do
   local setting = ARGV[i] or settings
   ours[string.match(setting, '^%a+ ') or 'inbox'] = setting
   written_fields[#written_fields + 1] = setting
@@ -78,4 +91,4 @@ if ARGV[8] ~= '' then
   local counts = redis.pcall('PUBSUB', 'NUMSUB', channel, ARGV[8])
   if not counts.err then more = counts[4] - counts[2] end
 end
-return {told, written, epoch, number(clock), number(since), run_id, others, more}
+return {told, written, epoch, number(clock), number(since), run_id, others, more, inbox}

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypedDict, Unpack
 
 import msgspec
+from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
 from aionotify.broker.connection.endpoint import Endpoint
-from aionotify.broker.connection.pipeline import Execute, by_client
+from aionotify.broker.connection.pipeline import BlockingClient, Execute, by_client
 from aionotify.broker.connection.scripts import Script, Words
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.keys import Keys
@@ -59,6 +60,15 @@ class PartlyPublished(BrokerError):
         super().__init__(f"{len(failed)} of {len(recipients)} recipients did not get the event")
 
 
+class PublisherOptions(TypedDict, total=False):
+    """What a publisher may be told besides where Redis is; see `Publisher`."""
+
+    prefix: str
+    inbox: InboxConfig | None
+    max_bytes: int
+    wait_replicas: int
+
+
 class Publisher:
     """Publishes durable events.
 
@@ -67,7 +77,8 @@ class Publisher:
             what gives one, or an endpoint), which stays yours to close. It says in which database
             the nodes are.
         prefix: of our names in Redis, `redis.prefix` in the configuration.
-        inbox: how much is kept, for how long.
+        inbox: how much is kept, for how long. By default, what the nodes keep: they say so in
+            Redis. If there never was a node with this prefix, the defaults of the configuration.
         max_bytes: the longest event.
         wait_replicas: how many replicas must have an event before it counts as published,
             `redis.wait_replicas` in the configuration. An endpoint has its own.
@@ -77,7 +88,7 @@ class Publisher:
 
     def __init__(
         self,
-        redis: str | Redis | Callable[[], Redis] | Endpoint,
+        redis: str | Redis | Callable[[], Redis] | Endpoint | BlockingClient,
         *,
         prefix: str = RedisConfig().prefix,
         inbox: InboxConfig | None = None,
@@ -96,29 +107,47 @@ class Publisher:
             kept = partial(written, execute) if redis.keeps else None
         elif isinstance(redis, Redis):
             execute = by_client(partial(_itself, redis))
+        elif isinstance(redis, BlockingClient):
+            execute = redis.execute
         else:
             execute = by_client(redis)
-        inbox = inbox or InboxConfig()
+        limits = inbox or InboxConfig()
         self._named = partial(_names, prefix, redis)
         self._keys: Keys | None = None  # a client that comes later says only then which database
         self._data_set = DataSet(
-            execute, Keys(prefix), retention=inbox.retention, max_events=inbox.max_events
+            execute,
+            Keys(prefix),
+            retention=limits.retention,
+            max_events=limits.max_events,
+            idempotency=limits.idempotency,
+            whose="own" if inbox is not None else "default",
         )
         self._acknowledged: Callable[[str, int], None] = lambda recipient_id, position: None
-        self._limits = (inbox.max_events, inbox.retention, inbox.idempotency)
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._waits = "1" if wait_replicas else ""
         if wait_replicas:
             execute = on_replicas(execute, wait_replicas)
         self._script = Script(execute, "append.lua", kept)
+
+    @classmethod
+    def from_url(cls, url: str, **options: Unpack[PublisherOptions]) -> Self:
+        """Return a publisher to the Redis at an address."""
+        return cls(url, **options)
+
+    @classmethod
+    def from_client(cls, client: Redis, **options: Unpack[PublisherOptions]) -> Self:
+        """Return a publisher that uses a client of yours."""
+        if not isinstance(client, Redis):
+            raise TypeError("Publisher takes a redis.asyncio.Redis, SyncPublisher a redis.Redis")
+        return cls(client, **options)
 
     def belong_to(self, data_set: DataSet, acknowledged: Callable[[str, int], None]) -> None:
         """Go by what a node knows of the data set; tell it for whom an event was stored where."""
         self._data_set, self._acknowledged = data_set, acknowledged
 
     def adopt(self, other: "Publisher") -> None:
-        """Keep as much, for as long, and publish events as long as `other` does."""
-        self._limits, self._max_bytes = other._limits, other._max_bytes
+        """Publish events as long as `other` does."""
+        self.max_bytes = other.max_bytes
 
     async def __aenter__(self) -> Self:
         return self
@@ -167,14 +196,8 @@ class Publisher:
         Returns:
             For each event, in order, what became of it, or the error that `publish` would raise.
         """
-        checked: list[Event | InvalidEvent] = []
-        for event in events:
-            try:
-                checked.append(decode(_json(event), self._max_bytes))
-            except InvalidEvent as error:
-                checked.append(error)
-        results = iter(await self.publish_checked([e for e in checked if isinstance(e, Event)]))
-        return [item if isinstance(item, InvalidEvent) else next(results) for item in checked]
+        checked = check(events, self.max_bytes)
+        return merge(checked, await self.publish_checked(valid(checked)))
 
     async def publish_checked(self, events: Iterable[Event]) -> list[Published | BrokerError]:
         """The same for events that `aionotify.events.event.decode` has let pass."""
@@ -215,11 +238,11 @@ class Publisher:
     def _words(self, keys: Keys, event: Event, recipient_id: str) -> Words:
         data = event.data(recipient_id)
         inbox, live = keys.inbox(recipient_id), keys.live(recipient_id)
-        times = self._data_set.floor, self._data_set.since
+        limits, times = self._data_set.limits, (self._data_set.floor, self._data_set.since)
         if event.key is None:
-            return (1, inbox, live, data, *self._limits, "PUBLISH", *times, self._waits)
+            return (1, inbox, live, data, *limits, "PUBLISH", *times, self._waits)
         key = keys.idempotency(recipient_id, event.key)
-        return (2, inbox, key, live, data, *self._limits, "PUBLISH", *times, self._waits)
+        return (2, inbox, key, live, data, *limits, "PUBLISH", *times, self._waits)
 
     async def _outcome(
         self, event: Event, replies: list[asyncio.Future[Any]]
@@ -254,15 +277,45 @@ class Publisher:
         return Published(f"{position:014x}", int(online) > 0, bool(repeated))
 
 
+def check(
+    events: Iterable[Mapping[str, Any] | bytes | str], max_bytes: int
+) -> list[Event | InvalidEvent]:
+    """Return each event as it will be published, or what is wrong with it."""
+    checked: list[Event | InvalidEvent] = []
+    for event in events:
+        try:
+            checked.append(decode(_json(event), max_bytes))
+        except InvalidEvent as error:
+            checked.append(error)
+    return checked
+
+
+def valid(checked: Iterable[Event | InvalidEvent]) -> list[Event]:
+    """Return those that can be published."""
+    return [each for each in checked if isinstance(each, Event)]
+
+
+def merge(
+    checked: Iterable[Event | InvalidEvent], results: Iterable[Published | BrokerError]
+) -> list[Published | AionotifyError]:
+    """Put what became of the valid events in their places."""
+    rest = iter(results)
+    return [each if isinstance(each, InvalidEvent) else next(rest) for each in checked]
+
+
 def _itself(client: Redis) -> Redis:
     return client
 
 
-def _names(prefix: str, redis: Redis | Callable[[], Redis] | Endpoint) -> Keys:
+def _names(prefix: str, redis: Redis | Callable[[], Redis] | Endpoint | BlockingClient) -> Keys:
     """Return our names in the database that `redis` uses."""
     if isinstance(redis, Endpoint):
         return Keys(prefix, database=redis.database)
-    client = redis if isinstance(redis, Redis) else redis()
+    client: Redis | BlockingRedis
+    if isinstance(redis, BlockingClient):
+        client = redis.client
+    else:
+        client = redis if isinstance(redis, Redis) else redis()
     return Keys(prefix, database=int(client.connection_pool.connection_kwargs.get("db") or 0))
 
 

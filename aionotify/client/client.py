@@ -56,6 +56,11 @@ class Client:
     The loop ends only with an error or with the block. It yields every event of the stream,
     including the control events ``aionotify.…``.
 
+    It reconnects when the connection is lost or cannot be made, the stream ends, nothing has come
+    for 100 s, or the server answers 408, 425, 429 or 5xx: after the wait that the server asks for,
+    twice as long with each failure in a row, up to a minute, with jitter. It sends `last_event_id`,
+    so durable events are neither lost nor doubled.
+
     Args:
         url: address of the stream, ``https://…/notify``. Redirects are not followed: they could
             send the token elsewhere.
@@ -115,6 +120,10 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection. Does nothing twice."""
         self._disconnect()
         if self._session is not None:
             await self._session.close()

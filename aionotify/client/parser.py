@@ -5,9 +5,10 @@ server: it keeps a limited part of an incomplete event.
 """
 
 import codecs
+import json
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from aionotify.errors import AionotifyError
 
@@ -36,6 +37,13 @@ class ServerSentEvent:
     type: str
     data: str
     id: str
+
+    def json(self) -> Any:
+        """Return `data`, parsed: all that aionotify sends is JSON.
+
+        Raises ValueError: it is not.
+        """
+        return json.loads(self.data)
 
 
 class Parser:

@@ -63,10 +63,12 @@ def probe(
         "abcdef",
         "",
         "",
+        300,
+        "own",
         *more,
     )
     reply = server.cli("EVAL", source("probe.lua", now), 1, KEYS.epoch, *args)
-    _, written, _, clock, since, _, others, _ = reply
+    _, written, _, clock, since, _, others, _, _ = reply
     assert written == 1
     return int(clock), int(since), others
 

@@ -22,8 +22,11 @@ from aionotify import (
     Publisher,
 )
 from aionotify.broker.connection.pipeline import Command
+from aionotify.broker.data_set import DataSet
+from aionotify.broker.keys import Keys
 from aionotify.config import InboxConfig
 from aionotify.events.event import Event
+from tests.embedded import embedded
 from tests.harness import RedisServer, TcpProxy, eventually
 
 
@@ -189,6 +192,62 @@ async def test_limits_and_names_are_the_publishers_own(redis_server: RedisServer
     assert len(inbox(redis_server, "u", "p")) == 2
     assert 90 < redis_server.cli("TTL", "p:{u}:inbox") <= 100
     assert 5 < redis_server.cli("TTL", "p:{u}:id:0") <= 10
+
+
+def kept(server: RedisServer, user: str) -> tuple[int, int, int]:
+    """Events in the inbox, and for how long they and the id ``k`` are kept."""
+    key = f"aionotify:{{{user}}}"
+    events = server.cli("LLEN", f"{key}:inbox")
+    return events, server.cli("TTL", f"{key}:inbox"), server.cli("TTL", f"{key}:id:k")
+
+
+def of_a_node(publisher: Publisher, **limits: int) -> DataSet:
+    """What a node with these limits knows of the data set that a publisher publishes to."""
+    return DataSet(publisher._script._execute_all, Keys("aionotify"), whose="node", **limits)  # type: ignore[arg-type]
+
+
+async def test_a_publisher_that_was_told_no_limits_keeps_those_of_the_nodes(
+    own_redis: RedisServer,
+) -> None:
+    """Also when they change, also by another publisher that was told others, and no node minds."""
+    limits = {"max_events": 2, "retention": 100, "idempotency": 10}
+    async with embedded(own_redis.url, inbox=limits) as (_, node), Publisher(own_redis.url) as one:
+        await eventually(lambda: node.data_set.epoch)
+        async with Publisher(own_redis.url, inbox=InboxConfig(max_events=9)) as other:
+            await other.publish({"recipient_id": "other", "id": "k"})
+        await one.publish_many([{"recipient_id": "u"}] * 3)
+        await one.publish({"recipient_id": "u", "id": "k"})
+        events, retention, idempotency = kept(own_redis, "u")
+        assert events == 2
+        assert 90 < retention <= 101
+        assert 5 < idempotency <= 10
+        assert kept(own_redis, "other")[2] > 200
+
+        node.data_set.adopt(of_a_node(one, max_events=3, retention=200, idempotency=20))
+        await node.data_set.probe()
+        one._data_set._probed_at -= 2
+        await one.publish_many([{"recipient_id": "u"}] * 3)
+        await one.publish({"recipient_id": "u", "id": "k2"})
+        assert kept(own_redis, "u")[0] == 3
+        assert 190 < kept(own_redis, "u")[1] <= 201
+
+
+async def test_a_publisher_that_never_saw_a_node_keeps_the_defaults(own_redis: RedisServer) -> None:
+    """And follows the first node that comes; what no node has written counts for nothing."""
+    async with Publisher(own_redis.url) as publisher:
+        await publisher.publish({"recipient_id": "u", "id": "k"})
+        events, retention, idempotency = kept(own_redis, "u")
+        assert (events, retention > 604_000, 290 < idempotency <= 300) == (1, True, True)
+        own_redis.cli("HSET", "aionotify:epoch", "inbox", "nonsense")
+        publisher._data_set._probed_at -= 2
+        await publisher.publish({"recipient_id": "u"})
+        node = of_a_node(publisher, max_events=1, retention=100, idempotency=10)
+        await node.probe()
+        publisher._data_set._probed_at -= 2
+        await publisher.publish({"recipient_id": "u"})
+        assert kept(own_redis, "u")[0] == 1
+        await node.probe()
+        assert node.settings.problem is None
 
 
 async def test_a_client_of_ones_own_stays_open(redis_server: RedisServer) -> None:

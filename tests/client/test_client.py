@@ -293,6 +293,16 @@ def test_an_address_that_cannot_be_is_refused_at_once(url: str) -> None:
         Client(url)
 
 
+async def test_a_client_can_be_closed_without_a_block_and_its_events_parsed() -> None:
+    async with Server(STREAM + b'data: {"a": 1}\n\ndata: x\n\n').listening() as server:
+        client = await Client(server.url).__aenter__()
+        assert (await anext(client)).json() == {"a": 1}
+        with pytest.raises(ValueError, match="Expecting value"):
+            (await anext(client)).json()
+        await client.aclose()
+        await client.aclose()
+
+
 async def test_a_client_that_is_not_entered_says_what_to_do() -> None:
     with pytest.raises(RuntimeError, match="async with"):
         await anext(Client("http://127.0.0.1/notify"))

@@ -9,9 +9,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -44,6 +46,20 @@ async def _execute_by(client: Callable[[], Redis], commands: Sequence[Command]) 
         for command in commands:
             pipeline.execute_command(*command)
         return list(await pipeline.execute(raise_on_error=False))
+
+
+@dataclass(frozen=True, slots=True)
+class BlockingClient:
+    """A client of redis-py that blocks, for a thread in which nothing else is to be done."""
+
+    client: BlockingRedis
+
+    async def execute(self, commands: Sequence[Command]) -> list[Any]:
+        """See `Execute`."""
+        pipeline = self.client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+        return list(pipeline.execute(raise_on_error=False))
 
 
 class Pipeline:

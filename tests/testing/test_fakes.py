@@ -1,0 +1,91 @@
+"""Publishers that record: what they have in common with real ones."""
+
+import inspect
+from typing import Any
+
+import pytest
+
+from aionotify import (
+    BrokerUnavailable,
+    InvalidEvent,
+    PartlyPublished,
+    Published,
+    Publisher,
+    SyncPublisher,
+)
+from aionotify.testing import FakePublisher, FakeSyncPublisher
+from tests.harness import RedisServer
+
+EVENTS: list[Any] = [
+    {"recipient_id": "42", "data": {"order": 7}},
+    {"recipient_id": 42, "id": "k"},
+    '{"recipient_id": "42", "id": "k"}',
+    {"recipient_id": ["a", "42", "a"], "id": "k"},
+    {"recipient_id": "*"},
+    {"data": 1},
+    b"nonsense",
+    {"recipient_id": "u", "data": "x" * 300},
+]
+
+
+def outcome(result: Any) -> Any:
+    """All that does not differ from one time to the next."""
+    if not isinstance(result, Published):
+        return type(result), str(result)
+    each = {id: outcome(one) for id, one in result.recipients.items()}
+    return result.online, result.repeated, each, len(result.id)
+
+
+async def test_a_fake_says_what_a_real_publisher_would(redis_server: RedisServer) -> None:
+    """Of good events, bad ones and those that came before."""
+    async with (
+        Publisher(redis_server.url, max_bytes=256) as real,
+        FakePublisher(max_bytes=256) as fake,
+    ):
+        expected = [outcome(result) for result in await real.publish_many(EVENTS)]
+        assert [outcome(result) for result in await fake.publish_many(EVENTS)] == expected
+    sync = FakeSyncPublisher.from_url(redis_server.url, max_bytes=256)
+    assert [outcome(result) for result in sync.publish_many(EVENTS)] == expected
+    assert (
+        sync.published
+        == fake.published
+        == [
+            {"recipient_id": "42", "data": {"order": 7}},
+            {"recipient_id": 42, "id": "k"},
+            {"recipient_id": "a", "id": "k"},
+            {"recipient_id": "*"},
+        ]
+    )
+
+
+def test_a_fake_fails_as_it_is_told_and_when_it_was_closed() -> None:
+    publisher = FakeSyncPublisher()
+    publisher.error = PartlyPublished({})
+    with pytest.raises(PartlyPublished):
+        publisher.publish({"recipient_id": "42"})
+    with pytest.raises(InvalidEvent):
+        publisher.publish({})
+    publisher.error = None
+    publisher.publish({"recipient_id": "42"})
+    publisher.close()
+    with pytest.raises(BrokerUnavailable):
+        publisher.publish({"recipient_id": "42"})
+    assert len(publisher.published) == 1
+
+
+async def test_a_fake_that_was_closed_publishes_nothing() -> None:
+    async with FakePublisher() as publisher:
+        await publisher.publish({"recipient_id": "42"})
+    with pytest.raises(BrokerUnavailable):
+        await publisher.publish({"recipient_id": "42"})
+
+
+@pytest.mark.parametrize(
+    ("fake", "real"), [(FakePublisher, Publisher), (FakeSyncPublisher, SyncPublisher)]
+)
+def test_a_fake_takes_the_place_of_a_real_publisher(fake: type, real: type) -> None:
+    """It is one, and every method has the same parameters."""
+    assert issubclass(fake, real)
+    for name, method in inspect.getmembers(real, inspect.isroutine):
+        if not name.startswith("_"):
+            assert inspect.signature(getattr(fake, name)) == inspect.signature(method)
