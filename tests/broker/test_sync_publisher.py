@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import os
+import ssl
 import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from aionotify import (
     Publisher,
     SyncPublisher,
 )
+from tests.broker.connection.helpers import write_certificate
 from tests.harness import RedisServer, TcpProxy, eventually
 
 
@@ -238,6 +241,33 @@ def test_a_child_has_a_connection_of_its_own(
     assert parent._endpoint is not None
     assert parent._endpoint.publishing._session is session is not None
     assert len(inbox(redis_server, "u")) == 11
+
+
+async def test_a_child_says_nothing_on_its_parents_tls(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """A goodbye from the child would end the parent's connection."""
+    certificate = tmp_path / "redis.pem"
+    write_certificate(certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    async with TcpProxy(redis_server.port, tls=context) as proxy:
+        url = f"rediss://127.0.0.1:{proxy.port}/0?ssl_ca_certs={certificate}"
+        publisher = SyncPublisher(url)
+        publish = in_a_thread(publisher)
+        event = {"recipient_id": "u"}
+
+        def child() -> None:
+            publisher.publish(event)
+            publisher.close()
+            gc.collect()
+
+        await publish(event)
+        await asyncio.to_thread(in_a_child, child)
+        await publish(event)
+        assert proxy.accepted == 2
+        await asyncio.to_thread(publisher.close)
+    assert len(inbox(redis_server, "u")) == 3
 
 
 def test_a_child_can_publish_while_its_parents_threads_do(
