@@ -7,7 +7,7 @@ how every stream has to see them. Knows nothing of how events travel.
 While Redis may lose what it has acknowledged, or two take themselves for the master, that is
 judged later, by what is left (`Track.judge`). What is in an inbox in the end has to have been seen,
 or told as a gap. What is not was lost: that has to be told to each whose node, or cursor, knew of
-it. And who has seen what was lost may see that number again, and what was published elsewhere
+it. And who has come from what was lost may see numbers again, and what was published elsewhere
 meanwhile, but only after a gap.
 """
 
@@ -88,7 +88,7 @@ class _Return:
     recipient: str
     number: int
     told: bool
-    seen: Mapping[int, int]  # the later ones, and where they were
+    seen: Mapping[int, int]  # the later ones, and where they were, the latest last
 
 
 class Track:
@@ -145,6 +145,7 @@ class Track:
             self._violate(f"event {number} of {recipient}, who is somebody else")
         else:
             self._take(recipient, number)
+            self._positions[recipient].pop(number, None)
             self._positions[recipient][number] = position
 
     def watch(self) -> None:
@@ -214,12 +215,13 @@ class Track:
                 self.unknowable += 1
 
     def _judge_return(self, doubt: _Return, kept: Mapping[int, int]) -> None:
-        there = [number for number, at in doubt.seen.items() if kept.get(number) == at]
-        if there or not doubt.told:
-            told = "" if doubt.told else ", without a gap"
+        last, position = list(doubt.seen.items())[-1]
+        is_there = kept.get(last) == position
+        if is_there or not doubt.told:
             self._violate(
-                f"event {doubt.number} of {doubt.recipient} again, after {max(doubt.seen)}{told};"
-                f" still there: {there}"
+                f"event {doubt.number} of {doubt.recipient} again, after {last},"
+                f" which is {'still there' if is_there else 'lost'}"
+                f" {'' if doubt.told else 'and no gap told'}"
             )
 
     def _take(self, recipient: str, number: int) -> None:

@@ -77,3 +77,66 @@ def test_a_track_without_every_event_is_not_complete(track: Track) -> None:
     follow(track, 2, 3)
     assert not track.complete()
     assert track.lacks() == "u: at 4 of 5, *: at None of 0"
+
+
+# --- while events may be lost ---------------------------------------------------------------------
+
+AT = 1000  # the position of event 0, where nothing was lost
+
+
+def judged(track: Track, *there: int) -> list[str]:
+    """What is wrong, where these are the events that are in the inbox in the end."""
+    track.judge({"u": {number: AT + number for number in there}, "*": {}})
+    return track.violations
+
+
+@pytest.fixture
+def doubtful(ledger: Ledger, track: Track) -> Track:
+    """The same client at a node, while Redis may lose what it has acknowledged."""
+    ledger.loses = True
+    track.connected("node")
+    return track
+
+
+def test_what_is_there_and_was_neither_seen_nor_told_is_wrong(doubtful: Track) -> None:
+    follow(doubtful, 2, 4)
+    assert judged(doubtful, 2, 3, 4) == ["u: event 3 of u is missing"]
+
+
+def test_what_is_told_later_is_right(doubtful: Track) -> None:
+    """A node that was with a master that was replaced finds out when it leaves that."""
+    follow(doubtful, 2, 4)
+    doubtful.gap("lost")
+    assert judged(doubtful, 2, 3, 4) == []
+    assert doubtful.missing == 1
+
+
+def test_what_its_node_knew_and_is_lost_has_to_be_told(ledger: Ledger, doubtful: Track) -> None:
+    ledger.knows("node", "u", 3)
+    follow(doubtful, 2, 4)
+    assert judged(doubtful, 2, 4) == ["u: event 3 of u was lost, which node knew: untold"]
+
+
+def test_what_nobody_knew_or_a_node_that_it_was_not_at_is_counted(
+    ledger: Ledger, doubtful: Track
+) -> None:
+    ledger.knows("another node", "u", 3)
+    ledger.knows("node", "u", 3)
+    doubtful.connected("node")
+    follow(doubtful, 2, 4)
+    assert judged(doubtful, 2, 4) == []
+    assert doubtful.unknowable == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "there", "right"), [(True, (2,), True), (False, (2,), False), (True, (2, 3), False)]
+)
+def test_an_event_may_come_again_after_a_gap_to_who_comes_from_what_is_lost(
+    doubtful: Track, told: bool, there: tuple[int, ...], right: bool
+) -> None:
+    for number in (2, 3):
+        doubtful.event("u", number, AT + number)
+    if told:
+        doubtful.gap("lost")
+    doubtful.event("u", 3, 2 * AT)
+    assert (judged(doubtful, *there) == []) is right
