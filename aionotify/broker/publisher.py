@@ -4,6 +4,7 @@ Needs nothing but a Redis, so that any Python service can publish without a node
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -238,19 +239,22 @@ class Publisher:
     def _words(self, keys: Keys, event: Event, recipient_id: str) -> Words:
         data = event.data(recipient_id)
         inbox, live = keys.inbox(recipient_id), keys.live(recipient_id)
-        limits, times = self._data_set.limits, (self._data_set.floor, self._data_set.since)
         if event.key is None:
-            return (1, inbox, live, data, *limits, "PUBLISH", *times, self._waits)
+            return (1, inbox, live, data, *self._data_set.append_words, self._waits)
         key = keys.idempotency(recipient_id, event.key)
-        return (2, inbox, key, live, data, *limits, "PUBLISH", *times, self._waits)
+        return (2, inbox, key, live, data, *self._data_set.append_words, self._waits)
 
     async def _outcome(
         self, event: Event, replies: list[asyncio.Future[Any]]
     ) -> Published | BrokerError:
+        for reply in replies:
+            if not reply.done():
+                with contextlib.suppress(BrokerError):
+                    await reply
         if event.shared():
-            return await self._result(event.recipients[0], replies[0])
+            return self._result(event.recipients[0], replies[0])
         results = {
-            recipient_id: await self._result(recipient_id, reply)
+            recipient_id: self._result(recipient_id, reply)
             for recipient_id, reply in zip(event.recipients, replies, strict=True)
         }
         done = [result for result in results.values() if isinstance(result, Published)]
@@ -264,11 +268,9 @@ class Publisher:
             )
         return PartlyPublished(results) if done else failed[0]
 
-    async def _result(
-        self, recipient_id: str, reply: asyncio.Future[Any]
-    ) -> Published | BrokerError:
+    def _result(self, recipient_id: str, reply: asyncio.Future[Any]) -> Published | BrokerError:
         try:
-            text, online, repeated = await reply
+            text, online, repeated = reply.result()
         except BrokerError as error:
             return error
         position = int(text)
