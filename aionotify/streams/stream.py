@@ -185,7 +185,8 @@ class Stream(asyncio.Protocol):
         self._drain, self._ended = drain, ended
         # Writing is paused as soon as the socket is full, so that draining waits for just that.
         transport.set_write_buffer_limits(high=0)
-        self._paused = transport.get_write_buffer_size() > 0
+        # Of what waits already the transport has told its former protocol; one that is kept waits by `drain`.
+        self._paused = drain is None and transport.get_write_buffer_size() > 0
         if ended is None and not transport.is_reading():
             transport.resume_reading()  # or nobody would say that the client has left
         self._hub.attach(self)

@@ -250,6 +250,31 @@ async def test_what_waits_in_this_process_when_a_connection_is_handed_over_is_kn
     transport.close.assert_called_once()
 
 
+async def test_what_waits_when_a_connection_is_kept_by_aiohttp_is_known_to_aiohttp_alone() -> None:
+    """It is told when that has been taken, and the stream is not."""
+    transport = mock.create_autospec(asyncio.Transport, instance=True)
+    transport.get_write_buffer_size.return_value = 1  # of an answer before
+    transport.is_closing.return_value = False
+    taken, ended = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+    async def drain() -> None:
+        await taken.wait()
+
+    hub = Hub(_Nobody())
+    stream = Stream(
+        StreamSettings(), hub, hub.enter("42"), mock.Mock(), Heartbeat(60), start=Cursor(0, 0)
+    )
+    stream.begin(transport, lambda stream: None, drain=drain, ended=ended)
+    draining = asyncio.create_task(stream.drain())
+    await asyncio.sleep(0)
+    assert not draining.done()
+    taken.set()
+    async with asyncio.timeout(5):
+        await draining
+    stream.close(CloseReason.GONE)
+    await ended
+
+
 class _Nobody:
     def want(self, recipient_id: str) -> None: ...
     def drop(self, recipient_id: str) -> None: ...
