@@ -185,7 +185,7 @@ class Stream(asyncio.Protocol):
         self._drain, self._ended = drain, ended
         # Writing is paused as soon as the socket is full, so that draining waits for just that.
         transport.set_write_buffer_limits(high=0)
-        # Of what waits already the transport has told its former protocol; one that is kept waits by `drain`.
+        # Where aiohttp keeps the connection, what waits is its to know, and `drain` waits for it.
         self._paused = drain is None and transport.get_write_buffer_size() > 0
         if ended is None and not transport.is_reading():
             transport.resume_reading()  # or nobody would say that the client has left
