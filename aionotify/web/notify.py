@@ -71,11 +71,11 @@ async def notify(request: web.Request) -> web.StreamResponse:
         await response.prepare(request)
         # The head is still waiting for this: one system call, one packet, one wake-up.
         await response.write(stream.opening())
+        slot = OpenStream(services, request, id)
     except BaseException:
         services.hub.leave(recipient)
         raise
     at_once = services.revalidation.rounds != rounds
-    slot = OpenStream(services, request, id)
     slot.begins(stream, identity, how, at_once=at_once)
     hand_over = settings.hand_over and not slot.keeps_request
     await response.serve(request, stream, slot.ended, may_hand_over=hand_over)

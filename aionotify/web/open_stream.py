@@ -25,8 +25,8 @@ class OpenStream:
     def __init__(self, services: Services, request: web.Request, request_id: str) -> None:
         self._services = services
         self._request_id = request_id
+        self._holder = services.authenticator.holder(request)  # first: somebody's own may raise
         self._address = request.pop(ADDRESS, None)
-        self._holder = services.authenticator.holder(request)
         self._number = 0
         self._opened_at = time.monotonic()
 

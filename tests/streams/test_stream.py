@@ -169,6 +169,27 @@ async def test_a_connection_is_not_handed_over_that_aiohttp_does_not_serve_as_us
         assert [event["n"] for event in await received(client, 1)] == [1]
 
 
+async def test_an_authenticator_that_fails_when_the_stream_has_begun_leaves_no_slot_taken(
+    redis_server: RedisServer,
+) -> None:
+    """It is asked once more then, for what shows who has the stream."""
+
+    class Failing(KnownByToken):
+        def token_of(self, request: web.Request) -> str:
+            if "asked" in request:
+                raise RuntimeError("not twice")
+            request["asked"] = True
+            return super().token_of(request)
+
+    limits = {"max_streams_per_address": 5}
+    async with embedded(
+        redis_server.url, authenticator=Failing(), hand_over=True, server=limits
+    ) as (url, services):
+        async with stream(url, "42") as client:
+            await client.wait_end()
+        await eventually(lambda: len(services.hub) == 0 and not services.limits._open)
+
+
 async def test_a_second_prepare_is_no_second_head(
     served_app: Served, responses: list[NotificationResponse]
 ) -> None:
