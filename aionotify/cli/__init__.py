@@ -67,7 +67,8 @@ def _run(argv: Sequence[str] | None) -> int:
         args = _parse(sys.argv[1:] if argv is None else argv)
         if args.run is _serve:
             hold_hangup()  # or a SIGHUP after the file has been read would end the process
-        config = _config(args)
+        # A file that is still to be written cannot be read.
+        config = Config() if args.command == "init" else _config(args)
         logs.configure(config.log.level, config.log.format)
         run: Command = args.run
         return run(args, config)
@@ -128,6 +129,7 @@ def _serve(args: argparse.Namespace, config: Config) -> int:
 
 
 _COMMANDS = {
+    "init": "write a configuration file with a fresh publish key",
     "serve": "run the server",
     "demo": "run a demo: a server, two users, and a page to send and watch notifications",
     "publish": "publish one event, or many from standard input",
@@ -136,6 +138,7 @@ _COMMANDS = {
     "systemd": "print or write the systemd units of this installation",
 }
 _MODULES = {
+    "init": "aionotify.cli.init",
     "demo": "aionotify.demo",
     "publish": "aionotify.cli.publish",
     "listen": "aionotify.cli.listen",
@@ -170,7 +173,9 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
 
 
 def _add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
-    parser.add_argument("--config", metavar="FILE", help="configuration file, in YAML")
+    parser.set_defaults(command=command)
+    if command != "init":  # which reads no configuration
+        parser.add_argument("--config", metavar="FILE", help="configuration file, in YAML")
     if command == "serve":
         parser.usage = "aionotify serve [--config FILE] [--SECTION.KEY VALUE ...]"
         parser.set_defaults(run=_serve)
@@ -178,7 +183,10 @@ def _add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         module = importlib.import_module(_MODULES[command])
         module.add_arguments(parser)
         parser.set_defaults(run=module.run)
-    _add_settings(parser, shown=command == "serve")
+    if command == "init":
+        parser.epilog = None
+    else:
+        _add_settings(parser, shown=command == "serve")
 
 
 def _add_settings(parser: argparse.ArgumentParser, shown: bool) -> None:
