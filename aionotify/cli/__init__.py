@@ -10,7 +10,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from functools import partial
 from itertools import groupby
@@ -88,6 +88,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if rest:
         # The value is not shown: it may be the key of a misspelt setting.
         flag = rest[0].partition("=")[0]
+        if flag.removeprefix("--") in SETTINGS:
+            parser.error(f"aionotify {args.command} does not use {flag}")
         parser.error(f"unknown argument {flag}{_meant(flag) if flag.startswith('--') else ''}")
     return args
 
@@ -146,6 +148,13 @@ _MODULES = {
     "systemd": "aionotify.cli.systemd",
 }
 """Where a command's ``add_arguments(parser)`` and ``run(args, config)`` are."""
+_USES = {
+    "demo": "redis.channel redis.prefix events inbox stream log.format",
+    "publish": "redis events inbox log",
+    "listen": "server.host server.port log",
+    "systemd": "server.host server.port server.drain log",
+}
+"""Which settings, or sections of them, a command goes by; those not named here go by all."""
 
 
 def _parser(command: str | None) -> argparse.ArgumentParser:
@@ -186,11 +195,13 @@ def _add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     if command == "init":
         parser.epilog = None
     else:
-        _add_settings(parser, shown=command == "serve")
+        _add_settings(parser, command)
 
 
-def _add_settings(parser: argparse.ArgumentParser, shown: bool) -> None:
-    for section, settings in groupby(SETTINGS.values(), lambda item: item.path.rpartition(".")[0]):
+def _add_settings(parser: argparse.ArgumentParser, command: str) -> None:
+    shown, uses = command == "serve", _USES.get(command, "").split()
+    used = [item for item in SETTINGS.values() if not uses or _is_among(item, uses)]
+    for section, settings in groupby(used, lambda item: item.path.rpartition(".")[0]):
         group = parser.add_argument_group(section)
         for item in settings:
             group.add_argument(
@@ -199,6 +210,10 @@ def _add_settings(parser: argparse.ArgumentParser, shown: bool) -> None:
                 default=argparse.SUPPRESS,
                 help=_explained(item) if shown else argparse.SUPPRESS,
             )
+
+
+def _is_among(item: Setting, names: Collection[str]) -> bool:
+    return item.path in names or item.path.partition(".")[0] in names
 
 
 def _explained(item: Setting) -> str:

@@ -32,6 +32,9 @@ def test_the_version_is_the_packages(aionotify: Run) -> None:
             "unknown argument --cors.quagga; known here: origins, headers",
         ),
         (["serve", "--conf", "x"], "unknown argument --conf"),
+        (["demo", "--redis.url", "redis://x"], "aionotify demo does not use --redis.url"),
+        (["publish", "42", "--server.port=1"], "aionotify publish does not use --server.port"),
+        (["listen", "--auth.cookie", "x"], "aionotify listen does not use --auth.cookie"),
         (["serve", "--server.port"], "argument --server.port: expected one argument"),
         (["publish", "42", "text"], "argument DATA: is not JSON; a text needs its own quotes"),
         (

@@ -50,5 +50,5 @@ def test_a_setting_is_refused(parsed: Parse) -> None:
     """A flag of a setting would have no effect, and is refused in one line."""
     result = parsed("init", "--redis.url", "redis://127.0.0.1")
     assert result.returncode == 2
-    assert "unknown argument --redis.url" in result.stderr
+    assert "aionotify init does not use --redis.url" in result.stderr
     assert not Path("config.yaml").exists()
