@@ -309,32 +309,6 @@ def test_a_number_is_as_good_as_its_digits() -> None:
     assert aionotify.Identity(42) == aionotify.Identity("42")  # type: ignore[arg-type]
 
 
-async def test_a_stream_that_is_revoked_while_it_is_prepared_ends_at_once(
-    redis_server: RedisServer,
-) -> None:
-    """However long the application's own handlers take for that."""
-    held, release = asyncio.Event(), asyncio.Event()
-
-    async def hold(request: web.Request, response: web.StreamResponse) -> None:
-        if request.path == "/notify":
-            held.set()
-            await release.wait()
-
-    app = web.Application()
-    app.on_response_prepare.append(hold)
-    aionotify.setup(app, config(redis_server.url), authenticator=TokenIsUser())
-    async with served(app) as url:
-        client = stream(url, "42")
-        connecting = asyncio.create_task(client.connect())
-        await held.wait()
-        app[SERVICES].hub.revoked("42")
-        release.set()
-        await connecting
-        assert await client.wait_end() == "complete"
-        assert client.events[-1].event == "aionotify.expired"
-        await client.close()
-
-
 async def test_a_stream_that_does_not_end_keeps_the_application_from_nothing(
     redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
