@@ -3,6 +3,7 @@
 import contextlib
 import resource
 import signal
+import socket
 from collections.abc import Callable
 
 from aionotify.auth.factory import with_files
@@ -10,7 +11,7 @@ from aionotify.config import Config
 from aionotify.process import node, supervisor, systemd
 from aionotify.process.node import Sockets
 from aionotify.process.reload import Reloading
-from aionotify.process.sockets import listen
+from aionotify.process.sockets import CannotListen, listen
 
 
 def run(config: Config, load: Callable[[], Config]) -> int:
@@ -41,14 +42,24 @@ def _sockets(config: Config) -> list[Sockets]:
     passed_admin = passed.pop("admin", [])
     public = [sock for sockets in passed.values() for sock in sockets]
     publics = (
-        [public] * server.workers if public else listen(server.host, server.port, server.workers)
+        [public] * server.workers
+        if public
+        else _listen("server", server.host, server.port, server.workers)
     )
     if passed_admin or admin.port is None:
         admins = [passed_admin] * server.workers
     else:
-        admins = listen(admin.host, admin.port, server.workers)
+        admins = _listen("admin", admin.host, admin.port, server.workers)
     pairs = zip(publics, admins, strict=True)
     return [Sockets(*pair, kept=bool(public)) for pair in pairs]
+
+
+def _listen(section: str, host: str, port: int, processes: int) -> list[list[socket.socket]]:
+    try:
+        return listen(host, port, processes)
+    except CannotListen as error:
+        name = "host" if host.startswith("unix:") else "port"
+        raise CannotListen(f"{error} (--{section}.{name})") from None
 
 
 def _raise_file_limit() -> None:

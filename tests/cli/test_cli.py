@@ -135,7 +135,7 @@ def test_a_taken_port_is_told_in_a_line_and_exits_1(aionotify: Run, main_host: M
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
         f"aionotify: cannot listen on 127.0.0.1 port {main_host.port}: it is in use;"
-        " choose another, or stop what listens there\n"
+        " choose another, or stop what listens there (--server.port)\n"
     )
 
 
