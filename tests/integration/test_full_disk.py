@@ -123,7 +123,7 @@ async def test_a_full_disk_stops_publishing_and_no_stream_until_there_is_room_ag
             return await problem(server) == (200, "")
 
         await eventually(is_ready)
-        assert any("Redis stores events again" in line for line in server.logs)
+        await eventually(lambda: any("Redis stores events again" in line for line in server.logs))
         for number in (refused, refused + 1):
             assert (await to_publish(server, number)).status == 202
         events = await received(client, refused + 3)

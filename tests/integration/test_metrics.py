@@ -164,4 +164,4 @@ async def test_workers_without_a_place_to_meet_tell_each_its_own(
     server = await serve({"server.workers": 2}, timeout=30)
     told = await scrape(server.url)
     assert set(told["aionotify_streams"]) == {""}
-    assert any("no directory for worker sockets" in line for line in server.logs)
+    await eventually(lambda: any("no directory for worker sockets" in line for line in server.logs))

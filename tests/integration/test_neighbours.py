@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from functools import partial
 
 import pytest
 from aiohttp import web
@@ -85,6 +86,10 @@ OTHERS = [
 ]
 
 
+def is_said(server: NotifyServer, message: str) -> bool:
+    return any(message in line for line in server.logs)
+
+
 @pytest.mark.parametrize(("difference", "told"), OTHERS, ids=lambda value: next(iter(value), ""))
 async def test_another_installation_under_the_same_names_is_told_by_all_and_stops_nobody(
     serve: Serve,
@@ -107,7 +112,7 @@ async def test_another_installation_under_the_same_names_is_told_by_all_and_stop
     await eventually(lambda: is_told(one, told))
     await eventually(lambda: is_told(other, "this node" if "this node" in told else told))
     for server in (one, other):
-        assert any("settings differ" in line for line in server.logs)
+        await eventually(partial(is_said, server, "settings differ"))
     settings: dict[str, dict[str, object]] = {"redis": {"url": redis_server.url}}
     same = Config.from_mapping({**settings, "auth": {"main_host": {"url": main_host.url}}})
     [names] = [each for each in await check(same) if each.check == "redis names"]

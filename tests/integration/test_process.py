@@ -132,7 +132,9 @@ async def test_server_tells_the_service_manager_what_it_does(
 
 async def test_server_says_where_it_listens_and_on_which_loop(serve: Serve) -> None:
     server = await serve()
-    assert any(f"listening address={server.url} loop=uvloop" in line for line in server.logs)
+    await eventually(
+        lambda: any(f"listening address={server.url} loop=uvloop" in line for line in server.logs)
+    )
 
 
 async def test_without_uvloop_it_runs_on_asyncio(
@@ -141,7 +143,7 @@ async def test_without_uvloop_it_runs_on_asyncio(
     (tmp_path / "uvloop.py").write_text("raise ImportError")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     server = await serve()
-    assert any("loop=asyncio" in line for line in server.logs)
+    await eventually(lambda: any("loop=asyncio" in line for line in server.logs))
     async with streams(server, 1):
         pass
     assert await server.terminate() == 0
@@ -400,8 +402,8 @@ async def test_a_worker_that_cannot_start_ends_the_server_with_its_reason(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     server = await serve({"server.workers": 2}, until=None)
     assert await server.wait() == 2
-    assert "this worker has a reason" in server.logs
-    assert any("worker did not start code=2" in line for line in server.logs)
+    await eventually(lambda: "this worker has a reason" in server.logs)
+    await eventually(lambda: any("worker did not start code=2" in line for line in server.logs))
 
 
 # aionotify listen
