@@ -56,6 +56,14 @@ def deaf_to_sigint() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _signals_as_they_were() -> Iterator[None]:
+    """Hold no signal that a command held: what tests start would never get it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """Undo what a command or an instance does to logging, which is the whole process'."""
     loggers = [logging.getLogger(name) for name in ("", "aionotify", "asyncio")]

@@ -1,10 +1,11 @@
 """The routes: which handler answers which path."""
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from aionotify.auth.middleware import authentication
 from aionotify.web import client_module, health, metrics, notify, presence, publish, revocation
+from aionotify.web.errors import error_response
 from aionotify.web.middlewares import answering, around, limiting
 from aionotify.web.services import Services
 
@@ -75,5 +76,21 @@ def _resource(
     for method, handler in {**handlers, "OPTIONS": preflight, "*": refuse}.items():
         # aiohttp would let GET's handler answer HEAD too, and open a stream for it.
         own_head = {"allow_head": False} if method == "GET" and "HEAD" in handlers else {}
-        routes.append(web.route(method, path, around(handler, *answer), **own_head))
+        answered_handler = around(handler, *answer)
+        routes.append(web.route(method, path, answered_handler, expect_handler=expect, **own_head))
     return routes
+
+
+async def expect(request: web.Request) -> web.Response | None:
+    """Say 100 to a client that waits for it before it sends a body (RFC 9110 section 10.1.1).
+
+    As aiohttp does by default, but its refusal of another expectation quotes that, and fails where
+    it is no text.
+    """
+    if request.version < (1, 1):
+        return None
+    if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
+        return error_response(417, "expectation_failed", "only 100-continue can be expected")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # what comes next is the answer
+    return None

@@ -146,7 +146,9 @@ class Scene:
         await self.producer.pause()
         await self.all_online()
         if shown:
+            silently, self.producer.silently = self.producer.silently, 0  # this one is heard
             await self.producer.round([*self.users, EVERYONE])
+            self.producer.silently = silently
         with suppress(AssertionError):
             await eventually(
                 lambda: all(follower.track.complete() for follower in self.followers), timeout

@@ -67,8 +67,8 @@ async def test_sigusr1_switches_debugging_on_and_off_in_every_worker(
     await eventually(share(server, 1))
     os.kill(server.pid, signal.SIGUSR1)
     await eventually(share(server, 0))
-    assert said(server, "log level changed", "level=debug")
-    assert said(server, "log level changed", "level=info")
+    await eventually(lambda: said(server, "log level changed", "level=debug"))
+    await eventually(lambda: said(server, "log level changed", "level=info"))
     assert await server.terminate() == 0
 
 
@@ -152,7 +152,7 @@ async def test_a_redis_that_is_full_stops_publishing_and_no_stream(
             return status == 200 and list(reasons) == ["store"] and reason in reasons["store"]
 
         await eventually(objects)
-        assert said(server, "Redis stores no events", reason)
+        await eventually(lambda: said(server, "Redis stores no events", reason))
         refusal = await to_publish(server)
         assert (refusal.status, refusal.code) == (503, "redis_unavailable")
         assert "Retry-After" in refusal.headers
@@ -165,7 +165,7 @@ async def test_a_redis_that_is_full_stops_publishing_and_no_stream(
             return await readiness(server) == (200, {})
 
         await eventually(is_ready)
-        assert said(server, "Redis stores events again")
+        await eventually(lambda: said(server, "Redis stores events again"))
         assert (await to_publish(server)).status == 202
         assert [event["kind"] for event in await received(client, 2)] == ["ephemeral", "durable"]
         assert client.end is None
@@ -198,7 +198,7 @@ async def test_without_file_descriptors_streams_go_on_and_new_ones_wait(
         (tmp_path / "uvloop.py").write_text("raise ImportError")
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     server = await serve({"stream.heartbeat": 0.2})
-    assert said(server, f"loop={loop}")
+    await eventually(lambda: said(server, f"loop={loop}"))
     limit = 80
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (limit, limit))
     async with AsyncExitStack() as stack:
@@ -219,7 +219,7 @@ async def test_without_file_descriptors_streams_go_on_and_new_ones_wait(
             return status == 503 and "file descriptor" in str(reason)
 
         await eventually(objects)
-        assert said(server, "open files are near the limit")
+        await eventually(lambda: said(server, "open files are near the limit"))
         before, beats = cpu_seconds(server.pid), client.heartbeats
         await client.wait_for(lambda _: client.heartbeats >= beats + 10)  # two seconds
         assert cpu_seconds(server.pid) - before < 0.5
@@ -235,7 +235,7 @@ async def test_without_file_descriptors_streams_go_on_and_new_ones_wait(
             return await readiness() == (200, None)
 
         await eventually(is_ready)
-        assert said(server, "open files are below the limit again")
+        await eventually(lambda: said(server, "open files are below the limit again"))
         async with stream(server, "42") as another:
             publish(redis_server, {"recipient_id": "42", "n": 2})
             assert (await received(another, 1))[0]["n"] == 2
@@ -263,5 +263,9 @@ async def test_readiness_and_log_say_why_the_main_host_gives_no_answer(
     assert await readiness(server) == (200, {})
     assert (await ask(server, token="token-42")).status == 504
     assert await readiness(server) == (200, {"auth": "Connection refused"})
-    assert said(server, "main host is failing", 'reason="Connection refused"', f"address={url}")
+    await eventually(
+        lambda: said(
+            server, "main host is failing", 'reason="Connection refused"', f"address={url}"
+        )
+    )
     assert await metric(server, "aionotify_check_ok", check="auth") == 0

@@ -328,7 +328,7 @@ async def test_a_worker_that_hangs_is_replaced(
 async def test_the_service_is_ready_when_every_worker_is(serve: Serve, manager: Manager) -> None:
     server = await serve({"server.workers": 3})
     await eventually(lambda: manager.told("READY=1") == 1)
-    assert len(listening(server)) == 3
+    await eventually(lambda: len(listening(server)) == 3)
     assert manager.told("STATUS=Serving with 3 workers") == 1
 
 
@@ -354,7 +354,7 @@ async def test_a_worker_that_died_while_another_one_starts_does_not_count_as_rea
     assert manager.told("READY=1") == 0
     os.kill(slow, signal.SIGCONT)
     await eventually(lambda: manager.told("READY=1") == 1)
-    assert len(listening(server)) == 4
+    await eventually(lambda: len(listening(server)) == 4)
     assert await server.terminate() == 0
 
 

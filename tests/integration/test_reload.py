@@ -669,7 +669,7 @@ async def test_a_signal_during_the_start_is_obeyed_after_it(
     file.write({"admin": {"publish_keys": [NEW]}})
     server.reload()
     await eventually(lambda: lines(server, DONE), 30)
-    assert len(listening(server)) == workers
+    await eventually(lambda: len(listening(server)) == workers)
     assert await publishing(server, NEW) == 202
     assert await server.terminate() == 0
 
