@@ -41,8 +41,13 @@ _size = operator.attrgetter("size")
 
 @functools.cache  # for a reload: by then the one-file binary may have lost its files
 def source(name: str) -> str:
-    """Return the text of one of the package's scripts."""
-    return resources.files("aionotify.broker").joinpath(name).read_text("utf-8")
+    """Return one of the package's scripts as it is sent: without its comments, half of its text.
+
+    Each batch brings one along, and Redis makes a hash of it.
+    """
+    text = resources.files("aionotify.broker").joinpath(name).read_text("utf-8")
+    lines = (line.strip() for line in text.split("\n"))
+    return "\n".join(line for line in lines if line and not line.startswith("--"))
 
 
 class Script:
