@@ -624,6 +624,7 @@ async def brought_to_rest(
         await world.come_to_rest()
         for client in world.clients:
             client.read()
+            assert client.began is not None
             new = set(client.expected(world.redis)[-2:]) - set(client.seen)
             assert not {number for number in new if number >= client.told}, "does not get on"
         judge(world)
