@@ -210,7 +210,7 @@ async def test_many_who_find_another_server_do_not_push_the_time_ahead_one_after
         for each in data_sets:
             await each.probe()
         await clients.pop(0).aclose()
-        clock = [(await each.probe()).clock for each in data_sets * 2][-1]
+        clock = [(await each.probe()).clock for each in data_sets for _ in range(2)][-1]
         seconds, micros = other.cli("TIME")
         assert clock - (int(seconds) * SECOND + int(micros)) <= 2 * SECOND
         for each in data_sets:
