@@ -719,12 +719,12 @@ async def test_two_who_come_at_once_do_not_hide_an_event_from_each_other() -> No
             await settle()
 
 
-@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("then", ["nothing", "published", "heard and lost again"])
 async def test_what_a_node_has_heard_and_is_gone_is_told_to_who_has_not_come_to_it(
-    goes_on: bool,
+    then: str,
 ) -> None:
-    """A client takes nothing for a while, and Redis falls back to something in between, whether or
-    not anything is published there before the node reads.
+    """A client takes nothing for a while, and Redis falls back to something in between, whatever
+    else is heard before the client reads.
     """
     async with brought_to_rest(judge=check_told) as world:
         client = world.clients[0]
@@ -739,8 +739,14 @@ async def test_what_a_node_has_heard_and_is_gone_is_told_to_who_has_not_come_to_
         assert client.socket.stream is not None
         assert not client.socket.stream.live
         world.fall_back()
-        if goes_on:
+        if then == "heard and lost again":
+            world.nodes[0].connect()
+            await world.subscribe(world.nodes[0])
+        if then != "nothing":
             world.redis.publish("alice")
+        if then == "heard and lost again":
+            await world.subscribe(world.nodes[0])
+            world.nodes[0].lose()
         await world.come_to_rest()
         client.read()
         assert client.gaps == ["lost"]
