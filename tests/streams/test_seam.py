@@ -515,24 +515,18 @@ class World:
             node.lose()
         change()
 
-    def fall_back(self, *, unnoticed: bool = False) -> None:
-        """Have Redis end, and go on with what was on disk. If that goes `unnoticed`, connections
-        stand, and so nobody looks for what is gone.
-        """
+    def fall_back(self) -> None:
+        """Have Redis end, and go on with what was on disk."""
         before = self.redis.stored()
-        known: dict[Client, set[int]] = {}
-        if unnoticed:
-            self.redis.fall_back()
-        else:
-            known = {client: client.known_to_node() for client in self.clients}
-            self.restart(self.redis.fall_back)
+        known = {client: client.known_to_node() for client in self.clients}
+        self.restart(self.redis.fall_back)
         lost = before - self.redis.stored()
         for client in self.clients:
             for id in (EVERYONE, client.user):
                 mine = {number for number in lost if self.redis.published[number][0] == id}
                 if mine.isdisjoint(client.seen):
-                    client.due |= mine & known.get(client, set())
-                    client.excused |= mine - known.get(client, set())
+                    client.due |= mine & known[client]
+                    client.excused |= mine - known[client]
 
     def fail_over(self, seconds: float) -> None:
         """Have another server take over, whose clock is something else; see `Node.connect`."""
@@ -659,7 +653,6 @@ def losses(world: World) -> list[Step]:
         redis.wipe,
         partial(world.restart, redis.wipe),
         world.fall_back,
-        partial(world.fall_back, unnoticed=True),
         partial(world.fail_over_without_tail, -300),
         partial(world.fail_over_without_tail, 3),
         partial(redis.step, 2 * RETENTION),
