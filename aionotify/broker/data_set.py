@@ -130,13 +130,13 @@ class DataSet:
         listened = self._keys.ephemeral if message else ""
         inbox = (self.retention, self._max_events)
         args = (self.floor, *inbox, candidate, which, listened, self._idempotency, self._whose)
-        sent_at = time.monotonic()
+        sent_at, before = time.monotonic(), self.floor
         reply = await next(self._turn).call(
             (self._keys.epoch,), (channel, message, *args, *self._agreed_on)
         )
         _told, written, epoch, clock, since, run_id, others, more, kept = reply
         self._learn(_text(epoch), int(clock), int(since), sent_at)
-        self._recognise(_text(run_id))
+        self._recognise(_text(run_id), before)
         if self._whose == "default":
             retention, self._max_events, self._idempotency = map(int, _text(kept).split())
             self.retention = retention
@@ -181,13 +181,16 @@ class DataSet:
         if not self.settled:
             self.settle(clock)
 
-    def _recognise(self, run_id: str) -> None:
+    def _recognise(self, run_id: str, before: int) -> None:
         """Another server may not know the last of what was stored: there, positions that were
         given out since the clock was seen last are not given out again.
+
+        That was `before`. What the other one says may be ahead of that, by somebody else's leap.
         """
         if run_id and self._run_id and run_id != self._run_id:
             self._settling.forget()
-            self.floor += int(random.uniform(*_AHEAD) * 1_000_000)
+            ahead = int(random.uniform(*_AHEAD) * 1_000_000)
+            self.floor = max(self.floor, before + ahead)
         self._run_id = run_id or self._run_id
 
     def _compare(self, others: list[str], more: int) -> None:

@@ -49,6 +49,7 @@ BACKLOG: Final = 60_000_000
 # is learned again, and two for which Redis may be silent.
 _IN_FLIGHT: Final = 3.0
 _SKEW: Final = 60.0  # seconds
+_DOUBTS: Final = 4  # events of an inbox; one is cleared up by whoever reads next
 FRESH_PARTS: Final = 4  # of the retention: what clients have is no older than one
 
 R = TypeVar("R")
@@ -78,14 +79,15 @@ class Question(NamedTuple):
         after: the position whose next page is wanted, or None when only the newest is.
         newest: the newest that was known.
         confirmations: how often live events had begun to be heard.
-        acknowledged: the last position at which an event was known to be stored, though it may
-            not be heard any more; or 0.
+        acknowledged: the last position that somebody here had published at, or 0.
+        doubts: the positions of events that were known to be stored, and may be gone since.
     """
 
     after: int | None
     newest: int | None
     confirmations: int
     acknowledged: int = NOWHERE
+    doubts: tuple[int, ...] = ()
 
 
 def margin(retention: float) -> int:
@@ -270,8 +272,37 @@ def after_gap(page: Page) -> int:
 
 def is_gone(question: Question, page: Page) -> bool:
     """Whether an event that was stored when the question was put is not there any more."""
-    position = question.acknowledged
-    return page.newest < position or _is_denied(position, page)
+    return page.newest < question.acknowledged
+
+
+def doubted(doubts: tuple[int, ...], *positions: int | None) -> tuple[int, ...]:
+    """Return `doubts`, and the last of these positions, if it is that of an event, as one more."""
+    last = latest(position if is_event(position) else NOWHERE for position in positions)
+    return doubts if last == NOWHERE or last in doubts else (*doubts[1 - _DOUBTS :], last)
+
+
+def cleared_up(
+    doubts: tuple[int, ...], confirmations: int, question: Question, page: Page
+) -> tuple[tuple[int, ...], int]:
+    """Return which doubts a page leaves, and the last event that it shows to be gone, or 0.
+
+    An event that a page has no room for is gone, whenever it was asked for. One that the inbox does
+    not reach is, if it was known when the question was put. That it is there counts if that was
+    read where live events have been heard since.
+    """
+    left, gone = [], NOWHERE
+    for position in doubts:
+        beyond = page.newest < position and position in question.doubts
+        passed = question.after == position and page.gap is GapReason.LOST
+        if beyond or passed or _is_denied(position, page):
+            gone = latest((gone, position))
+        elif (
+            question.confirmations != confirmations
+            or question.after is None
+            or not question.after <= position <= page.upto
+        ):
+            left.append(position)
+    return tuple(left), gone
 
 
 def unreadable(question: Question, settled: int) -> Page:

@@ -27,7 +27,8 @@ from aionotify.events.position import (
     Question,
     Verdict,
     aged,
-    is_event,
+    cleared_up,
+    doubted,
     is_gone,
     judge_heard,
     judge_page,
@@ -208,6 +209,7 @@ class Hub:
         if before not in (None, self.epoch):
             for recipient in (*self._recipients.values(), self.everyone):
                 self._resync(recipient, ResyncReason.OTHER_DATA)
+                recipient.doubts = ()
         elif self.aged > self._refreshed:
             self._refreshed = (self.aged + settled) // 2
             for recipient in self._recipients.values():
@@ -267,8 +269,12 @@ class Hub:
     def acknowledged(self, recipient_id: str, position: int) -> None:
         """An event was stored there; if it is gone when it is heard no more, that is a loss."""
         recipient = self._find(recipient_id)
-        if recipient is not None:
+        if recipient is None:
+            return
+        if recipient.subscribed:
             recipient.acknowledged = latest((recipient.acknowledged, position))
+        else:
+            recipient.doubts = doubted(recipient.doubts, position)
 
     def apply_page(self, recipient: Recipient, question: Question, page: Page) -> None:
         """Take note of what has just been read in `recipient`'s inbox.
@@ -278,7 +284,13 @@ class Hub:
         """
         if is_gone(question, page):
             recipient.gone = latest((recipient.gone, question.acknowledged))
-            recipient.acknowledged = NOWHERE
+            if recipient.acknowledged == question.acknowledged:
+                recipient.acknowledged = NOWHERE
+        if recipient.doubts:
+            recipient.doubts, gone = cleared_up(
+                recipient.doubts, recipient.confirmations, question, page
+            )
+            recipient.gone = latest((recipient.gone, gone))
         verdict = judge_page(recipient.newest, recipient.confirmations, question, page)
         if verdict is Verdict.NEXT:
             for position, previous, event in page.entries:
@@ -293,8 +305,8 @@ class Hub:
             self._set(recipient, page.newest)
         elif verdict is Verdict.START:
             self._set(recipient, page.newest)
-        elif is_event(page.newest):
-            recipient.acknowledged = latest((recipient.acknowledged, page.newest))
+        else:  # whoever has asked is given it, and goes on from there
+            recipient.doubts = doubted(recipient.doubts, page.newest)
 
     def _missed(self, recipient: Recipient, position: int) -> None:
         self.stats.missed += 1

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
-from aionotify.events.position import Question, is_event, latest
+from aionotify.events.position import Question, doubted
 from aionotify.streams.reasons import CloseReason
 
 
@@ -42,9 +42,10 @@ class Recipient:
         subscribed: whether the live events are being heard.
         confirmations: how often they began to be.
         last_heard: the last position that was heard since then.
-        acknowledged: the last position of an event that this node knows to be stored, as far as it
-            has published it, or had heard it when it ceased to hear; or 0.
-        gone: up to which of these positions events were found to be lost, or 0.
+        acknowledged: the last position at which this node has published, since it hears, or 0.
+        doubts: positions of events that were known to be stored when it ceased to hear, and may be
+            gone since.
+        gone: up to which of these events were found to be gone, or 0.
         revocations: how often the streams were closed because the user may no longer listen.
         mark: the end of a cursor at `newest`.
     """
@@ -54,6 +55,7 @@ class Recipient:
         "_waiters",
         "acknowledged",
         "confirmations",
+        "doubts",
         "entered",
         "gone",
         "id",
@@ -73,6 +75,7 @@ class Recipient:
         self.confirmations = 0
         self.last_heard = 0
         self.acknowledged = self.gone = 0
+        self.doubts: tuple[int, ...] = ()
         self.revocations = 0
         self._waiters: set[asyncio.Future[None]] = set()
         self._tag = cursor.tag(id)
@@ -84,11 +87,11 @@ class Recipient:
         self.mark = b"" if newest is None else cursor.own_part(newest, self._tag)
 
     def forget_newest(self) -> None:
-        """Have it read what is there. If the newest event is gone then, that is a loss, also for
-        streams that have not come to it yet.
+        """Have it read what is there. If events that are known are gone then, that is a loss, also
+        for streams that have not come to them yet.
         """
-        if is_event(self.newest):
-            self.acknowledged = latest((self.acknowledged, self.newest))
+        self.doubts = doubted(self.doubts, self.acknowledged, self.newest)
+        self.acknowledged = 0
         self.set_newest(None)
 
     def own_part(self, position: int) -> bytes:
@@ -96,7 +99,7 @@ class Recipient:
 
     def question(self, after: int | None) -> Question:
         """A question to be put to the inbox now; `Hub.apply_page` wants it with the answer."""
-        return Question(after, self.newest, self.confirmations, self.acknowledged)
+        return Question(after, self.newest, self.confirmations, self.acknowledged, self.doubts)
 
     async def wait_subscribed(self) -> None:
         """Wait until the live events are being heard."""

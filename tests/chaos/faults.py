@@ -242,6 +242,8 @@ async def fail_over_to_one_that_lags(scene: Scene, seconds: float) -> None:
     await asyncio.sleep(seconds)
     await _replaced(pair, old.kill)
     await asyncio.to_thread(old.start)
+    if pair.master is old:
+        await asyncio.to_thread(pair.join_replica)
     await pair.at_rest()
 
 

@@ -7,8 +7,8 @@ how every stream has to see them. Knows nothing of how events travel.
 While Redis may lose what it has acknowledged, or two take themselves for the master, that is
 judged later, by what is left (`Track.judge`). What is in an inbox in the end has to have been seen,
 or told as a gap. What is not was lost: that has to be told to each whose node, or cursor, knew of
-it. And who has come from what was lost may see numbers again, and what was published elsewhere
-meanwhile, but only after a gap.
+it. And who comes from what was lost, or to it, may see numbers again, and what was published
+elsewhere meanwhile, but only after a gap.
 """
 
 import time
@@ -87,6 +87,7 @@ class _Return:
 
     recipient: str
     number: int
+    position: int
     told: bool
     seen: Mapping[int, int]  # the later ones, and where they were, the latest last
 
@@ -144,7 +145,7 @@ class Track:
         if recipient not in (self.user, EVERYONE):
             self._violate(f"event {number} of {recipient}, who is somebody else")
         else:
-            self._take(recipient, number)
+            self._take(recipient, number, position)
             self._positions[recipient].pop(number, None)
             self._positions[recipient][number] = position
 
@@ -216,15 +217,14 @@ class Track:
 
     def _judge_return(self, doubt: _Return, kept: Mapping[int, int]) -> None:
         last, position = list(doubt.seen.items())[-1]
-        is_there = kept.get(last) == position
+        is_there = kept.get(last) == position and kept.get(doubt.number) == doubt.position
         if is_there or not doubt.told:
             self._violate(
                 f"event {doubt.number} of {doubt.recipient} again, after {last},"
-                f" which is {'still there' if is_there else 'lost'}"
-                f" {'' if doubt.told else 'and no gap told'}"
+                f" of one master{'' if doubt.told else ', and no gap was told'}"
             )
 
-    def _take(self, recipient: str, number: int) -> None:
+    def _take(self, recipient: str, number: int, position: int) -> None:
         expected = self._next.get(recipient)
         told = recipient in self._told
         self._told.discard(recipient)
@@ -240,7 +240,9 @@ class Track:
                 return
             positions = self._positions[recipient]
             seen = {each: at for each, at in positions.items() if each >= number}
-            self._doubts.append(_Return(recipient, number, told, seen or {expected - 1: -1}))
+            self._doubts.append(
+                _Return(recipient, number, position, told, seen or {expected - 1: -1})
+            )
             self._returned = True
         elif number > expected:
             if told:

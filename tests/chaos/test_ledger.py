@@ -128,15 +128,21 @@ def test_what_nobody_knew_or_a_node_that_it_was_not_at_is_counted(
     assert doubtful.unknowable == 1
 
 
+@pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize(
-    ("told", "there", "right"), [(True, (2,), True), (False, (2,), False), (True, (2, 3), False)]
+    ("position", "there", "right"),
+    [
+        (2 * AT, (2,), True),  # the first one was lost, and it was stored again
+        (2 * AT, (2, 3), True),  # the second one is where the client was for a while
+        (AT + 3, (2, 3), False),
+    ],
 )
-def test_an_event_may_come_again_after_a_gap_to_who_comes_from_what_is_lost(
-    doubtful: Track, told: bool, there: tuple[int, ...], right: bool
+def test_an_event_may_come_again_after_a_gap_from_another_master(
+    doubtful: Track, told: bool, position: int, there: tuple[int, ...], right: bool
 ) -> None:
     for number in (2, 3):
         doubtful.event("u", number, AT + number)
     if told:
         doubtful.gap("lost")
-    doubtful.event("u", 3, 2 * AT)
-    assert (judged(doubtful, *there) == []) is right
+    doubtful.event("u", 3, position)
+    assert (judged(doubtful, *there) == []) is (told and right)

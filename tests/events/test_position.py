@@ -18,8 +18,9 @@ from aionotify.events.position import (
     Verdict,
     after_gap,
     aged,
+    cleared_up,
     common_end,
-    is_gone,
+    doubted,
     is_known,
     is_possible,
     is_there,
@@ -299,23 +300,54 @@ def test_a_page_without_the_newest_event_is_not_for_who_has_that(after: int) -> 
     """It is from a Redis that has lost it, and has gone on: who has it is told so first."""
     page = Page([Entry(102, 98, EVENT), Entry(104, 102, EVENT)], 104, 104, None)
     assert judge_page(100, 1, Question(after, 100, 1), page) is Verdict.RESYNC
-    assert is_gone(Question(after, None, 1, acknowledged=100), page)
+
+
+# --- events that may be gone ----------------------------------------------------------------------
+
+WITH = Page([Entry(100, 98, EVENT), Entry(102, 100, EVENT)], 102, 102, None)
+WITHOUT = Page([Entry(102, 98, EVENT)], 102, 102, None)
+BEFORE = Page([], 98, 98, None)
+SHORT = Page([Entry(98, 96, EVENT)], 98, 102, None)
+TRIMMED = Page([Entry(106, 104, EVENT)], 106, 106, GapReason.TRIMMED)
+EXPIRED = Page([Entry(106, 103, EVENT)], 106, 106, GapReason.TRIMMED)
+PASSED = Page([], 98, 98, GapReason.LOST)
 
 
 @pytest.mark.parametrize(
-    "page",
+    ("after", "page", "left", "gone"),
     [
-        Page([Entry(100, 98, EVENT), Entry(102, 100, EVENT)], 102, 102, None),
-        Page([Entry(102, 100, EVENT)], 102, 102, None),
-        Page([Entry(98, 96, EVENT)], 98, 102, None),
-        Page([Entry(106, 104, EVENT)], 106, 106, GapReason.TRIMMED),
-        Page([Entry(106, 103, EVENT)], 106, 106, GapReason.TRIMMED),
+        (96, WITH, (), 0),
+        (96, WITHOUT, (), 100),
+        (96, BEFORE, (), 100),
+        (96, SHORT, (100,), 0),
+        (96, TRIMMED, (), 0),
+        (96, EXPIRED, (), 0),
+        (100, PASSED, (), 100),
+        (100, Page([], 100, 100, None), (), 0),
+        (102, Page([], 102, 102, None), (100,), 0),
+        (None, Page([], 102, 102, None), (100,), 0),
+        (None, BEFORE, (), 100),
     ],
 )
-def test_an_event_that_is_on_a_page_or_not_to_be_looked_for_there_is_not_gone(page: Page) -> None:
-    """Before it, after it, or where it may have been trimmed."""
-    assert judge_page(100, 1, Question(96, 100, 1), page) is Verdict.NEXT
-    assert not is_gone(Question(96, None, 1, acknowledged=100), page)
+def test_a_doubt_is_cleared_up_by_a_page_that_says_something_of_it(
+    after: int | None, page: Page, left: tuple[int, ...], gone: int
+) -> None:
+    question = Question(after, None, 1, doubts=(100,))
+    assert cleared_up((100,), 1, question, page) == (left, gone)
+
+
+def test_a_doubt_is_not_cleared_up_by_what_was_asked_before() -> None:
+    """But for an event that names another one as the one before it: that says it for ever."""
+    before = Question(96, None, 1)
+    assert cleared_up((100,), 2, before, BEFORE) == ((100,), 0)
+    assert cleared_up((100,), 2, before, WITH) == ((100,), 0)
+    assert cleared_up((100,), 2, before, WITHOUT) == ((), 100)
+
+
+def test_doubts_are_of_events_each_once_and_few() -> None:
+    assert doubted((), 0, None, 101) == ()
+    assert doubted((100,), 98, 100) == (100,)
+    assert doubted((90, 92, 94, 96), 100, 98) == (92, 94, 96, 100)
 
 
 def test_a_page_that_begins_beyond_what_is_known_says_nothing_of_what_lies_between() -> None:

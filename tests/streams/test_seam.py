@@ -515,24 +515,18 @@ class World:
             node.lose()
         change()
 
-    def fall_back(self, *, unnoticed: bool = False) -> None:
-        """Have Redis end, and go on with what was on disk. If that goes `unnoticed`, connections
-        stand, and so nobody looks for what is gone.
-        """
+    def fall_back(self) -> None:
+        """Have Redis end, and go on with what was on disk."""
         before = self.redis.stored()
-        known: dict[Client, set[int]] = {}
-        if unnoticed:
-            self.redis.fall_back()
-        else:
-            known = {client: client.known_to_node() for client in self.clients}
-            self.restart(self.redis.fall_back)
+        known = {client: client.known_to_node() for client in self.clients}
+        self.restart(self.redis.fall_back)
         lost = before - self.redis.stored()
         for client in self.clients:
             for id in (EVERYONE, client.user):
                 mine = {number for number in lost if self.redis.published[number][0] == id}
                 if mine.isdisjoint(client.seen):
-                    client.due |= mine & known.get(client, set())
-                    client.excused |= mine - known.get(client, set())
+                    client.due |= mine & known[client]
+                    client.excused |= mine - known[client]
 
     def fail_over(self, seconds: float) -> None:
         """Have another server take over, whose clock is something else; see `Node.connect`."""
@@ -624,6 +618,7 @@ async def brought_to_rest(
         await world.come_to_rest()
         for client in world.clients:
             client.read()
+            assert client.began is not None
             new = set(client.expected(world.redis)[-2:]) - set(client.seen)
             assert not {number for number in new if number >= client.told}, "does not get on"
         judge(world)
@@ -658,7 +653,6 @@ def losses(world: World) -> list[Step]:
         redis.wipe,
         partial(world.restart, redis.wipe),
         world.fall_back,
-        partial(world.fall_back, unnoticed=True),
         partial(world.fail_over_without_tail, -300),
         partial(world.fail_over_without_tail, 3),
         partial(redis.step, 2 * RETENTION),
@@ -718,12 +712,12 @@ async def test_two_who_come_at_once_do_not_hide_an_event_from_each_other() -> No
             await settle()
 
 
-@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("then", ["nothing", "published", "heard and lost again"])
 async def test_what_a_node_has_heard_and_is_gone_is_told_to_who_has_not_come_to_it(
-    goes_on: bool,
+    then: str,
 ) -> None:
-    """A client takes nothing for a while, and Redis falls back to something in between, whether or
-    not anything is published there before the node reads.
+    """A client takes nothing for a while, and Redis falls back to something in between, whatever
+    else is heard before the client reads.
     """
     async with brought_to_rest(judge=check_told) as world:
         client = world.clients[0]
@@ -738,8 +732,14 @@ async def test_what_a_node_has_heard_and_is_gone_is_told_to_who_has_not_come_to_
         assert client.socket.stream is not None
         assert not client.socket.stream.live
         world.fall_back()
-        if goes_on:
+        if then == "heard and lost again":
+            world.nodes[0].connect()
+            await world.subscribe(world.nodes[0])
+        if then != "nothing":
             world.redis.publish("alice")
+        if then == "heard and lost again":
+            await world.subscribe(world.nodes[0])
+            world.nodes[0].lose()
         await world.come_to_rest()
         client.read()
         assert client.gaps == ["lost"]
