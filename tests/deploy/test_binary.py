@@ -103,7 +103,7 @@ async def test_binary_serves_with_a_redis_of_its_own_and_leaves_nothing(
         async with session.post(f"{node.url}/publish", json=event) as response:
             assert response.status == 202
         await client.wait_for(lambda events: any("durable" in each.data for each in events))
-        assert any("loop=uvloop" in line for line in node.logs)
+        await eventually(lambda: any("loop=uvloop" in line for line in node.logs))
         assert await node.end(number, group=group) == 0
         assert await client.wait_end() == "complete"
         assert client.events[-1].event == "aionotify.drain"

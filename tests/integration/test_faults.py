@@ -119,6 +119,7 @@ async def test_streams_outlive_an_outage_and_go_on_soon_after_it(
     assert all(client.end is None for client in clients)
     for client in clients:
         await client.close()
+    await eventually(lambda: sum(": subscribed to Redis" in line for line in server.logs) == 2)
     lost = [line for line in server.logs if "not subscribed to Redis" in line]
     found = [line for line in server.logs if ": subscribed to Redis" in line]
     assert (len(lost), len(found)) == (1, 2)  # once each, however often it was tried
@@ -223,6 +224,7 @@ async def test_a_client_that_vanishes_is_gone_from_the_hub(
     await eventually(lambda: _streams(server, 1))
     publish(redis_server, {"recipient_id": "42"})
     await received(stays, 1)
+    await eventually(lambda: any("stream closed" in line for line in server.logs))
     closed = [json.loads(line) for line in server.logs if "stream closed" in line]
     assert [line["fields"]["reason"] for line in closed] == ["gone"]
     await goes.close()

@@ -117,6 +117,7 @@ async def test_a_reader_that_takes_nothing_is_reset_after_the_send_timeout(
         assert reader.end is None
         publish(redis_server, {"recipient_id": "7"})
         await received(reader, 31)
+    await eventually(lambda: any("stream closed" in line for line in server.logs))
     closed = [json.loads(line)["fields"] for line in server.logs if "stream closed" in line]
     ended = next(fields for fields in closed if fields["user"] == "42")
     # By our own clock, or the kernel's (TCP_USER_TIMEOUT): whichever is first.
