@@ -113,7 +113,6 @@ class Subscriber:
         self._numbers = itertools.count(1)
         self._early: set[int] = set()  # probes that were heard before they were answered
         self._astray = False  # whether one was published, and never heard
-        self._run_id = ""  # of the server that is heard
         self._epoch: str | None = None  # of the data set that it had when it was asked first
         self._clocks: dict[int, int] = {}  # when probes were answered that are not heard yet
         self._lost_at: float | None = None
@@ -225,7 +224,6 @@ class Subscriber:
                 found = await self._ask()
                 if heard_from and found.run_id and found.run_id != heard_from:
                     raise OtherMaster("another server answers than the one that is heard")
-            self._run_id = heard_from
             async with asyncio.TaskGroup() as group:
                 group.create_task(
                     read_replies(connection, self._heard_one), name="aionotify subscriber: read"
@@ -330,7 +328,8 @@ class Subscriber:
         found = await self._data_set.probe(self._keys.control if message else "", message)
         if found.read_only:
             raise OtherMaster(found.refused)
-        if message and found.run_id and found.run_id != self._run_id and self._run_id:
+        heard_from = self._endpoint.heard_from
+        if message and heard_from and found.run_id not in ("", heard_from):
             raise OtherMaster("another server answers than the one that is heard")
         self.store.found(found.refused)
         self._epoch = self._epoch or self._data_set.epoch
