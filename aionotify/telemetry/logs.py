@@ -60,7 +60,12 @@ def toggle_debug(configured: str) -> str:
 
 
 def show_fields() -> None:
-    """Put the fields of what our loggers are given into the messages too, for other formatters."""
+    """Put the fields of what our loggers are given into the messages too, for other formatters.
+
+    Where the log is ours, our own formatter writes them: then nothing is done for each line.
+    """
+    if _outputs():
+        return
     for name, logger in list(logging.root.manager.loggerDict.items()):
         if name.startswith("aionotify") and isinstance(logger, logging.Logger):
             logger.addFilter(_with_fields)

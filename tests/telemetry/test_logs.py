@@ -167,6 +167,20 @@ def test_journal_format_is_used_only_where_the_journal_reads(tmp_path: Path) -> 
         assert other.read().startswith("20")
 
 
+def test_where_the_log_is_ours_nothing_is_done_twice_for_a_line(tmp_path: Path) -> None:
+    """Our formatter writes the fields."""
+    logger = logging.getLogger("aionotify.x")
+    with (tmp_path / "log").open("w+") as stream:
+        configure("info", "text", stream, {})
+        show_fields()
+        logger.info("heard", extra={"fields": {"user": "a"}})
+        assert logger.filters == []
+        for handler in logging.getLogger().handlers:
+            handler.flush()
+        stream.seek(0)
+        assert stream.read().endswith("aionotify.x: heard user=a\n")
+
+
 def test_in_somebody_else_s_application_the_message_carries_the_fields() -> None:
     """Their formatters know nothing of ours, which print them once."""
     logger, stream = logging.getLogger("aionotify.x"), io.StringIO()
