@@ -28,11 +28,11 @@ _BODY_SECONDS: Final = 30
 _RECIPIENT_BYTES: Final = 1024  # for each recipient of an event: its id, result and answer, rounded
 
 
-def key_holder(request: web.Request) -> KeyHolder:
-    """Return the holder of the publish key in the request.
+def key_holder(request: web.Request, right: str) -> KeyHolder:
+    """Return the holder of the publish key in the request, who has the right to this.
 
     Raises:
-        Forbidden: no publish keys are configured.
+        Forbidden: the key does not have the right, or no publish keys are configured.
         CredentialsMissing, InvalidScheme, InvalidToken: the request has no valid publish key.
     """
     keys = request.config_dict[SERVICES].terms.publish_keys
@@ -41,19 +41,19 @@ def key_holder(request: web.Request) -> KeyHolder:
     holder = keys.match(bearer_token(request))
     if holder is None:
         raise InvalidToken("this is not a publish key")
+    holder.check_right(right)
     return holder
 
 
 async def publish(request: web.Request) -> web.Response:
     """Answer 202 once every event is stored, 503 if some may not be."""
     services = request.config_dict[SERVICES]
-    holder = key_holder(request)
+    holder = key_holder(request, "publish")
     with services.publish_bytes.request() as held:
         events, alone = await _events(request, services.terms.config.events.max_bytes, held)
         for event in events:
             for recipient in event.recipients:
-                if not holder.may(recipient):
-                    raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
+                holder.check_recipient(recipient)
         results = await services.publisher.publish_checked(events)
         _count(services, results)
         answers = [_answer(result) for result in results]

@@ -1,8 +1,8 @@
-"""DELETE /streams: end what a user may hear. It takes a publish key."""
+"""DELETE /streams: end what a user may hear. It takes a key with the right `revoke`."""
 
 from aiohttp import hdrs, web
 
-from aionotify.errors import Forbidden, InvalidEvent, ToldNotKept
+from aionotify.errors import InvalidEvent, ToldNotKept
 from aionotify.events.event import EVERYONE, check_recipient
 from aionotify.web.errors import error_response, json_response
 from aionotify.web.publish import key_holder
@@ -11,13 +11,12 @@ from aionotify.web.services import SERVICES
 
 async def close_streams(request: web.Request) -> web.Response:
     """DELETE /streams/{user_id}: close the user's streams on every node."""
-    holder = key_holder(request)
+    holder = key_holder(request, "revoke")
     services = request.config_dict[SERVICES]
     user_id = request.match_info["user_id"]
     if (problem := check_recipient(user_id)) is not None or user_id == EVERYONE:
         raise InvalidEvent({"user_id": problem or "must be a user id"})
-    if not holder.may(user_id):
-        raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
+    holder.check_recipient(user_id)
     try:
         nodes = await services.control.revoke(user_id)
     except ToldNotKept as error:
