@@ -159,7 +159,7 @@ class Instance:
                 handshake_rate=config.server.handshake_rate,
                 trusted_proxies=config.server.trusted_proxies,
             ),
-            cors=Cors(),
+            cors=Cors(stats),
             stats=stats,
             auth_stats=auth_stats,
             reloads=Reloads(),

@@ -100,6 +100,11 @@ class Hub:
     def __contains__(self, user_id: str) -> bool:
         return user_id in self._recipients
 
+    @property
+    def users(self) -> int:
+        """How many have a stream here."""
+        return len(self._recipients)
+
     def streams(self) -> list[HubStream]:
         """All open streams."""
         everybody = (recipient.streams for recipient in self._recipients.values())
