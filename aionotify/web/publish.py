@@ -1,5 +1,6 @@
 """POST /publish: durable events over HTTP."""
 
+import logging
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -20,12 +21,16 @@ from aionotify.errors import (
 from aionotify.events.event import Event, decode, split_batch
 from aionotify.web.errors import error_response, json_response
 from aionotify.web.publish_bytes import HeldBytes
+from aionotify.web.request_id import request_id
 from aionotify.web.services import SERVICES, Services
+from aionotify.web.trace_context import traceparent
 
 MAX_EVENTS: Final = 1000
 _BODY_EVENTS: Final = 16  # events of the largest size per body; a thousand usual ones take less
 _BODY_SECONDS: Final = 30
 _RECIPIENT_BYTES: Final = 1024  # for each recipient of an event: its id, result and answer, rounded
+
+_log = logging.getLogger(__name__)
 
 
 def key_holder(request: web.Request, right: str) -> KeyHolder:
@@ -56,6 +61,7 @@ async def publish(request: web.Request) -> web.Response:
                 holder.check_recipient(recipient)
         results = await services.publisher.publish_checked(events)
         _count(services, results)
+        _log_stored(request, results)
         answers = [_answer(result) for result in results]
         if any(isinstance(result, BrokerError) for result in results):
             return _unavailable(answers)
@@ -133,6 +139,17 @@ def _unavailable(answers: list[dict[str, object]]) -> web.Response:
         headers={"Retry-After": "1"},
         results=answers,
     )
+
+
+def _log_stored(request: web.Request, results: list[Published | BrokerError]) -> None:
+    """Log once where what a producer traces has become events, whose ids everybody else knows."""
+    if (traced := traceparent(request)) is None:
+        return
+    stored = [each for each in results if isinstance(each, Published) and not each.repeated]
+    if stored:
+        ids = " ".join(each.id for each in stored)
+        fields = {"traceparent": traced, "request": request_id(request), "ids": ids}
+        _log.info("events stored", extra={"fields": fields})
 
 
 def _count(services: Services, results: list[Published | BrokerError]) -> None:
