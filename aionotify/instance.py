@@ -22,9 +22,10 @@ from aionotify.auth.tickets import Tickets
 from aionotify.broker.agreement import node_settings
 from aionotify.broker.answer_store import RedisAnswerStore
 from aionotify.broker.connection.endpoint import Endpoint
-from aionotify.broker.control import ControlChannel
+from aionotify.broker.control import ControlChannel, Question
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import Inbox
+from aionotify.broker.inspection import Inspection
 from aionotify.broker.keys import Keys
 from aionotify.broker.presence import Presence
 from aionotify.broker.publisher import Publisher
@@ -43,10 +44,11 @@ from aionotify.telemetry import logs
 from aionotify.telemetry.open_files import OpenFiles
 from aionotify.telemetry.stats import Reloads, Stats
 from aionotify.telemetry.worker_peers import WorkerPeers
+from aionotify.web import node_report
 from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
 from aionotify.web.publish_bytes import PublishBytes
-from aionotify.web.routes import admin_routes, public_routes
+from aionotify.web.routes import admin_routes, page_routes, public_routes
 from aionotify.web.services import SERVICES, Services, Terms
 
 _log = logging.getLogger(__name__)
@@ -114,7 +116,9 @@ class Instance:
             max_streams=config.server.max_streams or _streams_that_fit(),
             max_streams_per_user=config.server.max_streams_per_user,
         )
-        self._events = BrokerEvents(hub, self._revocations, control, self._revocations_missed)
+        self._events = BrokerEvents(
+            hub, self._revocations, control, self._revocations_missed, self._answer
+        )
         self._ending: set[asyncio.Task[None]] = set()
         inbox = Inbox(
             reads.execute,
@@ -152,6 +156,7 @@ class Instance:
             publish_bytes=PublishBytes(config.admin.max_publish_bytes),
             presence=Presence(writes.execute, keys),
             control=control,
+            inspection=Inspection(writes.execute, keys),
             open_files=OpenFiles(),
             worker_peers=WorkerPeers(),
             limits=Limits(
@@ -238,6 +243,9 @@ class Instance:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
+    def _answer(self, question: Question) -> None:
+        self.services.inspection.answer(question, node_report.answer(self.services, question))
+
     async def _end_all(self) -> None:
         await asyncio.sleep(_GAP_FIRST)
         await end_all(self.services.hub, self.services.terms.config.server.drain)
@@ -271,6 +279,7 @@ class Instance:
         await services.subscriber.close()
         await self._events.close()
         await services.control.close()
+        await services.inspection.close()
         await services.presence.close()
         await services.start_positions.close()
         await services.inbox.close()
@@ -285,6 +294,9 @@ class Instance:
         app.add_routes(public_routes(self.services, answered=answered))
         if admin:
             app.add_routes(admin_routes(self.services, answered=answered))
+            # An application may have an /admin of its own, which ours would hide.
+            if answered or self.services.terms.publish_keys.allow("admin"):
+                app.add_routes(page_routes(self.services, answered=answered))
         app.on_startup.append(self.start)
         app.on_shutdown.append(self.shut_down)
         app.on_cleanup.append(self.clean_up)

@@ -110,6 +110,11 @@ class Hub:
         everybody = (recipient.streams for recipient in self._recipients.values())
         return list(itertools.chain.from_iterable(everybody))
 
+    def streams_of(self, user_id: str) -> list[HubStream]:
+        """The open streams of a user."""
+        recipient = self._recipients.get(user_id)
+        return [] if recipient is None else list(recipient.streams)
+
     def check_room(self) -> None:
         """Raise NodeFull when no stream can be taken, whoever it is for."""
         if self._max_streams and self._entered >= self._max_streams:

@@ -13,7 +13,7 @@ from aionotify.events.frame import frame
 from aionotify.events.page import Entry, Page
 from aionotify.streams import stream as real
 from aionotify.streams.hub import Hub
-from aionotify.streams.recipient import Recipient
+from aionotify.streams.recipient import Recipient, StreamReport
 from tests.embedded import embedded
 from tests.harness import EventParser, RedisServer, SSEEvent, eventually
 from tests.integration.talk import publish, received, stream
@@ -59,6 +59,9 @@ class Stream:
 
     def buffered(self) -> int:
         return 0
+
+    def report(self) -> StreamReport:
+        raise NotImplementedError
 
     @property
     def events(self) -> list[SSEEvent]:

@@ -24,7 +24,7 @@ from aionotify.events.event import decode
 from aionotify.events.page import Entry
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
-from aionotify.streams.recipient import Recipient
+from aionotify.streams.recipient import Recipient, StreamReport
 from aionotify.telemetry.stats import Histogram, Stats
 from aionotify.web.metrics import AllWorkers, snapshot
 from aionotify.web.services import SERVICES, Services
@@ -256,6 +256,9 @@ class LiveStream:
     def beat(self) -> None: ...
     def buffered(self) -> int:
         return 0
+
+    def report(self) -> StreamReport:
+        raise NotImplementedError
 
 
 class Nothing:
