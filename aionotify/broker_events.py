@@ -40,6 +40,8 @@ class BrokerEvents:
         missed: Callable[[], None] = lambda: None,
         asked: Callable[[Question], None] = lambda question: None,
     ) -> None:
+        self.hold, self.release = hub.hold, hub.release
+        self.has = hub.__contains__
         self.ephemeral = hub.ephemeral
         self.durable = hub.durable
         self.asked = asked

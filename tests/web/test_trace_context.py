@@ -85,11 +85,11 @@ class Node:
     url: str
     session: aiohttp.ClientSession
 
-    async def publish(self, body: str, trace: str | None) -> Any:
+    async def publish(self, body: str, trace: str | None, query: str = "") -> Any:
         headers = {"Authorization": f"Bearer {KEY}", "X-Request-ID": "mine"}
         if trace is not None:
             headers["traceparent"] = trace
-        async with self.session.post(self.url, data=body, headers=headers) as response:
+        async with self.session.post(self.url + query, data=body, headers=headers) as response:
             return await response.json()
 
 
@@ -124,17 +124,18 @@ async def test_a_traced_request_is_logged_once_with_the_ids_of_its_events(
 
 
 @pytest.mark.parametrize(
-    ("trace", "body"),
+    ("trace", "body", "query"),
     [
-        (None, '{"recipient_id": "42"}'),
-        ("nonsense", '{"recipient_id": "42"}'),
-        (VALID, '{"recipient_id": ""}'),
-        (VALID, "[]"),
+        (None, '{"recipient_id": "42"}', ""),
+        ("nonsense", '{"recipient_id": "42"}', ""),
+        (VALID, '{"recipient_id": ""}', ""),
+        (VALID, "[]", ""),
+        (VALID, '{"recipient_id": "42"}', "?ephemeral=true"),
     ],
 )
 async def test_nothing_is_logged_of_what_is_not_traced_or_not_stored(
-    node: Node, caplog: pytest.LogCaptureFixture, trace: str | None, body: str
+    node: Node, caplog: pytest.LogCaptureFixture, trace: str | None, body: str, query: str
 ) -> None:
     caplog.set_level(logging.INFO)
-    await node.publish(body, trace)
+    await node.publish(body, trace, query)
     assert logged(caplog) == []
