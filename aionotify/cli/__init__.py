@@ -136,6 +136,7 @@ _COMMANDS = {
     "demo": "run a demo: a server, two users, and a page to send and watch notifications",
     "publish": "publish one event, or many from standard input",
     "listen": "print the notifications of a user",
+    "top": "watch nodes at work",
     "check": "test the configuration, Redis and the main host, and say how to fix problems",
     "systemd": "print or write the systemd units of this installation",
 }
@@ -144,6 +145,7 @@ _MODULES = {
     "demo": "aionotify.demo",
     "publish": "aionotify.cli.publish",
     "listen": "aionotify.cli.listen",
+    "top": "aionotify.cli.top",
     "check": "aionotify.cli.check",
     "systemd": "aionotify.cli.systemd",
 }
@@ -152,6 +154,7 @@ _USES = {
     "demo": "redis.channel redis.prefix events inbox stream log.format",
     "publish": "redis events inbox log",
     "listen": "server.host server.port log",
+    "top": "server.host server.port admin.host admin.port log",
     "systemd": "server.host server.port server.drain log",
 }
 """Which settings, or sections of them, a command goes by; those not named here go by all."""

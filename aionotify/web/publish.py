@@ -1,5 +1,6 @@
 """POST /publish: events over HTTP."""
 
+import logging
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -20,19 +21,23 @@ from aionotify.errors import (
 from aionotify.events.event import Event, decode, split_batch
 from aionotify.web.errors import error_response, json_response
 from aionotify.web.publish_bytes import HeldBytes
+from aionotify.web.request_id import request_id
 from aionotify.web.services import SERVICES, Services
+from aionotify.web.trace_context import traceparent
 
 MAX_EVENTS: Final = 1000
 _BODY_EVENTS: Final = 16  # events of the largest size per body; a thousand usual ones take less
 _BODY_SECONDS: Final = 30
 _RECIPIENT_BYTES: Final = 1024  # for each recipient of an event: its id, result and answer, rounded
 
+_log = logging.getLogger(__name__)
 
-def key_holder(request: web.Request) -> KeyHolder:
-    """Return the holder of the publish key in the request.
+
+def key_holder(request: web.Request, right: str) -> KeyHolder:
+    """Return the holder of the publish key in the request, who has the right to this.
 
     Raises:
-        Forbidden: no publish keys are configured.
+        Forbidden: the key does not have the right, or no publish keys are configured.
         CredentialsMissing, InvalidScheme, InvalidToken: the request has no valid publish key.
     """
     keys = request.config_dict[SERVICES].terms.publish_keys
@@ -41,6 +46,7 @@ def key_holder(request: web.Request) -> KeyHolder:
     holder = keys.match(bearer_token(request))
     if holder is None:
         raise InvalidToken("this is not a publish key")
+    holder.check_right(right)
     return holder
 
 
@@ -49,7 +55,7 @@ async def publish(request: web.Request) -> web.Response:
     be on its way to the nodes.
     """
     services = request.config_dict[SERVICES]
-    holder = key_holder(request)
+    holder = key_holder(request, "publish")
     with services.publish_bytes.request() as held:
         ephemeral = is_ephemeral(request)
         events, alone = await _events(
@@ -59,6 +65,7 @@ async def publish(request: web.Request) -> web.Response:
             check_recipients(event, holder)
         results = await services.publisher.publish_checked(events, ephemeral=ephemeral)
         count(services, results)
+        log_stored(request, results)
         answers = [answer(result) for result in results]
         if any(isinstance(result, BrokerError) for result in results):
             return _unavailable(answers)
@@ -112,8 +119,7 @@ def decoded(message: bytes, max_bytes: int, *, ephemeral: bool) -> Event:
 def check_recipients(event: Event, holder: KeyHolder) -> None:
     """Raise Forbidden for a recipient that is none of the key holder's."""
     for recipient in event.recipients:
-        if not holder.may(recipient):
-            raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
+        holder.check_recipient(recipient)
 
 
 def check_coding(request: web.Request) -> None:
@@ -161,6 +167,16 @@ def _unavailable(answers: list[dict[str, object]]) -> web.Response:
         headers={"Retry-After": "1"},
         results=answers,
     )
+
+
+def log_stored(request: web.Request, results: list[Published | BrokerError]) -> None:
+    """Log once where what a producer traces has become events, whose ids everybody else knows."""
+    if (traced := traceparent(request)) is None:
+        return
+    stored = [each for each in results if isinstance(each, Published) and not each.repeated]
+    if ids := " ".join(each.id for each in stored if each.id):  # an ephemeral one has none
+        fields = {"traceparent": traced, "request": request_id(request), "ids": ids}
+        _log.info("events stored", extra={"fields": fields})
 
 
 def count(services: Services, results: list[Published | BrokerError]) -> None:

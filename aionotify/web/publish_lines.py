@@ -17,7 +17,7 @@ from aionotify.events.event import Event
 from aionotify.web import publish
 from aionotify.web.errors import json_lines
 from aionotify.web.request_id import request_id
-from aionotify.web.services import SERVICES, Services
+from aionotify.web.services import SERVICES
 
 NDJSON: Final = "application/x-ndjson"
 _ANSWER_SECONDS: Final = 30  # that answers may remain unread
@@ -39,7 +39,7 @@ async def publish_either(request: web.Request) -> web.StreamResponse:
 
 async def _publish_lines(request: web.Request) -> web.StreamResponse:
     services = request.config_dict[SERVICES]
-    holder = publish.key_holder(request)
+    holder = publish.key_holder(request, "publish")
     ephemeral = publish.is_ephemeral(request)
     publish.check_coding(request)
     answers = web.StreamResponse(headers=_HEADERS)
@@ -50,8 +50,8 @@ async def _publish_lines(request: web.Request) -> web.StreamResponse:
         try:
             with services.publish_streams.reading(request.content):
                 async for part in request.content.iter_any():
-                    await _publish(services, holder, answers, lines.of(part), ephemeral=ephemeral)
-                await _publish(services, holder, answers, lines.rest(), ephemeral=ephemeral)
+                    await _publish(request, holder, answers, lines.of(part), ephemeral=ephemeral)
+                await _publish(request, holder, answers, lines.rest(), ephemeral=ephemeral)
             await _write(answers, [], end=True)
         except web.RequestPayloadError:  # the body contradicts its headers; the text quotes it
             problem = _error(400, "bad_request", "the body is not what its headers announce")
@@ -68,7 +68,7 @@ async def _publish_lines(request: web.Request) -> web.StreamResponse:
 
 
 async def _publish(
-    services: Services,
+    request: web.Request,
     holder: KeyHolder,
     answers: web.StreamResponse,
     lines: list[bytes | None],
@@ -76,6 +76,7 @@ async def _publish(
     ephemeral: bool,
 ) -> None:
     """Publish the event of each line, and answer it; None stands for one that was too long."""
+    services = request.config_dict[SERVICES]
     max_bytes = services.terms.config.events.max_bytes
     checked: list[Event | InvalidEvent | Forbidden] = []
     for line in lines:
@@ -89,6 +90,7 @@ async def _publish(
             checked.append(error)
     published = await services.publisher.publish_checked(valid(checked), ephemeral=ephemeral)
     publish.count(services, published)
+    publish.log_stored(request, published)
     await _write(answers, [_answer(result) for result in merge(checked, published)])
 
 
