@@ -30,6 +30,7 @@ ELSEWHERE = {
     "broker/embedded/process.py": "broker/embedded/test_server.py",
     "cli/finding.py": "cli/test_check.py",
     "cli/listen.py": "integration/test_process.py",
+    "cli/serve.py": "demo/test_dev.py",
     "cli/systemd.py": "deploy/test_units.py",
     "demo/__init__.py": "demo/test_process.py",
     "demo/main_host.py": "demo/test_page.py",
