@@ -38,6 +38,7 @@ class BrokerEvents:
         control: ControlChannel,
         missed: Callable[[], None] = lambda: None,
     ) -> None:
+        self.has = hub.__contains__
         self.ephemeral = hub.ephemeral
         self.durable = hub.durable
         self._hub = hub

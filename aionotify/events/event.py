@@ -64,6 +64,11 @@ class _Envelope(msgspec.Struct):
     id: str = None  # type: ignore[assignment]
 
 
+class _Address(msgspec.Struct):
+    recipient_id: int | str | list[int | str]
+
+
+_decode_address = msgspec.json.Decoder(_Address).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -162,6 +167,20 @@ def _decode(message: bytes, max_bytes: int) -> Event:
     for value in raw:
         own.setdefault(str(value), _encode_line(value))
     return Event(recipients, kind, key, head, own, tail)
+
+
+def sole_recipient(message: bytes) -> str | None:
+    """Whom a message is for if that is one user, without checking anything else of it.
+
+    A fifth of what `decode` costs, for those who hear more than they have use for.
+    """
+    try:
+        address = _decode_address(message).recipient_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if isinstance(address, list) or address == EVERYONE:
+        return None
+    return str(address)
 
 
 def split_batch(body: bytes, limit: int = 1000) -> list[bytes]:
