@@ -177,7 +177,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
 
 
 def _add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
-    parser.set_defaults(command=command, load=_config)
+    parser.set_defaults(command=command, load=_config, parse=_parse)
     if command != "init":  # which reads no configuration
         parser.add_argument("--config", metavar="FILE", help="configuration file, in YAML")
     module = importlib.import_module(_MODULES[command])

@@ -7,7 +7,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
-from tests.cli.helpers import Run
+from tests.cli.helpers import Parse, Run
 from tests.harness import NotifyServer, RedisServer, SSEClient, free_port
 
 SECRET = "s" * 32
@@ -106,7 +106,7 @@ def test_a_key_s_name_is_in_the_token(aionotify: Run, keys: Path) -> None:
     ids=str,
 )
 def test_what_cannot_be_made_is_told(
-    aionotify: Run, keys: Path, words: list[str], code: int, said: str
+    parsed: Parse, keys: Path, words: list[str], code: int, said: str
 ) -> None:
     """In a line that names the setting or the flag, without the key."""
     jwks = public(keys) | {"auth.jwt.jwks_url": f"http://127.0.0.1:{free_port()}/jwks"}
@@ -119,15 +119,15 @@ def test_what_cannot_be_made_is_told(
     }
     given = flags(settings[words[0]]) if words else []
     rest = [str(keys / word) if word.endswith((".pem", ".jwk")) else word for word in words[1:]]
-    done = aionotify("token", "alice", *given, *rest)
+    done = parsed("token", "alice", *given, *rest)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr.splitlines()[-1]
     assert SECRET not in done.stderr
 
 
 @pytest.mark.parametrize("user", ["", "*", "a\tb", "x" * 257])
-def test_a_user_who_cannot_be_is_refused(aionotify: Run, user: str) -> None:
+def test_a_user_who_cannot_be_is_refused(parsed: Parse, user: str) -> None:
     """What names nobody, or everybody, makes no token."""
-    done = aionotify("token", user, *flags(SHARED))
+    done = parsed("token", user, *flags(SHARED))
     assert (done.returncode, done.stdout) == (2, "")
     assert "argument USER: the user id" in done.stderr

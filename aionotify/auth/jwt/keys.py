@@ -3,6 +3,7 @@
 Knows keys; where they come from over the network is `jwks`'.
 """
 
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import msgspec
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import JWKRegistry, Key, OctKey
 from joserfc.jws import JWSRegistry
 
@@ -149,7 +150,9 @@ def _import_key(text: str) -> Key:
         data: Any = msgspec.json.decode(text)
         return JWKRegistry.import_key(data)
     if "-----BEGIN" not in text:
-        return OctKey.import_key(text)
+        with warnings.catch_warnings():  # `_check_strength` asks for more, and is no mere warning
+            warnings.simplefilter("ignore", SecurityWarning)
+            return OctKey.import_key(text)
     for key_type in _PUBLIC_KEY_TYPES:
         with suppress(JoseError):  # of another type
             return JWKRegistry.import_key(text, key_type)
