@@ -260,7 +260,8 @@ def test_check_tries_the_service_s_eyes(aionotify: Run, outside: Path) -> None:
     config = outside / "config.yaml"
     config.write_text("log: {level: info}\n")
     config.chmod(0o600)
-    unit = f"DynamicUser=yes\nExecStart=/bin/sh aionotify serve --config {config}"
+    nothing = "Environment=AIONOTIFY_REDIS__URL=unix:///nowhere"
+    unit = f"{nothing}\nDynamicUser=yes\nExecStart=/bin/sh serve --config {config}"
     written(outside, unit)
     [_, unreadable] = found(checked(aionotify, outside), "service")
     assert unreadable["status"] == "failed"
@@ -270,14 +271,21 @@ def test_check_tries_the_service_s_eyes(aionotify: Run, outside: Path) -> None:
     config.chmod(0o640)
     written(outside, f"SupplementaryGroups={group}\n{unit}")
     assert len(found(checked(aionotify, outside), "service")) == 1
-    for place in ("ProtectHome=yes", "PrivateTmp=yes"):
-        written(outside, f"{place}\n{unit}")
-        with tempfile.TemporaryDirectory(dir="/tmp" if "Tmp" in place else "/root") as hidden:
-            flags = f"{hidden}/config.yaml"
-            Path(flags).write_text("log: {level: info}\n")
-            written(outside, f"{place}\nExecStart=/bin/sh serve --config {flags}")
-            [_, unreadable] = found(checked(aionotify, outside), "service")
-            assert place.partition("=")[0] in unreadable["found"]
+
+
+@pytest.mark.parametrize(
+    ("line", "place"), [("ProtectHome=yes", "/root"), ("PrivateTmp=yes", "/tmp")]
+)
+def test_a_place_that_a_service_does_not_see_is_told(
+    places: SimpleNamespace, line: str, place: str
+) -> None:
+    """With the line of the unit that hides it, and only if it is there."""
+    for lines in (line, ""):
+        written(places.etc, f"ExecStart=/bin/a\n{lines}")
+        reason = read(places).why_not(f"{place}/x")
+        assert reason is not None
+        assert (f"{line.partition('=')[0]}=" in reason) is bool(lines)
+        assert lines or reason == "No such file or directory"
 
 
 def test_check_goes_by_the_service_s_flags_and_directory(aionotify: Run, outside: Path) -> None:
