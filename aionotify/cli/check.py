@@ -130,10 +130,10 @@ def _service(service: Service, file: str | None, config: Config) -> Iterator[Fin
     yield Finding("service", "ok", found)
     runtime = service.environ["CREDENTIALS_DIRECTORY"]
     variables = [text for name, text in service.environ.items() if name.endswith("_FILE")]
-    files = [service.command[0], file, *variables, config.auth.jwt.key_file]
-    for path in dict.fromkeys(path for path in files if path is not None):
+    readable = "let the service's user read it; a secret becomes a credential (LoadCredential=)"
+    files = {path: readable for path in (file, *variables, config.auth.jwt.key_file) if path}
+    for path, advice in {service.command[0]: "install it in /opt", **files}.items():
         if not path.startswith(runtime) and (reason := service.why_not(path)) is not None:
-            advice = "let the service's user read it, or make it a credential (LoadCredential=)"
             yield Finding("service", "failed", f"it cannot read {path}: {reason}", advice)
 
 

@@ -116,6 +116,8 @@ def _advice(error: Exception) -> str:
                 return advice
         if isinstance(cause, ResponseError) and _NO_RIGHT.search(str(cause)):
             return _RIGHTS
+    if os.strerror(errno.ECONNREFUSED) in str(error):  # at each of several addresses
+        return _ADVICE[ConnectionRefusedError]
     if isinstance(error, BrokerUnavailable):
         return "correct redis.url"
     return "change Redis' configuration accordingly"
