@@ -198,6 +198,30 @@ async def test_every_right_is_needed_and_no_other_one_is(
     assert for_nothing == []
 
 
+@pytest.mark.asyncio(loop_factories=["asyncio"])
+async def test_check_tells_of_every_right_that_is_missing(own_redis: RedisServer) -> None:
+    """It passes with the rules as they are, and not without any one of them."""
+    rules = user("aionotify")
+    config = RedisConfig(url=f"redis://aionotify:password@127.0.0.1:{own_redis.port}/0")
+    unseen = []
+    for without in ("", *(rule for rule in rules if rule[0] in "+&~")):
+        given = [rule for rule in rules if rule != without]
+        own_redis.cli("ACL", "SETUSER", "aionotify", "reset", *given)
+        found = [each async for each in check_redis(config)]
+        bad = [each for each in found if each.status != "ok" and each.check not in SERVER]
+        if bad == [] and without:
+            unseen.append(without)
+        assert without or bad == []
+        assert [each for each in bad if not re.search("no permission|NOPERM", each.found)] == []
+        assert [each for each in bad if "(ACL)" not in each.advice] == []
+    assert unseen == []
+    await eventually(lambda: own_redis.cli("DBSIZE") == 0)  # what could not be removed expires
+
+
+SERVER = {"redis server"}
+"""What check says of Redis itself, which takes a right that nodes can do without."""
+
+
 async def test_a_server_has_no_rights_that_it_does_not_need(own_redis: RedisServer) -> None:
     own_redis.cli("ACL", "SETUSER", "aionotify", *user("aionotify"))
     own_redis.cli("SET", "theirs", "secret")
