@@ -49,6 +49,8 @@ class Sink(Protocol):
     Redis would cut it off (client-output-buffer-limit pubsub).
     """
 
+    def hold(self) -> None: ...
+    def release(self) -> None: ...
     def has(self, user_id: str) -> bool: ...
     def ephemeral(self, event: Event) -> None: ...
     def durable(self, recipient_id: str, entry: Entry) -> None: ...
@@ -227,7 +229,7 @@ class Subscriber:
                     raise OtherMaster("another server answers than the one that is heard")
             async with asyncio.TaskGroup() as group:
                 group.create_task(
-                    read_replies(connection, self._heard_one), name="aionotify subscriber: read"
+                    read_replies(connection, self._heard_some), name="aionotify subscriber: read"
                 )
                 group.create_task(
                     self._subscribe(connection), name="aionotify subscriber: subscribe"
@@ -365,17 +367,24 @@ class Subscriber:
 
     # --- what is heard ------------------------------------------------------------------------
 
-    def _heard_one(self, message: Any) -> None:
-        self._heard += 1
-        try:
-            self._hear(message)
-        except InvalidEvent as error:
-            self._stats.events_invalid += 1
-            self._sampled.warning(
-                "skipped an invalid event", {"from": "pub/sub", "reason": str(error)}
-            )
-        except Exception:  # noqa: BLE001 - one message must not cost us all others
-            _log.exception("failed to dispatch a message")
+    def _heard_some(self, messages: list[Any]) -> None:
+        """Have what comes together written together, and one that comes alone at once."""
+        self._heard += len(messages)
+        several = len(messages) > 1
+        if several:
+            self._sink.hold()
+        for message in messages:
+            try:
+                self._hear(message)
+            except InvalidEvent as error:
+                self._stats.events_invalid += 1
+                self._sampled.warning(
+                    "skipped an invalid event", {"from": "pub/sub", "reason": str(error)}
+                )
+            except Exception:  # noqa: BLE001 - one message must not cost us all others
+                _log.exception("failed to dispatch a message")
+        if several:
+            self._sink.release()
 
     def _hear(self, message: Any) -> None:
         kind, channel, data = message

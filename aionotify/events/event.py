@@ -147,7 +147,11 @@ def _decode(message: bytes, max_bytes: int) -> Event:
     if key is not None and not 1 <= len(key) <= MAX_NAME_CHARS:
         fields["id"] = f"must be 1 to {MAX_NAME_CHARS} characters, not {len(key)}"
     # A bracket in a string counts as well, so this is no more than a reason to look closely.
-    if message.count(b"[") + message.count(b"{") > MAX_DEPTH and _depth(message) > MAX_DEPTH:
+    if (
+        len(message) > 2 * MAX_DEPTH
+        and message.count(b"[") + message.count(b"{") > MAX_DEPTH
+        and _depth(message) > MAX_DEPTH
+    ):
         fields["body"] = f"is nested more than {MAX_DEPTH} levels deep"
     # A second recipient_id would reach the receiver and name somebody else.
     elif (

@@ -39,6 +39,12 @@ class Ear:
         self.known: list[tuple[str | None, int]] = []
         self.absent: set[str] = set()
 
+    def hold(self) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
+
     def has(self, user_id: str) -> bool:
         return user_id not in self.absent
 
