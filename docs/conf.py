@@ -20,6 +20,7 @@ extensions = [
     "forge",
 ]
 primary_domain = None  # with Python's, `.. class::` is not what a forge takes it for
+highlight_language = "none"  # for blocks that do not name theirs
 default_role = "code"  # what docstrings and pages have in single backticks is code
 exclude_patterns = ["examples", "site"]
 
