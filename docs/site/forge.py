@@ -73,10 +73,16 @@ def _mark(app: Sphinx, doctree: nodes.document) -> None:
             )
             link.replace_self(mark)
         else:
-            name = os.path.relpath(target, (Path(app.srcdir) / docname).parent)
+            name = _from_page(app, target)
             link.replace_self(
                 addnodes.download_reference("", "", *link.children, reftarget=name, refdoc=docname)
             )
+    for image in doctree.findall(nodes.image):
+        image["uri"] = _from_page(app, source.parent / image["uri"])
+
+
+def _from_page(app: Sphinx, target: Path) -> str:
+    return os.path.relpath(target, (Path(app.srcdir) / app.env.docname).parent)
 
 
 def _page(app: Sphinx, target: Path) -> str | None:
