@@ -24,8 +24,8 @@ highlight_language = "none"  # for blocks that do not name theirs
 default_role = "code"  # what docstrings and pages have in single backticks is code
 exclude_patterns = ["examples", "site"]
 
-autodoc_class_signature = "separated"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # as they are written: `os.environ`, and not what is in it
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True

@@ -1,5 +1,6 @@
 """The docs as a site, and as a forge shows them: no warning, and no link that leads nowhere."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from tests.docs import pages
 from tests.docs.pages import ROOT
 
 # What only Sphinx knows. A forge leaves it out, which is well where it shows a link in its place.
-SPHINX_ONLY = ("autoclass", "autodata", "autoexception", "autofunction", "toctree")
+SPHINX_ONLY = ("autoclass", "autoexception", "autofunction", "py:data", "toctree")
 
 
 def build(docs: Path, site: Path, *options: str) -> "subprocess.CompletedProcess[str]":
@@ -66,6 +67,14 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
         *(f"aionotify.testing.{name}" for name in aionotify.testing.__all__),
     ]
     assert [name for name in public if f'id="{name}"' not in html] == []
+
+
+def test_nothing_of_the_machine_that_builds_it_is_in_the_site(site: Path) -> None:
+    """A default that is a mapping of the environment would be shown with all that is in it."""
+    for path in site.rglob("*.html"):
+        html = path.read_text()
+        for secret in (str(ROOT), os.environ["PATH"], "environ({"):
+            assert secret not in html, path
 
 
 def test_what_cannot_be_reached_fails_the_build(tmp_path: Path) -> None:
