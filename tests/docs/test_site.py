@@ -60,6 +60,15 @@ def test_a_link_to_a_page_of_the_repository_is_one_to_a_page_of_the_site(site: P
         assert re.findall(r'href="[^":]*\.rst', (site / page).read_text()) == [], page
 
 
+def test_the_first_page_leads_everybody_on_in_one_click(site: Path) -> None:
+    """A newcomer, an embedder, an operator, and who writes a client."""
+    html = (site / "index.html").read_text()
+    [doors] = re.findall(r'(?s)<ul class="doors.*?\n</ul>', html)
+    assert doors.count("<li>") == 4
+    pages = {"quickstart", "embedding", "deployment", "operations", "protocol", "browser"}
+    assert pages <= set(re.findall(r'href="(\w+)\.html"', doors))
+
+
 def test_every_public_name_is_in_the_reference(site: Path) -> None:
     html = (site / "api.html").read_text()
     public = [
