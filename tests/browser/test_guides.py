@@ -6,118 +6,16 @@ publishes, and reads on the page what arrives.
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
-from http.cookies import SimpleCookie
+from collections.abc import Callable
 from pathlib import Path
 
-import httpx
-import pytest
-from selenium.webdriver import Chrome
-from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.wait import WebDriverWait
-
 from tests.browser.node import node_program
-from tests.browser.site import Background
-from tests.harness import NotifyServer, RedisServer
-from tests.harness.example import EXAMPLES, SECRETS, Example
+from tests.browser.shop import Shop
+from tests.harness import RedisServer
+from tests.harness.example import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(sys.executable).parent
-
-
-class Shop:
-    """An example that runs, with a node beside it, and a browser that looks at it."""
-
-    def __init__(self, example: Example, server: NotifyServer, browser: Chrome) -> None:
-        self.example = example
-        self._server = server
-        self._browser = browser
-
-    def sign_in(self, url: str, *credentials: str) -> None:
-        """Open a page of it and sign in; return when its stream is open."""
-        opened = self._opened()
-        self._browser.get(url)
-        self._wait(lambda: len(self._fields()) == len(credentials))
-        for field, text in zip(self._fields(), credentials, strict=True):
-            field.send_keys(text)
-        self.click("form button")
-        self._wait(lambda: self._opened() > opened)
-
-    def click(self, button: str) -> None:
-        self._browser.find_element(By.CSS_SELECTOR, button).click()
-
-    def sign_out(self) -> None:
-        """Return when there is the form to sign in with."""
-        self.click("form button")
-        self._wait(lambda: self._browser.find_elements(By.CSS_SELECTOR, "[type=password]"))
-
-    def told(self, count: int) -> list[str]:
-        """What the user has been told, when it is so much."""
-        self._wait(lambda: len(self._lines()) >= count)
-        return self._lines()
-
-    def cookies(self) -> SimpleCookie:
-        found = SimpleCookie()
-        for cookie in self._browser.get_cookies():
-            found[cookie["name"]] = cookie["value"]
-            found[cookie["name"]]["httponly"] = cookie["httpOnly"]
-            found[cookie["name"]]["samesite"] = cookie.get("sameSite", "")
-        return found
-
-    def whose(self, token: str) -> object:
-        """What the application answers to aionotify about a token; None for a refusal."""
-        url = f"http://127.0.0.1:{self.example.port}/api/v1/is_user_auth/"
-        answer = httpx.get(url, headers={"Authorization": f"Bearer {token}"})
-        assert answer.status_code in (200, 401)
-        return answer.json()["user_id"] if answer.status_code == 200 else None
-
-    def _fields(self) -> list[WebElement]:
-        return self._browser.find_elements(By.CSS_SELECTOR, "input:not([type=hidden])")
-
-    def _lines(self) -> list[str]:
-        lines = self._browser.find_elements(By.CSS_SELECTOR, "#notifications li")
-        return [line.text for line in lines]
-
-    def _opened(self) -> int:
-        return sum("stream opened" in line for line in self._server.logs)
-
-    def _wait(self, condition: Callable[[], object]) -> None:
-        try:
-            WebDriverWait(self._browser, 20, 0.05).until(lambda _: condition())
-        except Exception as error:
-            page = self._browser.page_source
-            console = self._browser.get_log("browser")  # type: ignore[no-untyped-call]
-            raise AssertionError(f"{page}\n{console}\n{self._server}") from error
-
-
-@pytest.fixture
-def open_shop(
-    background: Background, redis_server: RedisServer, browser: Chrome, tmp_path: Path
-) -> Iterator[Callable[[str], Shop]]:
-    """Copies an example and starts a node with its configuration, which knows the publish key."""
-    with ExitStack() as stack:
-
-        def open_shop(name: str) -> Shop:
-            example = stack.enter_context(Example(name, tmp_path, redis_server.port))
-            settings: Mapping[str, object] = {
-                "server.port": example.node,
-                "redis.url": redis_server.url,
-                "admin.publish_keys": [SECRETS["PUBLISH_KEY"]],
-                "auth.main_host.cache_ttl": 0,
-                "auth.main_host.refusal_ttl": 0,
-            }
-            server = NotifyServer(settings, file=example.config)
-            background.call(server.start(until="/readyz"))
-            stack.callback(lambda: background.call(server.aclose()))
-            stack.callback(browser.delete_all_cookies)
-            return Shop(example, server, browser)
-
-        yield open_shop
-
-
-NGINX = ROOT / "build/services/bin/nginx"
 
 
 def test_django_tells_the_user_of_a_session_what_a_transaction_has_committed(
@@ -131,7 +29,7 @@ def test_django_tells_the_user_of_a_session_what_a_transaction_has_committed(
     example.start(
         sys.executable, "manage.py", "runserver", "--noreload", str(example.port), port=example.port
     )
-    example.start_nginx(NGINX)
+    example.start_nginx()
     shop.sign_in(f"http://127.0.0.1:{example.nginx}/", "alice", "wonderland")
 
     shop.click(".ship")
@@ -176,7 +74,7 @@ def test_flask_tells_the_user_of_a_session_what_a_transaction_has_committed(
     stored = example.python(TRANSACTIONS)
     assert stored.split() == ["0", "0", "1"]
     example.start(PYTHON / "flask", "run", "--port", str(example.port), port=example.port)
-    example.start_nginx(NGINX)
+    example.start_nginx()
     shop.sign_in(f"http://127.0.0.1:{example.nginx}/", "alice", "wonderland")
 
     shop.click("#ship")
@@ -245,7 +143,7 @@ def test_express_tells_the_user_of_a_session(open_shop: Callable[[str], Shop]) -
     example = shop.example
     (example.directory / "node_modules").symlink_to(packages)
     example.start(node_program(), "server.js", port=example.port)
-    example.start_nginx(NGINX)
+    example.start_nginx()
     shop.sign_in(f"http://127.0.0.1:{example.nginx}/", "alice", "wonderland")
 
     shop.click("#ship")

@@ -13,7 +13,9 @@ from typing import Self
 from tests.harness.ports import free_port
 from tests.harness.wait import PATIENCE
 
-EXAMPLES = Path(__file__).parents[2] / "docs/examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "docs/examples"
+NGINX = ROOT / "build/services/bin/nginx"
 # What the guides have the application, the node, nginx and Redis listen on.
 _APPLICATION, _NODE, _NGINX, _REDIS = "8000", "8001", "80", "6379"
 SECRETS = {
@@ -60,8 +62,12 @@ class Example:
 
     def python(self, script: str, **environ: str) -> str:
         """Run a script as it could stand beside the example; return what it prints."""
+        return self.run(sys.executable, "-c", self.adapted(script), **environ)
+
+    def run(self, *command: str, **environ: str) -> str:
+        """Run a command in the copy; return what it prints."""
         done = subprocess.run(
-            [sys.executable, "-c", self.adapted(script)],
+            command,
             cwd=self.directory,
             env={**os.environ, **SECRETS, **environ},
             capture_output=True,
@@ -94,8 +100,9 @@ class Example:
                 raise AssertionError(f"{command} does not listen:\n{log.read_text()}")
             time.sleep(0.02)
 
-    def start_nginx(self, program: Path) -> None:
+    def start_nginx(self) -> None:
         """Start the proxy before the application and the node, as docs/examples has it."""
+        assert NGINX.exists(), "nginx is missing: run scripts/install-services"
         folder = self.directory / "nginx"
         folder.mkdir()
         (folder / "site.conf").write_text(
@@ -110,7 +117,7 @@ class Example:
             f"http {{\n{places}access_log off;\ninclude {folder}/site.conf;\n}}\n"
         )
         words = ("-p", folder, "-c", folder / "main.conf", "-e", "stderr")
-        self.start(program, *words, port=self.nginx)
+        self.start(NGINX, *words, port=self.nginx)
 
     def logs(self) -> str:
         """What its parts have written."""
