@@ -5,6 +5,7 @@ scripts/check-guides runs this, and scripts/test does not.
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.browser.shop import Shop
 from tests.harness import RedisServer
@@ -43,6 +44,28 @@ Order.transaction do
   raise ActiveRecord::Rollback
 end
 """
+
+
+def test_laravel_tells_the_user_of_a_session_what_a_transaction_has_committed(
+    open_shop: Callable[[str], Shop],
+) -> None:
+    """And nothing of one that was rolled back."""
+    shop = open_shop("laravel")
+    example = shop.example
+    php = program("php", "php-cli")
+    shutil.copytree(LARAVEL, example.directory, dirs_exist_ok=True)
+    folders = ("bootstrap/cache", "database", "storage/logs", "storage/framework/cache")
+    for folder in (*folders, "storage/framework/sessions", "storage/framework/views"):
+        (example.directory / folder).mkdir(parents=True)
+    assert example.run(php, "set_up.php") == "0 0"
+    address = f"127.0.0.1:{example.port}"
+    example.start(php, "-S", address, "-t", "public", "public/index.php", port=example.port)
+    example.start(php, "artisan", "queue:work", "--sleep", "0.1")
+    example.start_nginx()
+    tells(shop, "notifications", user=1)
+
+
+LARAVEL = Path(__file__).with_name("laravel8")
 
 
 def tells(shop: Shop, cookie: str, user: object = "alice") -> None:
