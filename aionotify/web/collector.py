@@ -31,7 +31,7 @@ _CODES: Final = (
     *("invalid_event", "too_large", "unsupported_media_type", "publish_overloaded"),
     *("internal_error", "malformed"),
 )
-_PUBLISHED: Final = ("stored", "repeated", "refused", "unavailable")
+_PUBLISHED: Final = ("stored", "repeated", "ephemeral", "refused", "unavailable")
 
 
 class NodeCollector(Collector):
@@ -89,6 +89,7 @@ class NodeCollector(Collector):
             ["kind", "reason"],
             {
                 ("ephemeral", "socket_full"): stats.dropped_full,
+                ("ephemeral", "no_stream"): stats.dropped_no_stream,
                 ("durable", "repeated"): stats.events_repeated,
                 ("unknown", "invalid"): stats.events_invalid,
             },
