@@ -95,14 +95,15 @@ from sqlalchemy.orm import Session
 
 server = redis.Redis.from_url("redis://127.0.0.1:6379/0")
 print_stored = lambda: print(server.llen("aionotify:{bob}:inbox"))
+session = Session(engine)
 try:
-    with Session(engine) as session, session.begin():
+    with session.begin():
         session.add(Order(id=100, buyer="bob"))
         tell(session, {"recipient_id": "bob", "data": "rolled back"})
         raise LookupError
 except LookupError:
     print_stored()
-with Session(engine) as session, session.begin():
+with session.begin():
     session.add(Order(id=101, buyer="bob"))
     tell(session, {"recipient_id": "bob", "data": "committed"})
     with session.begin_nested():
@@ -115,9 +116,10 @@ with Session(engine) as session, session.begin():
     except LookupError:
         print_stored()
 print_stored()
-with Session(engine) as session, session.begin():
+with session.begin():
     for order in session.query(Order):
         session.delete(order)
+session.close()
 server.close()
 publisher.close()
 """
