@@ -9,6 +9,6 @@ urlpatterns = [
     path("", views.orders, name="orders"),
     path("login/", LoginView.as_view(template_name="login.html"), name="login"),
     path("logout/", LogoutView.as_view(next_page="login"), name="logout"),
-    path("orders/<int:number>/ship/", views.ship, name="ship"),
+    path("orders/", views.order),
     path("api/v1/is_user_auth/", notifications.is_user_auth),
 ]
