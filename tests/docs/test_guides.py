@@ -15,7 +15,7 @@ PAGES = sorted(path.stem for path in GUIDES.glob("*.rst"))
 def blocks(page: str) -> list[str]:
     """The code blocks of a guide, without their indent."""
     text = (GUIDES / f"{page}.rst").read_text("utf-8")
-    found = re.findall(r"\.\. code-block:: \w+\n\n((?:    .*\n|\n)+)", text)
+    found = re.findall(r"\.\. code-block:: \S+\n\n((?:    .*\n|\n)+)", text)
     return [textwrap.dedent(block).strip("\n") for block in found]
 
 
