@@ -89,11 +89,11 @@ TRANSACTIONS = """
 import redis
 from app import Order, engine
 from notifications import publisher, tell
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import scoped_session, sessionmaker
 
 server = redis.Redis.from_url("redis://127.0.0.1:6379/0")
 print_stored = lambda: print(server.llen("aionotify:{bob}:inbox"))
-session = Session(engine)
+session = scoped_session(sessionmaker(engine))()
 try:
     with session.begin():
         session.add(Order(id=100, buyer="bob"))
