@@ -4,7 +4,15 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from aionotify.auth.middleware import authentication
-from aionotify.web import client_module, health, metrics, notify, presence, publish, revocation
+from aionotify.web import (
+    client_module,
+    health,
+    metrics,
+    notify,
+    presence,
+    publish_lines,
+    revocation,
+)
 from aionotify.web.errors import error_response
 from aionotify.web.middlewares import answering, around, limiting
 from aionotify.web.services import Services
@@ -47,7 +55,7 @@ def health_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
 def admin_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
     """Return the routes for the application's services; on a separate address if configured."""
     return [
-        *_resource(services, answered, "/publish", {"POST": publish.publish}),
+        *_resource(services, answered, "/publish", {"POST": publish_lines.publish_either}),
         *_resource(services, answered, "/presence", {"GET": presence.presence}),
         # The pattern allows any user id; without it aiohttp allows no braces.
         *_resource(
