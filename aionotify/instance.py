@@ -48,6 +48,7 @@ from aionotify.web import node_report
 from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
 from aionotify.web.publish_bytes import PublishBytes
+from aionotify.web.publish_streams import PublishStreams
 from aionotify.web.routes import admin_routes, page_routes, public_routes
 from aionotify.web.services import SERVICES, Services, Terms
 
@@ -154,6 +155,7 @@ class Instance:
                 max_bytes=max_bytes,
             ),
             publish_bytes=PublishBytes(config.admin.max_publish_bytes),
+            publish_streams=PublishStreams(),
             presence=Presence(writes.execute, keys),
             control=control,
             inspection=Inspection(writes.execute, keys),
@@ -267,6 +269,7 @@ class Instance:
 
     async def drain(self, seconds: float) -> None:
         """Take no new streams, and end the open ones spread over `seconds`."""
+        self.services.publish_streams.end()
         await leave(self.services.hub, seconds)
 
     async def clean_up(self, app: web.Application) -> None:

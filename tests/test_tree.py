@@ -32,6 +32,7 @@ ELSEWHERE = {
     "cli/finding.py": "cli/test_check.py",
     "cli/listen.py": "integration/test_process.py",
     "cli/local_url.py": "integration/test_top.py",
+    "cli/serve.py": "demo/test_dev.py",
     "cli/systemd.py": "deploy/test_units.py",
     "cli/top.py": "integration/test_top.py",
     "demo/__init__.py": "demo/test_process.py",

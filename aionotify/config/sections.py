@@ -131,7 +131,9 @@ class ServerConfig:
         Number(0, 3600), 10.0, "Seconds over which a node that stops ends its streams"
     )
     drain_delay: float = setting(
-        Number(0, 3600), 0.0, "Seconds of these in which it is not ready but takes streams"
+        Number(0, 3600),
+        0.0,
+        "Seconds of the drain in which the node takes streams, but is not ready",
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:

@@ -88,6 +88,6 @@ async def local_only(request: web.Request, handler: Handler) -> web.StreamRespon
     except ValueError:
         host = None
     if host not in _HOSTS:
-        text = "The demo answers at http://127.0.0.1 and http://localhost only.\n"
+        text = "This server answers at http://127.0.0.1 and http://localhost only.\n"
         return web.Response(status=421, text=text)  # RFC 9110 section 15.5.20
     return await handler(request)

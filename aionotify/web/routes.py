@@ -13,7 +13,7 @@ from aionotify.web import (
     metrics,
     notify,
     presence,
-    publish,
+    publish_lines,
     revocation,
 )
 from aionotify.web.errors import error_response
@@ -58,7 +58,7 @@ def health_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
 def admin_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
     """Return the routes for the application's services; on a separate address if configured."""
     return [
-        *_resource(services, answered, "/publish", {"POST": publish.publish}),
+        *_resource(services, answered, "/publish", {"POST": publish_lines.publish_either}),
         *_resource(services, answered, "/presence", {"GET": presence.presence}),
         # The pattern allows any user id; without it aiohttp allows no braces.
         *_resource(

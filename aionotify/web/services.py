@@ -28,6 +28,7 @@ from aionotify.telemetry.worker_peers import WorkerPeers
 from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
 from aionotify.web.publish_bytes import PublishBytes
+from aionotify.web.publish_streams import PublishStreams
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Services:
     authenticator: TicketAuthenticator
     publisher: Publisher
     publish_bytes: PublishBytes
+    publish_streams: PublishStreams
     presence: Presence
     control: ControlChannel
     inspection: Inspection
