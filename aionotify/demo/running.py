@@ -23,6 +23,7 @@ from aionotify.config import (
     MainHostConfig,
     PublishKey,
     ServerConfig,
+    StreamConfig,
 )
 from aionotify.demo import main_host, page
 from aionotify.demo.commands import commands
@@ -78,6 +79,8 @@ def _config(
     given: Config, server: socket.socket, shop_url: str, redis_url: str, key: str
 ) -> Config:
     host, port = server.getsockname()[:2]
+    default = given.stream.retry == StreamConfig().retry
+    retry = _RETRY if default else given.stream.retry
     origins = (shop_url, shop_url.replace(HOST, "localhost"))
     return replace(
         given,
@@ -85,7 +88,7 @@ def _config(
         admin=AdminConfig(publish_keys=(PublishKey(key),)),
         auth=AuthConfig(main_host=MainHostConfig(url=shop_url)),
         redis=replace(given.redis, url=redis_url, data_dir=None),
-        stream=replace(given.stream, retry=_RETRY),
+        stream=replace(given.stream, retry=retry),
         cors=CorsConfig(origins=origins),
         log=replace(given.log, level="warning"),  # the terminal shows commands to copy
     )

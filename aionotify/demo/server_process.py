@@ -80,7 +80,9 @@ class ServerProcess:
         """End the process, and whatever is being done to it."""
         if self._change is not None:
             await tasks.cancelled([self._change])
-        await self._end(signal.SIGTERM)
+        # By the end of the channel: a Ctrl-C is for the server too, and a second signal is an order
+        # to hurry.
+        await self._end(None)
 
     async def restart(self) -> float:
         """Send SIGTERM, then start another process; return the seconds that it took.
@@ -110,11 +112,15 @@ class ServerProcess:
         await self.start()
         return time.monotonic() - began
 
-    async def _end(self, number: signal.Signals) -> None:
+    async def _end(self, number: signal.Signals | None) -> None:
+        """End the process with a signal or, without one, by the end of its channel."""
         process, channel, self._channel = self._process, self._channel, None
+        if channel is not None and number is None:
+            channel.close()
         if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
+            if number is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(number)
             try:
                 async with tasks.timeout(self._config.server.drain + _END_TIMEOUT):
                     await process.wait()

@@ -43,22 +43,26 @@ class Item:
 class Page:
     """The page, with all streams connected.
 
-    What was in the lists before it was opened is left out: they end with an announcement that is
-    read everywhere.
+    What was in the lists before it was opened is left out, unless the demo is new (`is_new`): an
+    announcement, which is read everywhere, marks the beginning.
     """
 
-    def __init__(self, browser: Chrome, demo: Demo, users: tuple[str, ...] = USERS) -> None:
+    def __init__(
+        self, browser: Chrome, demo: Demo, users: tuple[str, ...] = USERS, *, is_new: bool = False
+    ) -> None:
         self.browser = browser
         self.demo = demo
         self.users = users
         self.before = ""
         self.load()
+        if is_new:
+            return
         self.before = f"the beginning of {next(_numbers)}"
         self.publish("*", {"text": self.before}, event="announcement")
         for user in users:
             self.wait_texts(user)
             self.press(f"#of-{user} .bell")
-        self.wait_quiet()
+        self.run("for (const toast of document.querySelectorAll('.toast')) toast.remove()")
 
     def load(self, path: str | None = None) -> None:
         """Open the page, or load it again."""
@@ -148,10 +152,6 @@ class Page:
 
     def wait_state(self, user: str, state: str) -> None:
         self.wait(lambda: self.state(user) == state)
-
-    def wait_quiet(self) -> None:
-        """Return when all toasts are gone, which are in the way of what is below them."""
-        self.run("for (const toast of document.querySelectorAll('.toast')) toast.remove()")
 
     def wait_texts(self, user: str, *texts: str) -> None:
         """Return when these are the texts of all items; fail when they do not become it."""

@@ -1,5 +1,7 @@
 """``aionotify demo`` as a process: its ports, its end, and what it leaves behind."""
 
+import json
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -37,6 +39,17 @@ def test_one_signal_ends_all_that_it_started(number: int, tmp_path: Path) -> Non
             assert b"aionotify.drain" in stream.read()
         assert not any(map(is_open, ports))
         assert demo.left_behind() == []
+
+
+def test_a_ctrl_c_that_the_server_gets_too_ends_all_in_order(tmp_path: Path) -> None:
+    """A terminal signals the whole group."""
+    with Demo(tmp_path, *FREE_PORTS) as demo:
+        with urlopen(f"{demo.wait_ready().url}server", timeout=10) as answer:
+            server = json.load(answer)["pid"]
+        os.kill(server, signal.SIGINT)
+        assert demo.end(signal.SIGINT) == 0
+        assert demo.left_behind() == []
+        assert "second signal" not in demo.output
 
 
 def demo_urls(demo: Demo) -> tuple[str, str]:
