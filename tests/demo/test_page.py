@@ -1,9 +1,11 @@
 """The shop's page: what is in it, and who may have it."""
 
 import asyncio
+import itertools
 import json
 import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -83,6 +85,41 @@ async def test_only_the_machines_own_names_are_answered(
     """A site whose name was made to mean 127.0.0.1 gets no page, and no key with it."""
     async with pages.get(path, headers={"Host": host}) as answer:
         assert answer.status == status
+
+
+def test_text_has_contrast_enough_in_light_and_dark() -> None:
+    """Of at least 4.5 to 1, and the edges of fields of 3 (WCAG 2.2, 1.4.3 and 1.4.11)."""
+    css = (Path(page.__file__).parents[1] / "web/static/demo.css").read_text("utf-8")
+    light, dark = (
+        dict(re.findall(r"--([\w-]+): (#\w{6});", css))
+        for css in css.partition("* { box-sizing")[0].split("prefers-color-scheme: dark", 1)
+    )
+    assert {"text", "quiet", "accent"} <= dark.keys()
+    for colours in (light, light | dark):
+        for backgrounds, texts in (
+            ("card page sunken raised accent-soft", "text quiet"),
+            ("card page accent-soft", "accent"),
+            ("card page", "bad"),
+            ("card warn-soft", "warn"),
+            ("accent", "on-accent"),
+        ):
+            for background, text in itertools.product(backgrounds.split(), texts.split()):
+                found = contrast(colours[background], colours[text])
+                assert found >= 4.5, f"{text} on {background}"
+        assert contrast(colours["edge"], colours["card"]) >= 3
+
+
+def contrast(*colours: str) -> float:
+    """Of two colours; WCAG 2.2, "contrast ratio" and "relative luminance"."""
+    luminances = []
+    for colour in colours:
+        parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        luminances.append(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+    darker, lighter = sorted(luminances)
+    return (lighter + 0.05) / (darker + 0.05)
 
 
 @pytest.mark.parametrize("name", ["..%2f__init__.py", "demo.html", "aionotify.js", "x"])

@@ -233,8 +233,10 @@ class Browser {
     this.#find(".cursor").textContent = id;
     this.#frame(type, data, isDurable && id);
     const json = JSON.parse(data);
-    if (type === "aionotify.open") this.#connectedAt = Date.now();
-    else if (type === "aionotify.drain") this.#show("connecting", "The server restarts. Reconnecting");
+    if (type === "aionotify.open") {
+      this.#connectedAt = Date.now();
+      this.#settle();
+    } else if (type === "aionotify.drain") this.#show("connecting", "The server restarts. Reconnecting");
     else if (type === "aionotify.gap") this.#gap(json);
     else if (!type.startsWith("aionotify.")) {
       // The same each time the inbox tells it; what has no id of its publisher's is told by its text.
@@ -332,7 +334,10 @@ class Browser {
     bell.setAttribute("aria-label", `${this.unread} unread notifications of ${this.user}. Read them`);
     find(".count", bell).textContent = this.unread;
     find(".count", bell).hidden = this.unread === 0;
-    this.#find(".empty").hidden = all > 0;
+    const empty = this.#find(".empty");
+    empty.hidden = all > 0;
+    const isThere = this.#connectedAt < Infinity;
+    empty.textContent = isThere ? "Nothing yet. Buy something, and see." : "Waiting for the server.";
     const more = this.#find(".more");
     more.hidden = all <= SHORT;
     more.textContent = more.getAttribute("aria-expanded") === "true" ? "Show fewer" : `Show all ${all}`;
