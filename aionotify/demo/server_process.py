@@ -1,7 +1,8 @@
 """The demo's notification server: a process of its own, so that it can be restarted and killed.
 
 It is the process that ``server.workers`` starts several of. We keep its listening socket, as
-systemd does with a socket unit: who connects while no process is there waits for the next one.
+systemd does with a socket unit: who connects while no process is there waits for the next one. A
+process that ends by itself, or by somebody else's signal, is replaced too.
 """
 
 import asyncio
@@ -51,6 +52,8 @@ class ServerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._channel: asyncio.StreamWriter | None = None
         self._change: asyncio.Task[float] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._is_ending = False
 
     @property
     def pid(self) -> int | None:
@@ -66,20 +69,22 @@ class ServerProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             reader, self._channel = await asyncio.open_connection(sock=ours)
-            self._process = await spawn(self._sockets, theirs, None, self._unpacked.environ())
+            process = await spawn(self._sockets, theirs, None, self._unpacked.environ())
+        self._process, self._is_ending = process, False
         self._channel.write(Order(config=self._config, level=self._config.log.level).line())
         with contextlib.suppress(TimeoutError, ConnectionError):
             async with tasks.timeout(_START_TIMEOUT):
                 while line := await reader.readline():
                     if line == b"READY=1\n":
+                        watch = self._replace_dead(process)
+                        self._watch = asyncio.create_task(watch, name="server watch")
                         return
         await self._end(signal.SIGKILL)
         raise ServerFailed("the server did not start")
 
     async def stop(self) -> None:
         """End the process, and whatever is being done to it."""
-        if self._change is not None:
-            await tasks.cancelled([self._change])
+        await tasks.cancelled(task for task in (self._watch, self._change) if task is not None)
         # By the end of the channel: a Ctrl-C is for the server too, and a second signal is an order
         # to hurry.
         await self._end(None)
@@ -112,8 +117,15 @@ class ServerProcess:
         await self.start()
         return time.monotonic() - began
 
+    async def _replace_dead(self, process: asyncio.subprocess.Process) -> None:
+        await process.wait()
+        if process is self._process and not self._is_ending:
+            with contextlib.suppress(ServerBusy, ServerFailed):
+                await self.kill()
+
     async def _end(self, number: signal.Signals | None) -> None:
         """End the process with a signal or, without one, by the end of its channel."""
+        self._is_ending = True
         process, channel, self._channel = self._process, self._channel, None
         if channel is not None and number is None:
             channel.close()

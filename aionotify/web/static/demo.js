@@ -236,6 +236,7 @@ class Browser {
     if (type === "aionotify.open") {
       this.#connectedAt = Date.now();
       this.#settle();
+      askServer(); // it may be another process
     } else if (type === "aionotify.drain") this.#show("connecting", "The server restarts. Reconnecting");
     else if (type === "aionotify.gap") this.#gap(json);
     else if (!type.startsWith("aionotify.")) {
@@ -447,9 +448,12 @@ for (const [does, meanwhile] of [
   });
 }
 
-fetch("server")
-  .then((answer) => answer.json())
-  .then(runs, () => server("cut", "The shop cannot be reached"));
+function askServer() {
+  fetch("server")
+    .then((answer) => answer.json())
+    .then(runs, () => server("cut", "The shop cannot be reached"));
+}
+askServer();
 
 for (const { does, line } of settings.commands) {
   const item = make("#command");
