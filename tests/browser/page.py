@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.request import Request, urlopen
@@ -126,8 +126,11 @@ class Page:
 
     def publish(self, recipient_id: str, data: object, **members: object) -> None:
         """Publish as another program would."""
-        event = {"recipient_id": recipient_id, "data": data, **members}
-        assert self._post(f"{self.demo.server_url}publish", event) == 202
+        self.publish_many([{"recipient_id": recipient_id, "data": data, **members}])
+
+    def publish_many(self, events: Sequence[Mapping[str, object]]) -> None:
+        """Publish these events in one request."""
+        assert self._post(f"{self.demo.server_url}publish", events) == 202
 
     def ask(self, path: str, body: object) -> None:
         """Ask the shop, as the page does behind the counter."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -30,6 +31,11 @@ SCROLLING = """
       .filter((element) => /auto|scroll/.test(getComputedStyle(element).overflow))
       .map((element) => element.outerHTML)
       .concat(root.scrollWidth > root.clientWidth ? [`${root.scrollWidth} px wide`] : []);
+"""
+
+VISIBLE = """
+    const items = [...document.querySelectorAll("#of-bob .list li")];
+    return items.filter((element) => element.checkVisibility()).length;
 """
 
 
@@ -198,6 +204,33 @@ def test_ten_tabs_have_one_stream_and_read_for_each_other(page: Page) -> None:
             browser.switch_to.window(tab)
             browser.close()
     browser.switch_to.window(first)
+
+
+def test_an_event_that_is_not_kept_is_shown_until_a_reload(page: Page) -> None:
+    event = {"recipient_id": "bob", "event": "message", "data": {"text": "live"}}
+    with Redis(port=page.demo.redis_port) as redis:
+        redis.publish("push_notifications", json.dumps(event))
+    page.wait_texts("bob", "live")
+    page.announce("kept")
+    page.wait_texts("bob", "live", "kept")
+    page.load()
+    page.wait_texts("bob", "kept")
+
+
+def test_what_the_inbox_could_not_keep_is_told(page: Page) -> None:
+    """Of more than a hundred the page shows the last fifty."""
+    page.press("#of-bob .cut")
+    page.publish_many([{"recipient_id": "bob", "data": {"text": f"{n}"}} for n in range(130)])
+    page.before = ""
+    page.press("#of-bob .cut")
+    page.wait_texts("bob", *(f"{n}" for n in range(80, 130)))
+    told = "return document.querySelector('#of-bob .heard').textContent"
+    page.wait(lambda: "Some notifications are gone: The inbox did" in page.run(told))
+    assert page.run(VISIBLE) == 4
+    assert page.find("#of-bob .more").text == "Show all 50"
+    page.press("#of-bob .more")
+    assert page.run(VISIBLE) == 50
+    assert page.find("#of-bob .more").text == "Show fewer"
 
 
 def test_a_shop_that_hangs_or_is_gone_is_told(browser: Chrome, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ async def test_page_has_nothing_from_elsewhere_and_sends_nothing_there(pages: Pa
     assert "default-src 'none'" in policy
     assert set(re.findall(r"-src ([^;]+)", policy)) == {"'none'", "'self'", f"'self' {SERVER}"}
     assert "frame-ancestors 'none'" in policy
+    assert "require-trusted-types-for 'script'; trusted-types 'none'" in policy
 
 
 async def test_settings_cannot_end_the_element_that_they_are_in(pages: Pages) -> None:

@@ -162,6 +162,7 @@ class Browser {
     this.#stream.addEventListener("open", () => this.#show("connected", "Connected"));
     this.#stream.addEventListener("error", ({ detail }) => this.#lost(detail));
     this.#stream.addEventListener("*", (event) => this.#hear(event));
+    if (this.#isCut) this.#stream.close();
   }
 
   #show(state, text) {
