@@ -1,6 +1,5 @@
 """A headless Chromium, and a demo for it to look at."""
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
