@@ -124,6 +124,7 @@ _COMMANDS = {
     "demo": "run a demo: a server, two users, and a page to send and watch notifications",
     "publish": "publish one event, or many from standard input",
     "listen": "print the notifications of a user",
+    "top": "watch nodes at work",
     "check": "test the configuration, Redis and the main host, and say how to fix problems",
     "token": "make a JWT for a user, to try things with",
     "systemd": "print or write the systemd units of this installation",
@@ -134,6 +135,7 @@ _MODULES = {
     "demo": "aionotify.demo",
     "publish": "aionotify.cli.publish",
     "listen": "aionotify.cli.listen",
+    "top": "aionotify.cli.top",
     "check": "aionotify.cli.check",
     "token": "aionotify.cli.token",
     "systemd": "aionotify.cli.systemd",
@@ -146,6 +148,7 @@ _USES = {
     "demo": "redis.channel redis.prefix events inbox stream log.format",
     "publish": "redis events inbox log",
     "listen": "server.host server.port log",
+    "top": "server.host server.port admin.host admin.port log",
     "token": "auth log",
     "systemd": "server.host server.port server.drain log",
 }

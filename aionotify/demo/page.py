@@ -66,7 +66,7 @@ def routes(settings: Mapping[str, object], execute: Execute) -> list[web.RouteDe
 
     async def ephemeral(request: web.Request) -> web.Response:
         """PUBLISH the body, which a page cannot do itself."""
-        key_holder(request)
+        key_holder(request, "publish")
         config = request.config_dict[SERVICES].terms.config
         event = await request.read()
         decode(event, config.events.max_bytes)

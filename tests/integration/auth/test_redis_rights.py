@@ -18,6 +18,7 @@ from aionotify.broker.keys import Keys
 from aionotify.cli.check_redis import check_redis
 from aionotify.config import InboxConfig, RedisConfig
 from aionotify.web.services import SERVICES
+from tests.docs.snippets import snippet
 from tests.embedded import config, served
 from tests.harness import MainHost, RedisServer, SSEClient, eventually
 from tests.integration.conftest import Serve
@@ -27,11 +28,16 @@ KEY = "publisher-key-0123456789"
 SECURITY = Path(__file__).parents[3] / "docs" / "security.rst"
 
 
+RULES = {
+    "aionotify": snippet("docs/security.rst", "user aionotify on"),
+    "producer": snippet("docs/security.rst", "user producer on"),
+}
+
+
 def user(name: str) -> list[str]:
     """The rules for a user, as documented."""
-    found = re.search(rf"(?m)^    user {name} (.*(?:\n {{8}}.*)*)", SECURITY.read_text())
-    assert found
-    return found[1].replace("PASSWORD", "password").split()
+    [_, _, *rules] = RULES[name].replace("PASSWORD", "password").split()
+    return rules
 
 
 async def test_a_server_can_do_all_its_work_with_the_rights_that_it_needs(
