@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
@@ -147,6 +149,34 @@ async def test_a_token_that_was_made_to_try_opens_a_stream(serve: Serve, tmp_pat
     await asyncio.to_thread(listen)
 
 
+# docs/guides/index.rst
+
+
+async def test_the_key_that_an_example_shares_with_its_node_ends_streams(
+    redis_server: RedisServer, main_host: MainHost
+) -> None:
+    """With the example's own configuration, and whatever key was made."""
+    port = free_port()
+    script = changed(
+        snippet("docs/guides/index.rst", "export PUBLISH_KEY"),
+        ("aionotify serve", "exec aionotify serve"),
+        ("export PUBLISH_KEY=$(openssl rand -hex 32)", f"export PUBLISH_KEY={KEY}"),
+    )
+    variables = {
+        "AIONOTIFY_SERVER__PORT": str(port),
+        "AIONOTIFY_REDIS__URL": redis_server.url,
+        "AIONOTIFY_AUTH__MAIN_HOST__URL": main_host.url,
+    }
+    async with (
+        serving(script, ROOT / "docs/examples/flask", **variables),
+        stream(f"http://127.0.0.1:{port}", "42") as client,
+    ):
+        await client.wait_events(1)
+        delete = changed(snippet("docs/guides/index.rst", "curl -X DELETE"), ("8001", port))
+        await asyncio.to_thread(bash, delete, PUBLISH_KEY=KEY)
+        assert await client.wait_end() == "complete"
+
+
 # README.rst
 
 
@@ -196,12 +226,13 @@ def test_the_first_notification_arrives_whichever_way_it_is_sent(tmp_path: Path)
             listening.wait("\nid: ", 2)  # beside that of aionotify.open
 
 
-async def starts(line: str, directory: Path, **variables: str) -> None:
-    """A command serves until it is told to stop."""
+@asynccontextmanager
+async def serving(script: str, directory: Path, **variables: str) -> AsyncIterator[None]:
+    """While a command serves, which then ends as it is told to."""
     process = await asyncio.create_subprocess_exec(
-        *interruptible("bash", "-c", changed(line, ("aionotify serve", "exec aionotify serve"))),
+        *interruptible("bash", "-c", script),
         cwd=directory,
-        env=environ(AIONOTIFY_SERVER__PORT=str(free_port()), **variables),
+        env=environ(**variables),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -210,9 +241,20 @@ async def starts(line: str, directory: Path, **variables: str) -> None:
         async for told in process.stdout:
             if b": listening " in told:
                 break
+    try:
+        yield
+    finally:
         process.send_signal(signal.SIGTERM)
         said = await process.stdout.read()
-        assert await process.wait() == 0, said
+    assert await process.wait() == 0, said
+
+
+async def starts(line: str, directory: Path, **variables: str) -> None:
+    """A command serves until it is told to stop."""
+    script = changed(line, ("aionotify serve", "exec aionotify serve"))
+    port = {"AIONOTIFY_SERVER__PORT": str(free_port())}
+    async with serving(script, directory, **port, **variables):
+        pass
 
 
 async def test_what_to_do_in_an_environment_of_ones_own_ends_in_a_server(
