@@ -74,6 +74,8 @@ class Stats:
     """Requests answered with an error, by its code."""
     published: Counter[str] = field(default_factory=Counter)
     """Events published over HTTP, by outcome: `stored`, `repeated`, `refused`, `unavailable`."""
+    ingested: Counter[str] = field(default_factory=Counter)
+    """Entries taken from the publish stream, by outcome: `stored`, `repeated`, `rejected`."""
     redis_connects: int = 0
     """Times the subscriber's connection was made."""
     redis_losses: int = 0

@@ -32,6 +32,7 @@ _CODES: Final = (
     *("internal_error", "malformed"),
 )
 _PUBLISHED: Final = ("stored", "repeated", "refused", "unavailable")
+_INGESTED: Final = ("stored", "repeated", "rejected")
 
 
 class NodeCollector(Collector):
@@ -124,6 +125,21 @@ class NodeCollector(Collector):
             "Events published over HTTP.",
             ["outcome"],
             _known(stats.published, _PUBLISHED),
+        )
+        ingest = self._services.ingest
+        yield _counter(
+            "ingested_entries",
+            "Entries taken from the publish stream.",
+            ["outcome"],
+            _known(stats.ingested, _INGESTED),
+        )
+        yield GaugeMetricFamily(
+            "aionotify_ingest_backlog", "Entries in the publish stream.", ingest.backlog
+        )
+        yield GaugeMetricFamily(
+            "aionotify_ingest_lag_seconds",
+            "Time since the first entry in the publish stream was added.",
+            ingest.lag,
         )
         yield GaugeMetricFamily(
             "aionotify_publish_bytes",

@@ -11,6 +11,7 @@ from aionotify.auth.ticket_authenticator import Holder, TicketAuthenticator
 from aionotify.broker.control import ControlChannel
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import Inbox
+from aionotify.broker.ingest import Ingest
 from aionotify.broker.presence import Presence
 from aionotify.broker.publisher import Publisher
 from aionotify.broker.subscriber import Subscriber
@@ -55,6 +56,7 @@ class Services:
     revalidation: Revalidation[Holder]
     authenticator: TicketAuthenticator
     publisher: Publisher
+    ingest: Ingest
     publish_bytes: PublishBytes
     presence: Presence
     control: ControlChannel
