@@ -38,6 +38,8 @@ class BrokerEvents:
         control: ControlChannel,
         missed: Callable[[], None] = lambda: None,
     ) -> None:
+        self.hold, self.release = hub.hold, hub.release
+        self.has = hub.__contains__
         self.ephemeral = hub.ephemeral
         self.durable = hub.durable
         self._hub = hub

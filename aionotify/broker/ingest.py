@@ -33,7 +33,12 @@ from aionotify.broker.connection.pipeline import LATE, Command, Execute
 from aionotify.broker.connection.scripts import Script
 from aionotify.broker.keys import Keys
 from aionotify.broker.lease import LENGTH, Lease, Leaseholder
-from aionotify.broker.publisher import PartlyPublished, Published, Publisher
+from aionotify.broker.publisher import (
+    PartlyPublished,
+    Published,
+    Publisher,
+    check_ephemeral,
+)
 from aionotify.errors import BrokerError, InvalidEvent
 from aionotify.events.event import Event, decode
 from aionotify.telemetry.health_check import HealthCheck
@@ -51,6 +56,7 @@ _WAIT: Final = int(
 _LOOK_INTERVAL: Final = 1.0  # seconds between two looks whether another node still has the lease
 _RETRY: Final = (0.05, 1.0)  # seconds, first and longest
 _KEY_KEPT: Final = int(12 * LENGTH)  # seconds, when the entry is deleted
+_FIELDS: Final = {b"event", b"ephemeral"}
 _REJECTED: Final = 1000  # entries
 _REJECTED_KEPT: Final = 604800  # seconds; a week, from the last one
 
@@ -66,6 +72,7 @@ class Entry(msgspec.Struct):
         event: what is to be published.
         reason: why it cannot be.
         names_itself: whether the event has an idempotency key of its own.
+        ephemeral: whether it is not to be stored.
     """
 
     id: str
@@ -73,6 +80,7 @@ class Entry(msgspec.Struct):
     event: Event | None = None
     reason: str = ""
     names_itself: bool = False
+    ephemeral: bool = False
 
 
 class Ingest:
@@ -178,7 +186,7 @@ class Ingest:
 
         Raises BrokerError if none of those that are left should be tried again at once.
         """
-        valid = [entry for entry in entries if entry.event is not None]
+        valid = [each for each in entries if each.event is not None and not each.ephemeral]
         events = [entry.event for entry in valid if entry.event is not None]
         results = await self._publisher.publish_in_order(events, lease)
         done, failed = [], []
@@ -196,9 +204,22 @@ class Ingest:
             self._stats.ingested["rejected"] += len(rejected)
         if done or rejected:
             await replies(self._execute, *self._deletions(done, rejected))
+        await self._send([each for each in entries if each.ephemeral and not each.reason])
         if failed and not rejected:  # or else they may have been refused for those before them
             raise failed[0]
         return not failed
+
+    async def _send(self, entries: list[Entry]) -> None:
+        """Publish ephemeral events, each at most once: whoever deletes an entry publishes it."""
+        if not entries:
+            return
+        stream = self._keys.publish
+        deleted = await replies(self._execute, *(("XDEL", stream, each.id) for each in entries))
+        ours = [entry.event for entry, count in zip(entries, deleted, strict=True) if count]
+        events = [event for event in ours if event is not None]
+        results = await self._publisher.publish_checked(events, ephemeral=True)
+        sent = [result for result in results if isinstance(result, Published)]
+        self._stats.ingested["ephemeral"] += len(sent)
 
     def _rejections(self, entries: Iterable[Entry]) -> Iterator[Command]:
         add = "XADD", self._keys.rejected, "MAXLEN", _REJECTED, "*"
@@ -245,27 +266,34 @@ def _entry(words: Sequence[Any], max_bytes: int) -> Entry:
     """An entry as take.lua returns it."""
     entry = Entry(words[0].decode())
     try:
-        message = _message(words[1:], max_bytes)
-        entry.message = message
-        event = decode(message, max_bytes)
+        entry.message, entry.ephemeral = _fields(words[1:], max_bytes)
+        event = decode(entry.message, max_bytes)
+        if entry.ephemeral:
+            check_ephemeral(event)
     except InvalidEvent as error:
         entry.reason = str(error)
     else:
         entry.names_itself = event.key is not None
-        entry.event = (
-            event if event.key is not None else msgspec.structs.replace(event, key=entry.id)
-        )
+        if event.key is None:
+            event = msgspec.structs.replace(event, key=entry.id)
+        entry.event = event
     return entry
 
 
-def _message(words: Sequence[Any], max_bytes: int) -> bytes:
-    """The one field of an entry; raises InvalidEvent for others."""
-    if len(words) != 2 or words[0] != b"event":
-        raise InvalidEvent({"entry": "must have one field, event"})
-    message = words[1]
+def _fields(words: Sequence[Any], max_bytes: int) -> tuple[bytes, bool]:
+    """Return the event of an entry, and whether it is ephemeral; raise InvalidEvent."""
+    if len(words) == 2 and words[0] == b"event":  # nearly every one
+        message, ephemeral = words[1], b"false"
+    else:
+        fields = dict(zip(words[::2], words[1::2], strict=True))
+        if 2 * len(fields) != len(words) or not {b"event"} <= fields.keys() <= _FIELDS:
+            raise InvalidEvent({"entry": "must have the field event, and no other but ephemeral"})
+        message, ephemeral = fields[b"event"], fields.get(b"ephemeral", b"false")
     if isinstance(message, int):
         raise InvalidEvent({"body": f"is {message} bytes long, at most {max_bytes} allowed"})
-    return bytes(message)
+    if ephemeral not in (b"true", b"false"):
+        raise InvalidEvent({"ephemeral": 'must be "true" or "false"'})
+    return bytes(message), ephemeral == b"true"
 
 
 def _portions(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

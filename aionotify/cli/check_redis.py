@@ -217,8 +217,13 @@ async def _round_trip(endpoint: Endpoint, keys: Keys) -> Finding:
     channel = keys.check(secrets.token_hex(8))
     connection = await endpoint.subscriber()
     messages: asyncio.Queue[Any] = asyncio.Queue()
+
+    def take(some: list[Any]) -> None:
+        for message in some:
+            messages.put_nowait(message)
+
     try:
-        start_reading(connection, messages.put_nowait, errors=True)
+        start_reading(connection, take, errors=True)
         await connection.send_command("SUBSCRIBE", channel, keys.ephemeral)
         async with tasks.timeout(_TIMEOUT):
             for _ in range(2):

@@ -186,7 +186,7 @@ class Stream(asyncio.Protocol):
         # Writing is paused as soon as the socket is full, so that draining waits for just that.
         transport.set_write_buffer_limits(high=0)
         # Where aiohttp keeps the connection, what waits is its to know, and `drain` waits for it.
-        self._paused = drain is None and transport.get_write_buffer_size() > 0
+        self._paused = drain is not None or transport.get_write_buffer_size() > 0
         if ended is None and not transport.is_reading():
             transport.resume_reading()  # or nobody would say that the client has left
         self._hub.attach(self)
@@ -243,6 +243,7 @@ class Stream(asyncio.Protocol):
         """Wait until nothing waits in this process for the client to take it."""
         if self._drain is not None:
             await self._drain()
+            return
         while self._paused and not self._transport.is_closing():
             self._resumed = asyncio.get_running_loop().create_future()
             await self._resumed
@@ -250,17 +251,22 @@ class Stream(asyncio.Protocol):
     # --- the hub's side: plain functions --------------------------------------------------------
 
     def push(self, chunk: bytes) -> bool:
-        """Queue one frame, already a chunk; False when the client's socket is full."""
+        """Write one frame, already a chunk; False when the client's socket is full."""
         if self._queued > _WRITE_AT:
             self.flush()
-        waiting = self._transport.get_write_buffer_size()
-        if waiting and waiting + self._queued + len(chunk) > self._settings.buffer:
-            return False
+        if self._paused:
+            waiting = self._transport.get_write_buffer_size()
+            if waiting and waiting + self._queued + len(chunk) > self._settings.buffer:
+                return False
+        self.events += 1
+        if not self._hub.holds:
+            if self.ended is None:  # nothing may follow the end
+                self._send(chunk if self._in_chunks else _unchunk(chunk))
+            return True
         if not self._queued:
             self._hub.unflushed(self)
         self._queue.append(chunk)
         self._queued += len(chunk)
-        self.events += 1
         return True
 
     def flush(self) -> None:

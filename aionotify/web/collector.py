@@ -31,8 +31,8 @@ _CODES: Final = (
     *("invalid_event", "too_large", "unsupported_media_type", "publish_overloaded"),
     *("internal_error", "malformed"),
 )
-_PUBLISHED: Final = ("stored", "repeated", "refused", "unavailable")
-_INGESTED: Final = ("stored", "repeated", "rejected")
+_PUBLISHED: Final = ("stored", "repeated", "ephemeral", "refused", "unavailable")
+_INGESTED: Final = ("stored", "repeated", "ephemeral", "rejected")
 
 
 class NodeCollector(Collector):
@@ -90,6 +90,7 @@ class NodeCollector(Collector):
             ["kind", "reason"],
             {
                 ("ephemeral", "socket_full"): stats.dropped_full,
+                ("ephemeral", "no_stream"): stats.dropped_no_stream,
                 ("durable", "repeated"): stats.events_repeated,
                 ("unknown", "invalid"): stats.events_invalid,
             },
@@ -129,16 +130,16 @@ class NodeCollector(Collector):
         ingest = self._services.ingest
         yield _counter(
             "ingested_entries",
-            "Entries taken from the publish stream.",
+            "Entries taken from the Redis stream of events.",
             ["outcome"],
             _known(stats.ingested, _INGESTED),
         )
         yield GaugeMetricFamily(
-            "aionotify_ingest_backlog", "Entries in the publish stream.", ingest.backlog
+            "aionotify_ingest_backlog", "Entries in the Redis stream of events.", ingest.backlog
         )
         yield GaugeMetricFamily(
             "aionotify_ingest_lag_seconds",
-            "Time since the first entry in the publish stream was added.",
+            "Time since the first entry in the Redis stream of events was added.",
             ingest.lag,
         )
         yield GaugeMetricFamily(

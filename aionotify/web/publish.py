@@ -1,4 +1,4 @@
-"""POST /publish: durable events over HTTP."""
+"""POST /publish: events over HTTP."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 from aionotify import tasks
 from aionotify.auth.credentials import bearer_token
 from aionotify.auth.publish_keys import KeyHolder
-from aionotify.broker.publisher import PartlyPublished, Published
+from aionotify.broker.publisher import PartlyPublished, Published, check_ephemeral
 from aionotify.errors import (
     BodyTooLarge,
     BrokerError,
@@ -45,16 +45,21 @@ def key_holder(request: web.Request) -> KeyHolder:
 
 
 async def publish(request: web.Request) -> web.Response:
-    """Answer 202 once every event is stored, 503 if some may not be."""
+    """Answer 202 once every event is stored, 503 if some may not be. An ephemeral one has only to
+    be on its way to the nodes.
+    """
     services = request.config_dict[SERVICES]
     holder = key_holder(request)
     with services.publish_bytes.request() as held:
-        events, alone = await _events(request, services.terms.config.events.max_bytes, held)
+        ephemeral = _is_ephemeral(request)
+        events, alone = await _events(
+            request, services.terms.config.events.max_bytes, held, ephemeral=ephemeral
+        )
         for event in events:
             for recipient in event.recipients:
                 if not holder.may(recipient):
                     raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
-        results = await services.publisher.publish_checked(events)
+        results = await services.publisher.publish_checked(events, ephemeral=ephemeral)
         _count(services, results)
         answers = [_answer(result) for result in results]
         if any(isinstance(result, BrokerError) for result in results):
@@ -62,26 +67,37 @@ async def publish(request: web.Request) -> web.Response:
         return json_response(answers[0] if alone else answers, 202)
 
 
+def _is_ephemeral(request: web.Request) -> bool:
+    """Raise InvalidEvent unless the query says in so many words which of the two it means."""
+    text = request.query.get("ephemeral", "false")
+    if text not in ("true", "false"):
+        raise InvalidEvent({"ephemeral": 'in the query must be "true" or "false"'})
+    return text == "true"
+
+
 async def _events(
-    request: web.Request, max_bytes: int, held: HeldBytes
+    request: web.Request, max_bytes: int, held: HeldBytes, *, ephemeral: bool
 ) -> tuple[list[Event], bool]:
     """Return the events of a request, and whether it has one alone, not in an array."""
     _check_coding(request)
     body = await _body(request, max_bytes * _BODY_EVENTS, held)
     raw = split_batch(body, MAX_EVENTS)
     alone = len(raw) == 1 and not body.lstrip().startswith(b"[")
-    events = _checked(raw, max_bytes, alone)
+    events = _checked(raw, max_bytes, alone, ephemeral=ephemeral)
     held.add(_RECIPIENT_BYTES * sum(len(event.recipients) for event in events))
     return events, alone
 
 
-def _checked(raw: list[bytes], max_bytes: int, alone: bool) -> list[Event]:
+def _checked(raw: list[bytes], max_bytes: int, alone: bool, *, ephemeral: bool) -> list[Event]:
     """Return all events; raise InvalidEvent for the whole batch if any is invalid."""
     events = []
     fields: dict[str, str] = {}
     for index, message in enumerate(raw):
         try:
-            events.append(decode(message, max_bytes))
+            event = decode(message, max_bytes)
+            if ephemeral:
+                check_ephemeral(event)
+            events.append(event)
         except InvalidEvent as error:
             place = "" if alone else f"[{index}]."
             fields.update({f"{place}{name}": text for name, text in error.fields.items()})
@@ -119,7 +135,8 @@ def _answer(result: Published | BrokerError) -> dict[str, object]:
         return {"recipients": {id: _answer(each) for id, each in result.recipients.items()}}
     if isinstance(result, BrokerError):
         return {"error": {"code": "redis_unavailable", "message": str(result)}}
-    answer: dict[str, object] = {"id": result.id, "online": result.online}
+    answer: dict[str, object] = {"id": result.id} if result.id else {}
+    answer["online"] = result.online
     if result.recipients:
         answer["recipients"] = {id: _answer(each) for id, each in result.recipients.items()}
     return answer
@@ -140,5 +157,5 @@ def _count(services: Services, results: list[Published | BrokerError]) -> None:
         if isinstance(result, BrokerError):
             outcome = "refused" if isinstance(result, BrokerRefused) else "unavailable"
         else:
-            outcome = "repeated" if result.repeated else "stored"
+            outcome = "repeated" if result.repeated else "stored" if result.id else "ephemeral"
         services.stats.published[outcome] += 1

@@ -220,6 +220,7 @@ async def test_an_invalid_event_is_rejected_in_the_words_of_publish(
         ["event", "{}", "event", "{}"],
         ["event", '{"recipient_id": "u"}', "x" * 70000, "1"],
         ["event", '{"recipient_id": "u"}', *("x", "y") * 1000],
+        ["ephemeral", "true"],
     ],
 )
 async def test_an_entry_of_other_fields_is_rejected(
@@ -228,8 +229,30 @@ async def test_an_entry_of_other_fields_is_rejected(
     server.cli("XADD", STREAM, "*", *fields)
     await taken(server)
     [told] = rejected(server)
-    assert told["reason"] == b"entry: must have one field, event"
+    assert told["reason"] == b"entry: must have the field event, and no other but ephemeral"
     assert server.cli("KEYS", "*inbox") == []
+
+
+async def test_an_ephemeral_event_is_published_and_not_stored(
+    server: RedisServer, node: Node
+) -> None:
+    """Without an id, as elsewhere."""
+    with Redis(port=server.port) as client, client.pubsub() as pubsub:
+        pubsub.subscribe("aionotify:{u}")
+        pubsub.get_message(timeout=5)
+        for more in ((), ("id",)):
+            add(server, {"recipient_id": "u", **dict.fromkeys(more, "x")}, "ephemeral", "true")
+        add(server, {"recipient_id": "u", "data": 1}, "ephemeral", "false")
+        add(server, {"recipient_id": "u"}, "ephemeral", "1")
+        await taken(server)
+        heard = [pubsub.get_message(timeout=5)["data"] for _ in range(2)]
+    assert min(message[:4] for message in heard) == b"- - "
+    assert numbers(server) == [1]
+    assert node.stats.ingested == {"stored": 1, "ephemeral": 1, "rejected": 2}
+    assert [told["reason"] for told in rejected(server)] == [
+        b"id: is for durable events only",
+        b'ephemeral: must be "true" or "false"',
+    ]
 
 
 async def test_rejected_entries_are_bounded(server: RedisServer, node: Node) -> None:
@@ -361,6 +384,39 @@ async def test_how_far_it_is_behind_is_known(server: RedisServer, node: Node) ->
     node.may_take = True
     await taken(server)
     await eventually(lambda: node.ingest.lag == 0)
+
+
+async def test_what_a_frozen_node_had_read_is_not_stored_when_it_wakes(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even if others have stored it so long ago that its keys are gone."""
+    held = asyncio.Event()
+    holds = asyncio.Event()
+
+    def frozen(execute: Execute) -> Execute:
+        async def wrapped(commands: Sequence[Command]) -> list[Any]:
+            if "aionotify:{u}:inbox" in commands[0]:
+                holds.set()
+                await held.wait()
+            return await execute(commands)
+
+        return wrapped
+
+    monkeypatch.setattr(lease, "LENGTH", 0.2)
+    monkeypatch.setattr(ingest, "_LOOK_INTERVAL", 0.05)
+    add_all(server, [{"recipient_id": "u", "data": number} for number in range(10)])
+    async with Node(server.url, frozen).running() as one:
+        await holds.wait()
+        async with Node(server.url).running() as other:
+            await taken(server)
+            await eventually(lambda: other.ingest.backlog == 0)
+        for key in server.cli("KEYS", "*:id:*"):
+            server.cli("DEL", key)
+        held.set()
+        add(server, {"recipient_id": "u", "data": 10})
+        await taken(server)
+        assert numbers(server) == list(range(11))
+        assert one.stats.ingested["stored"] == 1
 
 
 # --- whatever happens in between ----------------------------------------------------------------
