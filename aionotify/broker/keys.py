@@ -36,6 +36,7 @@ class Keys:
         self.publish = f"{prefix}:publish"
         self.rejected = f"{prefix}:publish:rejected"
         self.publish_lease = f"{prefix}:publish:lease"
+        self.probe_stream = f"{prefix}:check:stream"
         self._prefix = prefix
 
     @classmethod

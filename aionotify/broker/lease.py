@@ -32,7 +32,7 @@ class Leaseholder:
 
     def __init__(self, execute: Execute, key: str) -> None:
         self._key = key
-        self._name = secrets.token_hex(8)
+        self._node = secrets.token_hex(8)
         self._script = Script(execute, "lease.lua")
         self._lease: Lease | None = None
         self._taken_at = 0.0
@@ -45,7 +45,7 @@ class Leaseholder:
         now = time.monotonic()
         if self._lease is None or now - self._taken_at > _RENEWED_AFTER:
             self._lease = None
-            reply = await self._script.call((self._key,), (self._name, int(LENGTH * 1000)))
+            reply = await self._script.call((self._key,), (self._node, int(LENGTH * 1000)))
             if isinstance(reply, list):
                 self._lease, self._taken_at = Lease(*map(int, reply)), now
         return self._lease
@@ -57,7 +57,7 @@ class Leaseholder:
     async def give_back(self) -> None:
         """Let another node take it at once. Raises BrokerUnavailable and BrokerRefused."""
         self._lease = None
-        await self._script.call((self._key,), (self._name, 0))
+        await self._script.call((self._key,), (self._node, 0))
 
     async def close(self) -> None:
         """Wait for what is under way."""

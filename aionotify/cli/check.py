@@ -52,8 +52,10 @@ def run(args: argparse.Namespace, config: Config) -> int:
 async def check(config: Config) -> list[Finding]:
     """Return the findings of every check, in a fixed order."""
     settings = inbox_setting(config.inbox.retention, config.inbox.max_events)
+    settings_of_all = (settings, *node_settings(config))
+    takes_entries = config.publish.stream
     redis, auth = await asyncio.gather(
-        _collected(check_redis(config.redis, (settings, *node_settings(config)))),
+        _collected(check_redis(config.redis, settings_of_all, takes_entries=takes_entries)),
         _collected(_auth(config.auth)),
     )
     return [*_settings(config), *_open_files(config), *redis, *auth]

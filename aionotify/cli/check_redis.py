@@ -37,10 +37,13 @@ _IN_USE: Final = 5.0  # seconds; nodes say each second what settings they have
 _SLOTS: Final = 16  # keys; that all are in one of two shards is one chance in 65,536
 
 
-async def check_redis(config: RedisConfig, settings: Sequence[str] = ()) -> AsyncIterator[Finding]:
+async def check_redis(
+    config: RedisConfig, settings: Sequence[str] = (), *, takes_entries: bool = False
+) -> AsyncIterator[Finding]:
     """Yield what is found, in a fixed order, up to what makes the rest pointless.
 
-    `settings` are those that all must have who use the same names, see `agreement`.
+    `settings` are those that all must have who use the same names, see `agreement`. With
+    `takes_entries`, nodes take events from a Redis stream, as `publish.stream` says.
     """
     keys = Keys.of(config)
     try:
@@ -63,6 +66,8 @@ async def check_redis(config: RedisConfig, settings: Sequence[str] = ()) -> Asyn
             yield await _keys(execute, config.prefix)
             if config.wait_replicas:
                 yield await _replicas(execute, config)
+            if takes_entries:
+                yield await _stream(execute, keys)
             yield await _names(execute, keys, settings)
             yield await _round_trip(endpoint, keys)
     except AionotifyError as error:
@@ -144,6 +149,38 @@ async def _replicas(execute: Execute, config: RedisConfig) -> Finding:
         "failed",
         problem,
         "start or add replicas, or lower redis.wait_replicas: until then all publishing fails",
+    )
+
+
+async def _stream(execute: Execute, keys: Keys) -> Finding:
+    """Do with another stream what a node does with that of events, and look at that one."""
+    name = keys.probe_stream
+    found = await execute(
+        [
+            ("XADD", name, "MAXLEN", 1, "*", "event", "check"),
+            ("EXPIRE", name, 60),
+            ("XREAD", "COUNT", 1, "STREAMS", name, "0-0"),
+            ("XRANGE", name, "-", "+", "COUNT", 1),
+            ("XDEL", name, "1-1"),
+            ("DEL", name),
+            ("XLEN", keys.publish),
+            ("XLEN", keys.rejected),
+        ]
+    )
+    for reply in found:
+        if isinstance(reply, Exception):
+            error = translate(reply)
+            error.__cause__ = reply
+            advice = _advice(error)
+            if "WRONGTYPE" in str(error):
+                advice = f"delete or rename what is at {keys.publish} or {keys.rejected}"
+            return Finding("redis stream", "failed", str(error), advice)
+    *_, waiting, rejected = found
+    return Finding(
+        "redis stream",
+        "warning" if rejected else "ok",
+        f"{keys.publish} has {waiting} entries to be taken, {keys.rejected} {rejected}",
+        f"see why with XRANGE {keys.rejected} - +, then delete it" if rejected else "",
     )
 
 
