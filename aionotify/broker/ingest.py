@@ -10,8 +10,8 @@ believes:
 
 - what comes from a node after its lease has ended is refused;
 - an entry's idempotency key is its `id`, or else its entry id. It is kept for a day. Once the entry
-  is deleted, that of an entry without an `id` is kept only for as long as something of an earlier
-  lease may still be on its way: a day's keys of all events would take more than the events;
+  is deleted, that of an entry without an `id` is kept only for as long as another node may still
+  work on what it has read before: a day's keys of all events would take more than the events;
 - if an entry was refused, so are those after it for the same recipient.
 
 While there is nothing to take, XREAD waits in Redis, on a connection of its own: an entry is taken
@@ -32,7 +32,7 @@ from aionotify.broker.connection.endpoint import replies
 from aionotify.broker.connection.pipeline import LATE, Command, Execute
 from aionotify.broker.connection.scripts import Script
 from aionotify.broker.keys import Keys
-from aionotify.broker.lease import LENGTH, Lease, Leaseholder
+from aionotify.broker.lease import Lease, Leaseholder
 from aionotify.broker.publisher import (
     PartlyPublished,
     Published,
@@ -55,7 +55,8 @@ _WAIT: Final = int(
 )  # milliseconds in Redis; what takes longer than LATE arouses suspicion
 _LOOK_INTERVAL: Final = 1.0  # seconds between two looks whether another node still has the lease
 _RETRY: Final = (0.05, 1.0)  # seconds, first and longest
-_KEY_KEPT: Final = int(12 * LENGTH)  # seconds, when the entry is deleted
+_READ_FOR: Final = 30.0  # seconds for which what was read is worked on, before it is read again
+_KEY_KEPT: Final = 60  # seconds from the deletion of an entry; more than the last and a lease
 _FIELDS: Final = {b"event", b"ephemeral"}
 _REJECTED: Final = 1000  # entries
 _REJECTED_KEPT: Final = 604800  # seconds; a week, from the last one
@@ -156,16 +157,35 @@ class Ingest:
             self._idle()
             self._succeeded()
             return _LOOK_INTERVAL
-        entries = await self._read(1 if self._failures else _ENTRIES)
-        for some in _portions(entries):
-            if (lease := await self._lease.take()) is None:
-                return 0
-            if not await self._publish(some, lease):
-                return 0
-        self._succeeded()
-        if not entries:
+        if await self._take(1 if self._failures else _ENTRIES):
+            self._succeeded()
+            self._idle()
             await self._wait()
         return 0
+
+    async def _take(self, count: int) -> bool:
+        """Publish what there is, in portions; return whether that was all."""
+        clock, term = asyncio.get_running_loop().time, self._lease.term
+        read_at, entries = clock(), await self._read(count)
+        while entries:
+            # While Redis stores these, it costs nothing to read on.
+            read_next_at, following = (
+                clock(),
+                asyncio.create_task(self._read(count, f"({entries[-1].id}")),
+            )
+            try:
+                for some in _portions(entries):
+                    lease = await self._lease.take()
+                    is_new = self._lease.term == term and clock() - read_at < _READ_FOR
+                    if lease is None or not is_new:
+                        return False
+                    if not await self._publish(some, lease):
+                        return False
+                self._succeeded()
+                read_at, entries = read_next_at, await following
+            finally:
+                await tasks.cancelled([following])
+        return True
 
     async def _wait(self) -> None:
         """Return when there is an entry, or soon."""
@@ -174,9 +194,9 @@ class Ingest:
             self._waiting, ("XREAD", "COUNT", 1, "BLOCK", _WAIT, "STREAMS", stream, "0-0")
         )
 
-    async def _read(self, count: int) -> list[Entry]:
+    async def _read(self, count: int, start: str = "-") -> list[Entry]:
         longest = self._publisher.max_bytes
-        reply = await self._script.call((self._keys.publish,), (count, _BYTES, longest))
+        reply = await self._script.call((self._keys.publish,), (count, _BYTES, longest, start))
         self.backlog, age, *entries = reply
         self.lag = age / 1000
         return [_entry(words, longest) for words in entries]
@@ -202,8 +222,7 @@ class Ingest:
         if rejected:
             await replies(self._execute, *self._rejections(rejected))
             self._stats.ingested["rejected"] += len(rejected)
-        if done or rejected:
-            await replies(self._execute, *self._deletions(done, rejected))
+        await self._delete(done, rejected)
         await self._send([each for each in entries if each.ephemeral and not each.reason])
         if failed and not rejected:  # or else they may have been refused for those before them
             raise failed[0]
@@ -230,12 +249,19 @@ class Ingest:
             yield (*add, "entry", entry.id, "reason", entry.reason, "event", entry.message)
         yield "EXPIRE", self._keys.rejected, _REJECTED_KEPT
 
-    def _deletions(self, done: Sequence[Entry], rejected: Sequence[Entry]) -> Iterator[Command]:
-        yield "XDEL", self._keys.publish, *(entry.id for entry in (*done, *rejected))
-        for entry in done:
+    async def _delete(self, done: Sequence[Entry], rejected: Sequence[Entry]) -> None:
+        ids = [entry.id for entry in (*done, *rejected)]
+        if ids:
+            await replies(self._execute, ("XDEL", self._keys.publish, *ids))
+        if keys := list(self._own_keys(done)):  # only now: they are what tells until then
+            await replies(self._execute, *(("EXPIRE", key, _KEY_KEPT) for key in keys))
+
+    def _own_keys(self, entries: Iterable[Entry]) -> Iterator[str]:
+        """The idempotency keys that are entry ids."""
+        for entry in entries:
             if entry.event is not None and not entry.names_itself:
                 for recipient_id in entry.event.recipients:
-                    yield "EXPIRE", self._keys.idempotency(recipient_id, entry.id), _KEY_KEPT
+                    yield self._keys.idempotency(recipient_id, entry.id)
 
     def _found(self, *, has_lease: bool) -> None:
         if has_lease != self._has_lease:

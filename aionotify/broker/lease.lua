@@ -6,7 +6,8 @@
 -- Times are in microseconds by Redis' clock. Whatever is stored by the lease is stored in between, see
 -- append.lua; the key is there for no less.
 --
--- Returns {when it begins, when it ends}, or how many milliseconds somebody else still has it.
+-- Returns {when it begins, when it ends, 1 if it was one's own until now}, or how many milliseconds
+-- somebody else still has it.
 
 local key, who, length = KEYS[1], ARGV[1], tonumber(ARGV[2])
 
@@ -25,4 +26,5 @@ end
 local time = redis.call('TIME')
 local from = time[1] * 1000000 + math.floor(time[2] / 1000) * 1000
 redis.call('SET', key, who, 'PX', length)
-return {string.format('%.0f', from), string.format('%.0f', from + length * 1000)}
+local ends = string.format('%.0f', from + length * 1000)
+return {string.format('%.0f', from), ends, holder and 1 or 0}

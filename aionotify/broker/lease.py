@@ -28,9 +28,14 @@ class Leaseholder:
     Args:
         execute: carries out commands.
         key: under which Redis has it.
+
+    Attributes:
+        term: counts the times that it was taken and not renewed. What was read in another term
+            somebody else may have worked on since.
     """
 
     def __init__(self, execute: Execute, key: str) -> None:
+        self.term = 0
         self._key = key
         self._node = secrets.token_hex(8)
         self._script = Script(execute, "lease.lua")
@@ -47,7 +52,9 @@ class Leaseholder:
             self._lease = None
             reply = await self._script.call((self._key,), (self._node, int(LENGTH * 1000)))
             if isinstance(reply, list):
-                self._lease, self._taken_at = Lease(*map(int, reply)), now
+                begins, ends, renewed = map(int, reply)
+                self._lease, self._taken_at = Lease(begins, ends), now
+                self.term += not renewed
         return self._lease
 
     def forget(self) -> None:

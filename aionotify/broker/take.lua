@@ -1,7 +1,8 @@
 -- Read the first entries of a Redis stream, no more of them than fit.
 --
 -- KEYS[1]  {prefix}:publish
--- ARGV     entries, bytes (but at least one entry), bytes of the longest name or value
+-- ARGV     entries, bytes (but at least one entry), bytes of the longest name or value, where to begin
+--          as for XRANGE
 --
 -- Returns how many entries there are, how long ago the first was added (in milliseconds, by its id),
 -- and the entries: {id, name, value, ...}. In the place of what is too long is its length, and of
@@ -12,7 +13,7 @@ local PAIRS = 8
 local at_once = math.min(100, math.max(1, math.floor(8388608 / longest)))
 
 local found, used = {}, 0
-local start, count = '-', 1
+local start, count = ARGV[4], 1
 while #found < most and used < free do
   local entries = redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', count)
   for _, entry in ipairs(entries) do

@@ -419,6 +419,40 @@ async def test_what_a_frozen_node_had_read_is_not_stored_when_it_wakes(
         assert one.stats.ingested["stored"] == 1
 
 
+async def test_what_was_read_in_an_earlier_term_is_read_again(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node was frozen before it stored anything, and has the lease again: by then others may have
+    stored all of it, so long ago that no key tells.
+    """
+    reads = asyncio.Event()
+    goes_on = asyncio.Event()
+
+    def frozen(execute: Execute) -> Execute:
+        async def wrapped(commands: Sequence[Command]) -> list[Any]:
+            found = await execute(commands)
+            if STREAM in commands[0] and not reads.is_set():  # read, and not seen yet
+                reads.set()
+                await goes_on.wait()
+            return found
+
+        return wrapped
+
+    monkeypatch.setattr(lease, "LENGTH", 0.2)
+    monkeypatch.setattr(lease, "_RENEWED_AFTER", 0.0)
+    monkeypatch.setattr(ingest, "_LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(ingest, "_KEY_KEPT", 0)
+    add_all(server, [{"recipient_id": "u", "data": number} for number in range(10)])
+    async with Node(server.url, frozen).running():
+        await reads.wait()
+        async with Node(server.url).running():
+            await taken(server)
+        goes_on.set()
+        add(server, {"recipient_id": "u", "data": 10})
+        await taken(server)
+        assert numbers(server) == list(range(11))
+
+
 # --- whatever happens in between ----------------------------------------------------------------
 
 LENGTH = 0.05  # seconds, of a lease
@@ -439,8 +473,10 @@ class Unsteady:
             fate = random.random()
             if fate < 0.05:
                 raise RedisConnectionError("not sent")
+            if fate < 0.06:
+                await asyncio.sleep(1.5)  # as after SIGSTOP
             if fate < 0.15:
-                await asyncio.sleep(random.uniform(0, 3 * LENGTH))  # as after SIGSTOP
+                await asyncio.sleep(random.uniform(0, 3 * LENGTH))
             if fate < 0.30 and len(commands) > 1:
                 return await self._some(execute, commands)
             found = await execute(commands)
@@ -459,16 +495,20 @@ class Unsteady:
         return [full if n in refused else next(found) for n in range(len(commands))]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kept", [ingest._KEY_KEPT, 1])
+@pytest.mark.parametrize("seed", range(2))
 async def test_every_entry_is_stored_once_and_in_order_whatever_happens(
-    server: RedisServer, monkeypatch: pytest.MonkeyPatch, seed: int
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, seed: int, kept: int
 ) -> None:
     """Three nodes, to which anything happens between any two steps; none knows that its lease has
-    ended but by what Redis says.
+    ended but by what Redis says. Keys that are gone in a second are those of nodes that are frozen
+    for longer.
     """
     random = Random(seed)
     monkeypatch.setattr(lease, "LENGTH", LENGTH)
     monkeypatch.setattr(lease, "_RENEWED_AFTER", 1000.0)  # it believes that it has it
+    monkeypatch.setattr(ingest, "_READ_FOR", 0.3)
+    monkeypatch.setattr(ingest, "_KEY_KEPT", kept)
     monkeypatch.setattr(ingest, "_LOOK_INTERVAL", 0.01)
     monkeypatch.setattr(ingest, "_RETRY", (0.001, 0.01))
     monkeypatch.setattr(ingest, "_ENTRIES", 40)
