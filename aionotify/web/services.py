@@ -1,6 +1,7 @@
 """The parts that handlers use; `instance.py` builds one `Services` per instance."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
@@ -12,6 +13,7 @@ from aionotify.broker.control import ControlChannel
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import Inbox
 from aionotify.broker.ingest import Ingest
+from aionotify.broker.inspection import Inspection
 from aionotify.broker.presence import Presence
 from aionotify.broker.publisher import Publisher
 from aionotify.broker.subscriber import Subscriber
@@ -27,6 +29,7 @@ from aionotify.telemetry.worker_peers import WorkerPeers
 from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
 from aionotify.web.publish_bytes import PublishBytes
+from aionotify.web.publish_streams import PublishStreams
 
 
 @dataclass(slots=True)
@@ -58,8 +61,10 @@ class Services:
     publisher: Publisher
     ingest: Ingest
     publish_bytes: PublishBytes
+    publish_streams: PublishStreams
     presence: Presence
     control: ControlChannel
+    inspection: Inspection
     open_files: OpenFiles
     worker_peers: WorkerPeers
     limits: Limits
@@ -67,6 +72,8 @@ class Services:
     stats: Stats
     auth_stats: AuthStats
     reloads: Reloads
+    started_at: float = field(default_factory=time.time)
+    """In unix seconds."""
 
 
 SERVICES: Final = web.AppKey("aionotify.services", Services)

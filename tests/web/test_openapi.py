@@ -204,6 +204,10 @@ class Talk:
             assert fault(schema, json.loads(body)) is None, (operation, status, body)
         elif kind == "text/event-stream":
             assert body.startswith(b"retry: ")
+        elif kind == "application/x-ndjson":
+            for line in body.splitlines():
+                why = fault({"$ref": "#/components/schemas/Line"}, json.loads(line))
+                assert why is None, (line, why)
 
 
 async def test_every_status_is_answered_as_the_document_says(
@@ -276,6 +280,9 @@ async def _what_goes_well(talk: Talk) -> None:
             assert await talk.ask("POST", "/publish", query, json=event) == 202
     lines = b'{"recipient_id": 1}\n{"recipient_id": 2}'
     assert await talk.ask("POST", "/publish", data=lines) == 202
+    some = b'\n{"recipient_id": 1}\n{}\n{"recipient_id": ["a", "b"]}\n' + b"x" * 1000
+    accept = {"Accept": "application/x-ndjson"}
+    assert await talk.ask("POST", "/publish", data=some, headers=accept) == 200
     assert await talk.ask("GET", "/presence", "?recipient_id=42&recipient_id=43") == 200
     assert await talk.ask("DELETE", "/streams/{user_id}") == 202
     assert await talk.ask("GET", "/healthz", token=None) == 200
