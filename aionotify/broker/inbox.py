@@ -22,7 +22,7 @@ from aionotify.errors import (
     InboxRefused,
     InvalidEvent,
 )
-from aionotify.events.event import decode
+from aionotify.events.event import Event, decode
 from aionotify.events.page import Entry, GapReason, Page
 from aionotify.events.position import NOWHERE, is_possible, latest
 from aionotify.telemetry.sampled import Sampled
@@ -34,6 +34,9 @@ _MAX_IN_FLIGHT: Final = 64  # inboxes
 _BATCH_WINDOW: Final = 0.002  # seconds
 _ENTRY: Final = re.compile(rb"([0-9]{1,16}) ([0-9]{1,16}) ")
 _POSITION: Final = re.compile(rb"0*([0-9]{1,16}) ")
+
+EPHEMERAL_MARK: Final = b"- - "
+"""What a live message has in the place of positions, if no inbox has its event."""
 
 _Question = tuple[str, int | None]  # None: only how far the inbox reaches
 
@@ -49,10 +52,23 @@ def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
     position, previous = map(int, match.groups()) if match else (0, 0)
     if match is None or not is_possible(position, previous):
         raise InvalidEvent({"body": "is not <position> <previous> <event>"})
-    decoded = decode(entry[match.end() :], max_bytes)
-    if decoded.recipients != (recipient_id,):
-        raise InvalidEvent({"recipient_id": "is not the recipient whose inbox this is"})
-    return Entry(position, previous, decoded)
+    return Entry(position, previous, _decode_for(recipient_id, entry[match.end() :], max_bytes))
+
+
+def parse_ephemeral(message: bytes, recipient_id: str, max_bytes: int) -> Event:
+    """The event of a live message that begins with `EPHEMERAL_MARK`.
+
+    Raises:
+        InvalidEvent: it breaks the contract, or is for somebody else.
+    """
+    return _decode_for(recipient_id, message[len(EPHEMERAL_MARK) :], max_bytes)
+
+
+def _decode_for(recipient_id: str, message: bytes, max_bytes: int) -> Event:
+    event = decode(message, max_bytes)
+    if event.recipients != (recipient_id,):
+        raise InvalidEvent({"recipient_id": "is not the recipient whose inbox or channel this is"})
+    return event
 
 
 class Inbox:

@@ -1,4 +1,5 @@
-"""Publishing durably: into the recipient's inbox and to all nodes, in one atomic step.
+"""Publishing: durably, into the recipient's inbox and to the nodes in one atomic step, or just to
+the nodes.
 
 Needs nothing but a Redis, so that any Python service can publish without a node at hand.
 """
@@ -6,7 +7,7 @@ Needs nothing but a Redis, so that any Python service can publish without a node
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -16,10 +17,11 @@ import msgspec
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
-from aionotify.broker.connection.endpoint import Endpoint
-from aionotify.broker.connection.pipeline import BlockingClient, Execute, by_client
+from aionotify.broker.connection.endpoint import LOST, Endpoint, translate
+from aionotify.broker.connection.pipeline import BlockingClient, Command, Execute, by_client
 from aionotify.broker.connection.scripts import Script, Words
 from aionotify.broker.data_set import DataSet
+from aionotify.broker.inbox import EPHEMERAL_MARK
 from aionotify.broker.keys import Keys
 from aionotify.broker.persistence import written
 from aionotify.broker.replicas import on_replicas
@@ -30,6 +32,7 @@ from aionotify.events.event import Event, decode
 # Appends under way for one caller. A thousand events can have a thousand recipients each, and to
 # put all of that in line would take a second in which nothing else moves.
 _AHEAD: Final = 2000
+_BATCH_BYTES: Final = 1 << 20  # of ephemeral events that are sent together
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ class Published:
     """What became of an event for one recipient, or for several.
 
     Attributes:
-        id: the event's position, opaque; for several recipients the last one's.
+        id: the event's position, opaque; for several recipients the last one's. Empty for an
+            ephemeral event, which has none.
         online: whether some node has (one of) the recipients connected now.
         repeated: the idempotency key had been used before, so nothing was published again.
         recipients: for a list of recipients, what became of it for each.
@@ -71,7 +75,7 @@ class PublisherOptions(TypedDict, total=False):
 
 
 class Publisher:
-    """Publishes durable events.
+    """Publishes events.
 
     Args:
         redis: an address (see `redis.url` in the configuration), or a client of yours (or
@@ -125,6 +129,7 @@ class Publisher:
         )
         self._acknowledged: Callable[[str, int], None] = lambda recipient_id, position: None
         self.max_bytes = max_bytes
+        self._execute = execute
         self._waits = "1" if wait_replicas else ""
         if wait_replicas:
             execute = on_replicas(execute, wait_replicas)
@@ -171,11 +176,14 @@ class Publisher:
         if self._endpoint is not None:
             await self._endpoint.close()
 
-    async def publish(self, event: Mapping[str, Any] | bytes | str) -> Published:
+    async def publish(
+        self, event: Mapping[str, Any] | bytes | str, *, ephemeral: bool = False
+    ) -> Published:
         """Publish one event.
 
         Args:
             event: as the event contract has it, with a `recipient_id`; a mapping, or JSON.
+            ephemeral: whether it is for the streams that are open now, and not kept.
 
         Raises:
             InvalidEvent: it breaks the contract; nothing was published.
@@ -184,24 +192,26 @@ class Publisher:
                 publish it again with the same `id`, and it is delivered once.
             PartlyPublished: some of several recipients got it.
         """
-        [result] = await self.publish_many([event])
+        [result] = await self.publish_many([event], ephemeral=ephemeral)
         if isinstance(result, AionotifyError):
             raise result
         return result
 
     async def publish_many(
-        self, events: Iterable[Mapping[str, Any] | bytes | str]
+        self, events: Iterable[Mapping[str, Any] | bytes | str], *, ephemeral: bool = False
     ) -> list[Published | AionotifyError]:
         """Publish events in few round trips.
 
         Returns:
             For each event, in order, what became of it, or the error that `publish` would raise.
         """
-        checked = check(events, self.max_bytes)
-        return merge(checked, await self.publish_checked(valid(checked)))
+        checked = check(events, self.max_bytes, ephemeral=ephemeral)
+        return merge(checked, await self.publish_checked(valid(checked), ephemeral=ephemeral))
 
-    async def publish_checked(self, events: Iterable[Event]) -> list[Published | BrokerError]:
-        """The same for events that `aionotify.events.event.decode` has let pass."""
+    async def publish_checked(
+        self, events: Iterable[Event], *, ephemeral: bool = False
+    ) -> list[Published | BrokerError]:
+        """The same for events that `decode`, and `check_ephemeral` of those, have let pass."""
         events = list(events)
         keys = self._keys = self._keys or self._named()
         try:
@@ -210,6 +220,8 @@ class Publisher:
                 await self._stay_with_master(self._endpoint, found.read_only)
         except BrokerError as error:
             return [error] * len(events)
+        if ephemeral:
+            return await self._publish_ephemeral(keys, events)
         results: list[Published | BrokerError] = []
         pending: deque[tuple[Event, list[asyncio.Future[Any]]]] = deque()
         ahead = 0
@@ -251,22 +263,7 @@ class Publisher:
             if not reply.done():
                 with contextlib.suppress(BrokerError):
                     await reply
-        if event.shared():
-            return self._result(event.recipients[0], replies[0])
-        results = {
-            recipient_id: self._result(recipient_id, reply)
-            for recipient_id, reply in zip(event.recipients, replies, strict=True)
-        }
-        done = [result for result in results.values() if isinstance(result, Published)]
-        failed = [result for result in results.values() if isinstance(result, BrokerError)]
-        if not failed:
-            return Published(
-                done[-1].id,
-                any(result.online for result in done),
-                all(result.repeated for result in done),
-                results,
-            )
-        return PartlyPublished(results) if done else failed[0]
+        return summed_up(event, list(map(self._result, event.recipients, replies)))
 
     def _result(self, recipient_id: str, reply: asyncio.Future[Any]) -> Published | BrokerError:
         try:
@@ -278,31 +275,93 @@ class Publisher:
             self._acknowledged(recipient_id, position)
         return Published(f"{position:014x}", int(online) > 0, bool(repeated))
 
+    async def _publish_ephemeral(
+        self, keys: Keys, events: list[Event]
+    ) -> list[Published | BrokerError]:
+        """Publish to each recipient's own channel, on which only nodes listen that have a stream
+        of it.
+        """
+        replies: list[Any] = []
+        for commands in _batches(keys, events):
+            try:
+                replies += await self._execute(commands)
+            except (*LOST, BrokerError) as error:
+                replies += [error] * len(commands)
+        each = iter(replies)
+        return [summed_up(event, [_sent(next(each)) for _ in event.recipients]) for event in events]
+
+
+def _batches(keys: Keys, events: list[Event]) -> Iterator[list[Command]]:
+    commands: list[Command] = []
+    size = 0
+    for event in events:
+        for recipient_id in event.recipients:
+            message = EPHEMERAL_MARK + event.data(recipient_id)
+            commands.append(("PUBLISH", keys.live(recipient_id), message))
+            size += len(message)
+            if len(commands) == _AHEAD or size > _BATCH_BYTES:
+                yield commands
+                commands, size = [], 0
+    if commands:
+        yield commands
+
+
+def _sent(reply: Any) -> Published | BrokerError:
+    if not isinstance(reply, Exception):
+        return Published("", int(reply) > 0)
+    return reply if isinstance(reply, BrokerError) else translate(reply)
+
+
+def summed_up(event: Event, results: list[Published | BrokerError]) -> Published | BrokerError:
+    """What became of an event, from what became of it for each recipient."""
+    if event.shared():
+        return results[0]
+    by_recipient = dict(zip(event.recipients, results, strict=True))
+    done = [result for result in results if isinstance(result, Published)]
+    failed = [result for result in results if isinstance(result, BrokerError)]
+    if not failed:
+        return Published(
+            done[-1].id,
+            any(result.online for result in done),
+            all(result.repeated for result in done),
+            by_recipient,
+        )
+    return PartlyPublished(by_recipient) if done else failed[0]
+
+
+def check_ephemeral(event: Event) -> None:
+    """Raise InvalidEvent for what only a durable event can have."""
+    if event.key is not None:
+        raise InvalidEvent({"id": "is for durable events only"})
+
 
 def check(
-    events: Iterable[Mapping[str, Any] | bytes | str], max_bytes: int
+    events: Iterable[Mapping[str, Any] | bytes | str], max_bytes: int, *, ephemeral: bool = False
 ) -> list[Event | InvalidEvent]:
     """Return each event as it will be published, or what is wrong with it."""
     checked: list[Event | InvalidEvent] = []
     for event in events:
         try:
-            checked.append(decode(_json(event), max_bytes))
+            valid = decode(_json(event), max_bytes)
+            if ephemeral:
+                check_ephemeral(valid)
+            checked.append(valid)
         except InvalidEvent as error:
             checked.append(error)
     return checked
 
 
-def valid(checked: Iterable[Event | InvalidEvent]) -> list[Event]:
+def valid(checked: Iterable[Event | AionotifyError]) -> list[Event]:
     """Return those that can be published."""
     return [each for each in checked if isinstance(each, Event)]
 
 
 def merge(
-    checked: Iterable[Event | InvalidEvent], results: Iterable[Published | BrokerError]
+    checked: Iterable[Event | AionotifyError], results: Iterable[Published | BrokerError]
 ) -> list[Published | AionotifyError]:
     """Put what became of the valid events in their places."""
     rest = iter(results)
-    return [each if isinstance(each, InvalidEvent) else next(rest) for each in checked]
+    return [next(rest) if isinstance(each, Event) else each for each in checked]
 
 
 def _itself(client: Redis) -> Redis:

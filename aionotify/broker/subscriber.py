@@ -23,12 +23,12 @@ from redis.asyncio.connection import AbstractConnection
 from aionotify import tasks
 from aionotify.broker.connection.endpoint import LOST, Endpoint, OtherServer, translate
 from aionotify.broker.connection.resp import lose, read_replies, send
-from aionotify.broker.control import Control, decode_control
+from aionotify.broker.control import Control, Question, decode_control
 from aionotify.broker.data_set import DataSet, Probed
-from aionotify.broker.inbox import parse_entry
+from aionotify.broker.inbox import EPHEMERAL_MARK, parse_entry, parse_ephemeral
 from aionotify.broker.keys import Keys
 from aionotify.errors import BrokerError, BrokerRefused, InvalidEvent
-from aionotify.events.event import EVERYONE, Event, decode
+from aionotify.events.event import EVERYONE, Event, decode, sole_recipient
 from aionotify.events.page import Entry
 from aionotify.telemetry.health_check import HealthCheck
 from aionotify.telemetry.sampled import Sampled
@@ -49,12 +49,16 @@ class Sink(Protocol):
     Redis would cut it off (client-output-buffer-limit pubsub).
     """
 
+    def hold(self) -> None: ...
+    def release(self) -> None: ...
+    def has(self, user_id: str) -> bool: ...
     def ephemeral(self, event: Event) -> None: ...
     def durable(self, recipient_id: str, entry: Entry) -> None: ...
     def confirmed(self, recipient_id: str) -> None: ...
     def lost(self) -> None: ...
     def data_set(self, found: DataSet) -> None: ...
     def revoked(self, revocation: Control) -> None: ...
+    def asked(self, question: Question) -> None: ...
 
 
 class SilentConnection(Exception):
@@ -226,7 +230,7 @@ class Subscriber:
                     raise OtherMaster("another server answers than the one that is heard")
             async with asyncio.TaskGroup() as group:
                 group.create_task(
-                    read_replies(connection, self._heard_one), name="aionotify subscriber: read"
+                    read_replies(connection, self._heard_some), name="aionotify subscriber: read"
                 )
                 group.create_task(
                     self._subscribe(connection), name="aionotify subscriber: subscribe"
@@ -364,30 +368,52 @@ class Subscriber:
 
     # --- what is heard ------------------------------------------------------------------------
 
-    def _heard_one(self, message: Any) -> None:
-        self._heard += 1
-        try:
-            self._hear(message)
-        except InvalidEvent as error:
-            self._stats.events_invalid += 1
-            self._sampled.warning(
-                "skipped an invalid event", {"from": "pub/sub", "reason": str(error)}
-            )
-        except Exception:  # noqa: BLE001 - one message must not cost us all others
-            _log.exception("failed to dispatch a message")
+    def _heard_some(self, messages: list[Any]) -> None:
+        """Have what comes together written together, and one that comes alone at once."""
+        self._heard += len(messages)
+        several = len(messages) > 1
+        if several:
+            self._sink.hold()
+        for message in messages:
+            try:
+                self._hear(message)
+            except InvalidEvent as error:
+                self._stats.events_invalid += 1
+                self._sampled.warning(
+                    "skipped an invalid event", {"from": "pub/sub", "reason": str(error)}
+                )
+            except Exception:  # noqa: BLE001 - one message must not cost us all others
+                _log.exception("failed to dispatch a message")
+        if several:
+            self._sink.release()
 
     def _hear(self, message: Any) -> None:
         kind, channel, data = message
         if kind == b"message":
-            if channel == self._ephemeral:
-                self._sink.ephemeral(decode(data, self._max_bytes))
+            if recipient_id := self._wanted.get(channel):
+                self._hear_live(recipient_id, data)
+            elif channel == self._ephemeral:
+                self._hear_shared(data)
             elif channel == self._control:
                 self._hear_control(data)
-            elif (recipient_id := self._wanted.get(channel)) is not None:
-                entry = parse_entry(data, recipient_id, self._max_bytes)
-                self._sink.durable(recipient_id, entry)
         elif kind == b"subscribe":
             self._hear_confirmation(channel)
+
+    def _hear_live(self, recipient_id: str, data: bytes) -> None:
+        if data.startswith(EPHEMERAL_MARK):
+            self._sink.ephemeral(parse_ephemeral(data, recipient_id, self._max_bytes))
+        else:
+            entry = parse_entry(data, recipient_id, self._max_bytes)
+            self._sink.durable(recipient_id, entry)
+
+    def _hear_shared(self, data: bytes) -> None:
+        """Every node hears what is published for anybody; most of it is for users of others."""
+        user_id = sole_recipient(data)
+        if user_id is None or self._sink.has(user_id):
+            self._sink.ephemeral(decode(data, self._max_bytes))
+        else:
+            self._stats.events_ephemeral += 1
+            self._stats.dropped_no_stream += 1
 
     def _hear_confirmation(self, channel: bytes) -> None:
         if channel not in self._sent:
@@ -406,6 +432,8 @@ class Subscriber:
             self._heard_probe(control.probe_number)
         if control.revoke is not None:
             self._sink.revoked(control)
+        if control.question is not None:
+            self._sink.asked(control.question)
 
 
 def _batches(channels: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -1,4 +1,4 @@
-"""Publishing durably from code without an event loop: Django, Flask, Celery, scripts.
+"""Publishing from code without an event loop: Django, Flask, Celery, scripts.
 
 A `Publisher` on an event loop in a daemon thread. To write its exchange with Redis a second time,
 without asyncio, would save the change of threads, some 80 µs for an event, and have what is known
@@ -25,7 +25,7 @@ _EXIT_TIMEOUT: Final = 5.0  # seconds that a publisher nobody has closed may tak
 
 
 class SyncPublisher:
-    """Publishes durable events, as `Publisher` does, and waits.
+    """Publishes events, as `Publisher` does, and waits.
 
     ::
 
@@ -86,7 +86,9 @@ class SyncPublisher:
         self._closed = True
         _close(self._workers)
 
-    def publish(self, event: Mapping[str, Any] | bytes | str) -> Published:
+    def publish(
+        self, event: Mapping[str, Any] | bytes | str, *, ephemeral: bool = False
+    ) -> Published:
         """Publish one event; see `Publisher.publish`.
 
         Raises:
@@ -96,13 +98,13 @@ class SyncPublisher:
                 publish it again with the same `id`, and it is delivered once.
             PartlyPublished: some of several recipients got it.
         """
-        [result] = self.publish_many([event])
+        [result] = self.publish_many([event], ephemeral=ephemeral)
         if isinstance(result, AionotifyError):
             raise result
         return result
 
     def publish_many(
-        self, events: Iterable[Mapping[str, Any] | bytes | str]
+        self, events: Iterable[Mapping[str, Any] | bytes | str], *, ephemeral: bool = False
     ) -> list[Published | AionotifyError]:
         """Publish events in few round trips.
 
@@ -113,8 +115,8 @@ class SyncPublisher:
             raise BrokerUnavailable("the publisher was closed")
         worker = self._worker()
         # Here, for an event may come from something that only this thread may use.
-        checked = check(events, worker.publisher.max_bytes)
-        return merge(checked, worker.publish(valid(checked)))
+        checked = check(events, worker.publisher.max_bytes, ephemeral=ephemeral)
+        return merge(checked, worker.publish(valid(checked), ephemeral=ephemeral))
 
     def _worker(self) -> "_Worker":
         """The one of this process."""
@@ -133,11 +135,13 @@ class _Worker:
         self.publisher = publisher
         self.thread = LoopThread("aionotify publisher")
 
-    def publish(self, events: list[Event]) -> list[Published | BrokerError]:
+    def publish(self, events: list[Event], *, ephemeral: bool) -> list[Published | BrokerError]:
         if not events:
             return []
         try:
-            return self.thread.run(partial(self.publisher.publish_checked, events))
+            return self.thread.run(
+                partial(self.publisher.publish_checked, events, ephemeral=ephemeral)
+            )
         except StoppedError:
             raise BrokerUnavailable("the publisher was closed") from None
 

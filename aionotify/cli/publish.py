@@ -8,12 +8,11 @@ from typing import Any
 
 import msgspec
 
-from aionotify.broker.connection.endpoint import Endpoint, replies
-from aionotify.broker.keys import Keys
+from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.publisher import Published, Publisher
 from aionotify.config import Config
-from aionotify.errors import AionotifyError, ConfigError, InvalidEvent
-from aionotify.events.event import decode, split_batch
+from aionotify.errors import AionotifyError, ConfigError
+from aionotify.events.event import split_batch
 
 _BATCH = 500  # events in flight at the same time
 
@@ -73,39 +72,23 @@ async def _publish(events: Sequence[bytes], config: Config, *, ephemeral: bool) 
     try:
         for start in range(0, len(events), _BATCH):
             batch = events[start : start + _BATCH]
-            if ephemeral:
-                outcomes = [await _publish_ephemeral(endpoint, config, each) for each in batch]
-            else:
-                outcomes = [_told(result) for result in await publisher.publish_many(batch)]
-            for number, outcome in enumerate(outcomes, start + 1):
-                if isinstance(outcome, AionotifyError):
+            results = await publisher.publish_many(batch, ephemeral=ephemeral)
+            for number, result in enumerate(results, start + 1):
+                if isinstance(result, AionotifyError):
                     failed += 1
                     which = f"event {number}: " if len(events) > 1 else ""
-                    print(f"aionotify: {which}{outcome}", file=sys.stderr)
+                    print(f"aionotify: {which}{result}", file=sys.stderr)
                 else:
-                    print(msgspec.json.encode(outcome).decode(), flush=True)
+                    print(msgspec.json.encode(_told(result)).decode(), flush=True)
     finally:
         await publisher.close()
         await endpoint.close()
     return int(failed > 0)
 
 
-async def _publish_ephemeral(
-    endpoint: Endpoint, config: Config, event: bytes
-) -> dict[str, Any] | AionotifyError:
-    try:
-        if decode(event, config.events.max_bytes).key is not None:
-            raise InvalidEvent({"id": "is for durable events only"})
-        publish = "PUBLISH", Keys.of(config.redis).ephemeral, event
-        [nodes] = await replies(endpoint.commands("writes").execute, publish)
-    except AionotifyError as error:
-        return error
-    return {"nodes": nodes}
-
-
-def _told(result: Published | AionotifyError) -> dict[str, Any] | AionotifyError:
-    if isinstance(result, AionotifyError):
-        return result
+def _told(result: Published) -> dict[str, Any]:
+    if not result.id:
+        return {"online": result.online}
     return {"id": result.id, "online": result.online, "repeated": result.repeated}
 
 

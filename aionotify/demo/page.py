@@ -66,7 +66,7 @@ def routes(settings: Mapping[str, object], execute: Execute) -> list[web.RouteDe
 
     async def ephemeral(request: web.Request) -> web.Response:
         """PUBLISH the body, which a page cannot do itself."""
-        key_holder(request)
+        key_holder(request, "publish")
         config = request.config_dict[SERVICES].terms.config
         event = await request.read()
         decode(event, config.events.max_bytes)
@@ -88,6 +88,6 @@ async def local_only(request: web.Request, handler: Handler) -> web.StreamRespon
     except ValueError:
         host = None
     if host not in _HOSTS:
-        text = "The demo answers at http://127.0.0.1 and http://localhost only.\n"
+        text = "This server answers at http://127.0.0.1 and http://localhost only.\n"
         return web.Response(status=421, text=text)  # RFC 9110 section 15.5.20
     return await handler(request)

@@ -40,3 +40,15 @@ def control_frame(type: str, cursor: bytes | None = None, **members: Any) -> byt
 def chunk(frame: bytes) -> bytes:
     """`frame` as one chunk of a chunked body (RFC 9112 section 7.1)."""
     return b"%x\r\n%b\r\n" % (len(frame), frame)
+
+
+def framed_chunk(data: bytes, type: str | None, cursor: bytes | None = None) -> bytes:
+    """``chunk(frame(data, type, cursor))`` in one go, for the path of every event."""
+    if type is None:
+        return chunk(frame(data, type, cursor))
+    name = type.encode()
+    if cursor is None:
+        size = len(name) + len(data) + 16
+        return b"%x\r\nevent: %b\ndata: %b\n\n\r\n" % (size, name, data)
+    size = len(name) + len(data) + len(cursor) + 21
+    return b"%x\r\nevent: %b\ndata: %b\nid: %b\n\n\r\n" % (size, name, data, cursor)

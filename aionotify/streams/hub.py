@@ -20,7 +20,7 @@ from aionotify.errors import NodeFull, TooManyStreams
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.event import EVERYONE, Event
-from aionotify.events.frame import chunk, frame
+from aionotify.events.frame import framed_chunk
 from aionotify.events.page import Entry, Page
 from aionotify.events.position import (
     NOWHERE,
@@ -64,6 +64,7 @@ class Hub:
         epoch: the name of the data set that positions are of, or None while that is not known.
         settled: up to where everything is stored and was heard by whoever is live, or 0.
         aged: before which a position is too old for a client to keep.
+        holds: whether more is about to be written, and streams are to queue it.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Hub:
     ) -> None:
         self.stats = stats or Stats()
         self.everyone = Recipient(EVERYONE)
-        self.draining = self.closed = False
+        self.draining = self.closed = self.holds = False
         self.epoch: str | None = None
         self.settled = self.aged = self._refreshed = 0
         self._interest = interest
@@ -85,6 +86,7 @@ class Hub:
         self._recipients: dict[str, Recipient] = {}
         self._entered = 0
         self._unflushed: list[HubStream] = []
+        self._part: tuple[tuple[str | None, int], bytes] = (None, -1), b""
         self._emptied: asyncio.Future[None] | None = None
 
     def adopt(self, other: "Hub") -> None:
@@ -100,10 +102,20 @@ class Hub:
     def __contains__(self, user_id: str) -> bool:
         return user_id in self._recipients
 
+    @property
+    def users(self) -> int:
+        """How many have a stream here."""
+        return len(self._recipients)
+
     def streams(self) -> list[HubStream]:
         """All open streams."""
         everybody = (recipient.streams for recipient in self._recipients.values())
         return list(itertools.chain.from_iterable(everybody))
+
+    def streams_of(self, user_id: str) -> list[HubStream]:
+        """The open streams of a user."""
+        recipient = self._recipients.get(user_id)
+        return [] if recipient is None else list(recipient.streams)
 
     def check_room(self) -> None:
         """Raise NodeFull when no stream can be taken, whoever it is for."""
@@ -230,21 +242,21 @@ class Hub:
         """Write an event that nobody keeps to whoever is there and can take it."""
         self.stats.events_ephemeral += 1
         shared = (
-            chunk(frame(event.data(event.recipients[0]), event.type)) if event.shared() else b""
+            framed_chunk(event.data(event.recipients[0]), event.type) if event.shared() else b""
         )
         for recipient_id in event.recipients:
             if recipient_id == EVERYONE:
                 for recipient in self._recipients.values():
                     self._offer(recipient, shared)
             elif (found := self._recipients.get(recipient_id)) is not None:
-                self._offer(found, shared or chunk(frame(event.data(recipient_id), event.type)))
+                self._offer(found, shared or framed_chunk(event.data(recipient_id), event.type))
 
     def _offer(self, recipient: Recipient, data: bytes) -> None:
+        delivered = 0
         for stream in recipient.streams:
-            if stream.push(data):
-                self.stats.delivered_live += 1
-            else:
-                self.stats.dropped_full += 1
+            delivered += stream.push(data)
+        self.stats.delivered_live += delivered
+        self.stats.dropped_full += len(recipient.streams) - delivered
 
     def durable(self, recipient_id: str, entry: Entry) -> None:
         """Write an event to the streams that are live, if it follows on from what they have."""
@@ -293,12 +305,14 @@ class Hub:
             recipient.gone = latest((recipient.gone, gone))
         verdict = judge_page(recipient.newest, recipient.confirmations, question, page)
         if verdict is Verdict.NEXT:
+            self.hold()
             for position, previous, event in page.entries:
                 verdict = judge_read(recipient.newest or NOWHERE, position, previous)
                 if verdict is Verdict.NEXT:
                     self._deliver(recipient, position, event)
                 elif verdict is Verdict.GAP:
                     self._missed(recipient, position)
+            self.release()
             self._set(recipient, latest((recipient.newest or NOWHERE, page.upto)))
         elif verdict is Verdict.RESYNC:
             self._resync(recipient, ResyncReason.MISSED)
@@ -320,18 +334,19 @@ class Hub:
             self._to_one(recipient, position, event)
 
     def _to_one(self, recipient: Recipient, position: int, event: Event) -> None:
-        before = Cursor(self._shown(self.everyone), self._shown(recipient))
+        before = self._shown(recipient)
         self._set(recipient, position)
-        live = [stream for stream in recipient.streams if stream.live]
-        if not live:
-            return
-        self._measure(position)
-        data = self._encode(event, recipient)
-        for stream in live:
+        data = b""
+        for stream in recipient.streams:
+            if not stream.live:
+                continue
+            if not data:
+                self._measure(position)
+                data = self._encode(event, recipient)
             if stream.push(data):
                 self.stats.delivered_live += 1
             else:
-                self._full(stream, before)
+                self._full(stream, Cursor(self._shown(self.everyone), before))
 
     def _to_everyone(self, position: int, event: Event) -> None:
         before = self._shown(self.everyone)
@@ -358,27 +373,38 @@ class Hub:
         stream.fall_behind(at)
 
     def _encode(self, event: Event, recipient: Recipient) -> bytes:
-        at = cursor.everyone_part(self.epoch, self._shown(self.everyone)) + recipient.mark
-        return chunk(frame(event.data(recipient.id), event.type, at))
+        at = self._everyone_part() + recipient.mark
+        return framed_chunk(event.data(recipient.id), event.type, at)
 
     def _encode_around(self, event: Event) -> tuple[bytes, bytes]:
-        at = cursor.everyone_part(self.epoch, self._shown(self.everyone)) + _OWN_PART
-        head, tail = chunk(frame(event.data(EVERYONE), event.type, at)).split(_OWN_PART, 1)
+        at = self._everyone_part() + _OWN_PART
+        head, tail = framed_chunk(event.data(EVERYONE), event.type, at).split(_OWN_PART, 1)
         return head, tail
+
+    def _everyone_part(self) -> bytes:
+        """The beginning of every cursor; it changes seldom beside what it is needed for."""
+        made_of = self.epoch, self._shown(self.everyone)
+        if made_of != self._part[0]:
+            self._part = made_of, cursor.everyone_part(*made_of)
+        return self._part[1]
 
     # --- writing ------------------------------------------------------------------------------
 
-    def unflushed(self, stream: HubStream) -> None:
-        """A stream has something queued: it is written at the end of this loop step.
+    def hold(self) -> None:
+        """Have streams queue what they get until `release`.
 
         One write of ten frames costs about an eighth of ten writes, and a subscriber that has
-        fallen behind hands over many messages in one step, so this is where load sheds itself.
+        fallen behind hands over many messages at once, so this is where load sheds itself.
         """
-        if not self._unflushed:
-            asyncio.get_running_loop().call_soon(self._flush)
+        self.holds = True
+
+    def unflushed(self, stream: HubStream) -> None:
+        """A stream has something queued."""
         self._unflushed.append(stream)
 
-    def _flush(self) -> None:
+    def release(self) -> None:
+        """Have everything written that is queued."""
+        self.holds = False
         streams, self._unflushed = self._unflushed, []
         for stream in streams:
             stream.flush()

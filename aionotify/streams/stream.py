@@ -14,6 +14,7 @@ Knows neither requests nor who may listen.
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -27,7 +28,7 @@ from aionotify.streams.catch_up import CatchUp, Inbox
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
 from aionotify.streams.reasons import CloseReason
-from aionotify.streams.recipient import Recipient
+from aionotify.streams.recipient import Recipient, StreamReport
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class Stream(asyncio.Protocol):
     Attributes:
         live: whether the hub may push durable events.
         ended: why it did, or None while it is open.
+        opened_at: when it was, by the monotonic clock.
         events: how many events were written to it.
         at: where the client is, while it is not live.
         epoch: of the data set that this is a position in.
@@ -110,6 +112,7 @@ class Stream(asyncio.Protocol):
         "events",
         "known_gone",
         "live",
+        "opened_at",
         "recipient",
         "slice",
     )
@@ -128,6 +131,7 @@ class Stream(asyncio.Protocol):
         self.recipient = recipient
         self.live = False
         self.ended: CloseReason | None = None
+        self.opened_at = time.monotonic()
         self.events = 0
         self.at, self.epoch = start, epoch
         self.known_gone = (hub.everyone.gone, recipient.gone)
@@ -186,7 +190,7 @@ class Stream(asyncio.Protocol):
         # Writing is paused as soon as the socket is full, so that draining waits for just that.
         transport.set_write_buffer_limits(high=0)
         # Where aiohttp keeps the connection, what waits is its to know, and `drain` waits for it.
-        self._paused = drain is None and transport.get_write_buffer_size() > 0
+        self._paused = drain is not None or transport.get_write_buffer_size() > 0
         if ended is None and not transport.is_reading():
             transport.resume_reading()  # or nobody would say that the client has left
         self._hub.attach(self)
@@ -243,6 +247,7 @@ class Stream(asyncio.Protocol):
         """Wait until nothing waits in this process for the client to take it."""
         if self._drain is not None:
             await self._drain()
+            return
         while self._paused and not self._transport.is_closing():
             self._resumed = asyncio.get_running_loop().create_future()
             await self._resumed
@@ -250,17 +255,22 @@ class Stream(asyncio.Protocol):
     # --- the hub's side: plain functions --------------------------------------------------------
 
     def push(self, chunk: bytes) -> bool:
-        """Queue one frame, already a chunk; False when the client's socket is full."""
+        """Write one frame, already a chunk; False when the client's socket is full."""
         if self._queued > _WRITE_AT:
             self.flush()
-        waiting = self._transport.get_write_buffer_size()
-        if waiting and waiting + self._queued + len(chunk) > self._settings.buffer:
-            return False
+        if self._paused:
+            waiting = self._transport.get_write_buffer_size()
+            if waiting and waiting + self._queued + len(chunk) > self._settings.buffer:
+                return False
+        self.events += 1
+        if not self._hub.holds:
+            if self.ended is None:  # nothing may follow the end
+                self._send(chunk if self._in_chunks else _unchunk(chunk))
+            return True
         if not self._queued:
             self._hub.unflushed(self)
         self._queue.append(chunk)
         self._queued += len(chunk)
-        self.events += 1
         return True
 
     def flush(self) -> None:
@@ -284,8 +294,6 @@ class Stream(asyncio.Protocol):
         """End the stream, and tell the client why if that is of use to it."""
         if self.ended is not None:
             return
-        if self.live:
-            self.at = self._hub.position(self.recipient) or self.at
         self.flush()
         if reason is CloseReason.DRAIN:
             self.write(self._settings.come_back() + self.control("drain", reason=reason))
@@ -320,6 +328,16 @@ class Stream(asyncio.Protocol):
 
     def buffered(self) -> int:
         return self._queued + self._transport.get_write_buffer_size()
+
+    def report(self) -> StreamReport:
+        return StreamReport(
+            user_id=self.recipient.id,
+            since=round(time.time() - (time.monotonic() - self.opened_at), 3),
+            position=self.cursor().decode(),
+            live=self.live,
+            events=self.events,
+            buffered_bytes=self.buffered(),
+        )
 
     def beat(self) -> None:
         """Write a heartbeat; cut off a client that takes nothing, end for one that is gone."""
@@ -377,7 +395,8 @@ class Stream(asyncio.Protocol):
     def cursor(self) -> bytes:
         """The client's position, as it is told it."""
         epoch = self._hub.epoch if self.epoch is None else self.epoch
-        return cursor.everyone_part(epoch, self.at.everyone) + self.recipient.own_part(self.at.own)
+        at = (self._hub.position(self.recipient) if self.live else None) or self.at
+        return cursor.everyone_part(epoch, at.everyone) + self.recipient.own_part(at.own)
 
     def write(self, data: bytes) -> None:
         """Write frames now, after what is queued."""

@@ -42,7 +42,7 @@ class Stats:
     """Counters of one node since its start; none ever goes down."""
 
     events_ephemeral: int = 0
-    """Events received from the ephemeral channel, for any recipient."""
+    """Ephemeral events received, for any recipient."""
     events_durable: int = 0
     """Durable events received live, for any recipient."""
     events_invalid: int = 0
@@ -57,6 +57,8 @@ class Stats:
     """Events written to a stream during a catch-up."""
     dropped_full: int = 0
     """Ephemeral events not written because the stream's socket was full."""
+    dropped_no_stream: int = 0
+    """Events of the shared channel for users who have no stream here."""
     fell_behind: int = 0
     """Times a live stream went back to its inbox because its socket was full."""
     resynced: Counter[str] = field(default_factory=Counter)
@@ -72,8 +74,11 @@ class Stats:
     """Streams ended, by `CloseReason`."""
     refused: Counter[str] = field(default_factory=Counter)
     """Requests answered with an error, by its code."""
+    origins_refused: int = 0
+    """Requests of pages whose origin is not allowed."""
     published: Counter[str] = field(default_factory=Counter)
-    """Events published over HTTP, by outcome: `stored`, `repeated`, `refused`, `unavailable`."""
+    """Events published over HTTP, by outcome: `stored`, `repeated`, `ephemeral`, `refused`,
+    `unavailable`."""
     redis_connects: int = 0
     """Times the subscriber's connection was made."""
     redis_losses: int = 0

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import msgspec
 from redis.asyncio import Redis
 
-from aionotify.broker.publisher import Published, Publisher, PublisherOptions
+from aionotify.broker.publisher import Published, Publisher, PublisherOptions, summed_up
 from aionotify.broker.sync_publisher import SyncPublisher
 from aionotify.errors import BrokerError, BrokerUnavailable
 from aionotify.events.event import Event
@@ -40,12 +40,27 @@ class FakePublisher(Publisher):
         """Have later events fail, as those of a closed `Publisher` do."""
         self._closed = True
 
-    async def publish_checked(self, events: Iterable[Event]) -> list[Published | BrokerError]:
+    async def publish_checked(
+        self, events: Iterable[Event], *, ephemeral: bool = False
+    ) -> list[Published | BrokerError]:
         """Record events that `aionotify.events.event.decode` has let pass."""
+        if ephemeral:
+            return [
+                summed_up(event, [self._sent(event, each) for each in event.recipients])
+                for event in events
+            ]
         return [
             await self._outcome(event, [self._replied(event, each) for each in event.recipients])
             for event in events
         ]
+
+    def _sent(self, event: Event, recipient_id: str) -> Published | BrokerError:
+        if self._closed:
+            return BrokerUnavailable("the publisher was closed")
+        if self.error is not None:
+            return self.error
+        self.published.append(msgspec.json.decode(event.data(recipient_id)))
+        return Published("", online=False)
 
     def _replied(self, event: Event, recipient_id: str) -> asyncio.Future[Any]:
         """What Redis would have replied, see append.lua."""

@@ -7,8 +7,11 @@ a byte that makes the server write.
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Self
+
+from aionotify.broker.inbox import EPHEMERAL_MARK
+from aionotify.broker.keys import Keys
 
 PAYLOAD = 200  # bytes of JSON
 
@@ -29,6 +32,12 @@ def message(recipient: str, number: int, size: int = PAYLOAD) -> bytes:
     body = b'{"recipient_id":"%b","event":"bench","data":{"n":%d,"t":%d,"pad":""}}'
     text = body % (recipient.encode(), _NUMBER + number, _TIME + time.monotonic_ns())
     return text[:-3] + b"x" * (size - len(text)) + text[-3:]
+
+
+def ephemeral_message(recipient: str, number: int) -> tuple[bytes, bytes]:
+    """An event as `Publisher` sends it, after its channel."""
+    channel = Keys("aionotify").live(recipient).encode()
+    return channel, EPHEMERAL_MARK + message(recipient, number)
 
 
 def stamps(text: bytes) -> Iterator[tuple[int, int, int]]:
@@ -59,16 +68,19 @@ class RawPublisher:
         port: of a Redis on 127.0.0.1.
     """
 
-    def __init__(self, port: int, channel: str) -> None:
+    def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.sendall(b"CLIENT REPLY OFF\r\n")
-        name = channel.encode()
-        self._head = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n" % (len(name), name)
 
-    def publish(self, *events: bytes) -> None:
+    def publish(self, messages: Iterable[tuple[bytes, bytes]]) -> None:
+        """Publish messages, each with the channel before it."""
         self._socket.sendall(
-            b"".join(b"%b$%d\r\n%b\r\n" % (self._head, len(event), event) for event in events)
+            b"".join(
+                b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
+                % (len(channel), channel, len(message), message)
+                for channel, message in messages
+            )
         )
 
     def __enter__(self) -> Self:

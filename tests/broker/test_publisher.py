@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 
 from aionotify import (
     AionotifyError,
@@ -98,6 +99,59 @@ async def test_online_is_whether_somebody_listens(
         pubsub.get_message(timeout=5)
         assert (await publisher.publish({"recipient_id": 42})).online
         assert not (await publisher.publish({"recipient_id": 43})).online
+
+
+async def test_an_ephemeral_event_goes_to_its_recipients_own_channel_and_is_not_kept(
+    publisher: Publisher, redis_server: RedisServer
+) -> None:
+    """The members of a list get one each, as they do of a durable event."""
+    keys = Keys("aionotify")
+    async with Redis.from_url(redis_server.url) as client, client.pubsub() as pubsub:
+        await pubsub.psubscribe("aionotify:{*")
+        await eventually(lambda: redis_server.cli("PUBSUB", "NUMPAT") == 1)
+        one = await publisher.publish({"recipient_id": "1", "data": 1}, ephemeral=True)
+        many = await publisher.publish({"recipient_id": [2, "3"], "data": 2}, ephemeral=True)
+        all_ = await publisher.publish({"recipient_id": "*", "data": 3}, ephemeral=True)
+        assert one == all_ == Published("", online=True)
+        assert many == Published("", True, False, {"2": one, "3": one})
+        heard = [message async for message in _messages(pubsub, 4)]
+    assert heard == [
+        (keys.live("1"), '- - {"recipient_id":"1","data":1}'),
+        (keys.live("2"), '- - {"recipient_id":2,"data":2}'),
+        (keys.live("3"), '- - {"recipient_id":"3","data":2}'),
+        (keys.live("*"), '- - {"recipient_id":"*","data":3}'),
+    ]
+    assert redis_server.cli("KEYS", "aionotify:{*") == []
+
+
+async def _messages(pubsub: PubSub, count: int) -> AsyncIterator[tuple[str, str]]:
+    async for message in pubsub.listen():
+        if message["type"] == "pmessage":
+            yield message["channel"].decode(), message["data"].decode()
+            count -= 1
+        if not count:
+            return
+
+
+async def test_an_ephemeral_event_has_no_key_and_nobody_need_listen(publisher: Publisher) -> None:
+    bad = {"recipient_id": "1", "id": "once"}
+    results = await publisher.publish_many([bad, {"recipient_id": "1"}], ephemeral=True)
+    assert isinstance(results[0], InvalidEvent)
+    assert results[0].fields == {"id": "is for durable events only"}
+    assert results[1] == Published("", online=False)
+
+
+async def test_ephemeral_events_share_round_trips_and_are_told_when_redis_is_gone(
+    own_redis: RedisServer,
+) -> None:
+    """A thousand of 10 KB are sent in parts, so that they are not all in memory at once."""
+    async with Publisher(own_redis.url) as publisher:
+        events = [{"recipient_id": str(n), "data": "x" * 10_000} for n in range(1000)]
+        results = await publisher.publish_many(events, ephemeral=True)
+        assert results == [Published("", online=False)] * 1000
+        own_redis.stop()
+        for result in await publisher.publish_many(events[:2], ephemeral=True):
+            assert isinstance(result, BrokerUnavailable)
 
 
 async def test_a_list_is_stored_for_each_and_names_nobody_else(

@@ -11,7 +11,7 @@ from redis import Redis
 from redis.asyncio.connection import AbstractConnection
 
 from aionotify.broker.connection.endpoint import Endpoint
-from aionotify.broker.control import Control
+from aionotify.broker.control import Control, Question
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.keys import Keys
 from aionotify.broker.subscriber import (
@@ -37,6 +37,16 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[tuple[object, ...]] = []
         self.known: list[tuple[str | None, int]] = []
+        self.absent: set[str] = set()
+
+    def hold(self) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
+
+    def has(self, user_id: str) -> bool:
+        return user_id not in self.absent
 
     def ephemeral(self, event: Event) -> None:
         self.heard.append(("ephemeral", *event.recipients))
@@ -55,6 +65,9 @@ class Ear:
 
     def revoked(self, revocation: Control) -> None:
         self.heard.append(("revoked", revocation))
+
+    def asked(self, question: Question) -> None:
+        self.heard.append(("asked", question))
 
 
 @asynccontextmanager
@@ -109,6 +122,37 @@ async def test_it_hears_whom_it_is_asked_to_and_no_longer_than_that(
         await eventually(lambda: ("durable", "a{b}%é", 4, 2) in ear.heard)
         subscriber.drop("a{b}%é")
         await eventually(lambda: redis_server.cli("PUBLISH", KEYS.live("a{b}%é"), "x") == 0)
+
+
+async def test_an_ephemeral_event_is_heard_on_its_recipients_own_channel(
+    redis_server: RedisServer,
+) -> None:
+    """But not one for somebody else, whoever has published it there."""
+    stats = Stats()
+    async with subscribing(redis_server.url, stats=stats) as (subscriber, ear):
+        subscriber.want("42")
+        await eventually(lambda: ("confirmed", "42") in ear.heard)
+        ear.heard.clear()
+        for recipient in ('"43"', '"*"', '["42", "43"]', "42"):
+            redis_server.cli("PUBLISH", KEYS.live("42"), f'- - {{"recipient_id": {recipient}}}')
+        redis_server.cli("PUBLISH", KEYS.live("*"), '- - {"recipient_id": "*"}')
+        await eventually(lambda: ear.heard == [("ephemeral", "42"), ("ephemeral", "*")])
+        assert stats.events_invalid == 3
+
+
+async def test_what_is_published_for_a_user_of_another_node_is_dropped_and_counted(
+    redis_server: RedisServer,
+) -> None:
+    stats = Stats()
+    async with subscribing(redis_server.url, stats=stats) as (_, ear):
+        ear.heard.clear()
+        ear.absent = {"43"}
+        for recipient in ('"43"', "43", '["43"]', '"*"', "42"):
+            redis_server.cli("PUBLISH", KEYS.ephemeral, f'{{"recipient_id": {recipient}}}')
+        await eventually(
+            lambda: ear.heard == [("ephemeral", "43"), ("ephemeral", "*"), ("ephemeral", "42")]
+        )
+        assert (stats.dropped_no_stream, stats.events_invalid) == (2, 0)
 
 
 async def test_one_who_comes_back_before_anybody_was_told_has_been_heard_all_the_while(

@@ -87,6 +87,16 @@ def test_an_event_is_published_and_the_caller_told(
     assert inbox(redis_server, "42") == ['{"recipient_id":"42","data":1,"id":"k"}']
 
 
+def test_an_ephemeral_event_is_told_to_who_listens_and_not_kept(
+    publisher: SyncPublisher, redis_server: RedisServer
+) -> None:
+    event = {"recipient_id": "42", "data": 1}
+    assert publisher.publish(event, ephemeral=True) == Published("", online=False)
+    assert inbox(redis_server, "42") == []
+    with pytest.raises(InvalidEvent):
+        publisher.publish(event | {"id": "k"}, ephemeral=True)
+
+
 def test_events_in_a_row_are_told_in_their_order(
     publisher: SyncPublisher, redis_server: RedisServer
 ) -> None:

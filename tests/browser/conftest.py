@@ -1,16 +1,19 @@
 """A headless Chromium, and a demo for it to look at."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
+from tests.browser.shop import Shop
 from tests.browser.site import Background, Elsewhere, Site, Tab
-from tests.harness import MainHost, RedisServer
+from tests.harness import MainHost, NotifyServer, RedisServer
 from tests.harness.demo import FREE_PORTS, Demo
+from tests.harness.example import SECRETS, Example
 
 FLAGS = (
     "--headless",
@@ -97,3 +100,28 @@ def open_tab(browser: Chrome) -> Iterator[Callable[[str], Tab]]:
 def tab(open_tab: Callable[[str], Tab], site: Site) -> Tab:
     """A tab at the site, in which nothing listens yet."""
     return open_tab(site.page)
+
+
+@pytest.fixture
+def open_shop(
+    background: Background, redis_server: RedisServer, browser: Chrome, tmp_path: Path
+) -> Iterator[Callable[[str], Shop]]:
+    """Copies an example and starts a node with its configuration, which knows the publish key."""
+    with ExitStack() as stack:
+
+        def open_shop(name: str) -> Shop:
+            example = stack.enter_context(Example(name, tmp_path, redis_server.port))
+            settings: Mapping[str, object] = {
+                "server.port": example.node,
+                "redis.url": redis_server.url,
+                "admin.publish_keys": [SECRETS["PUBLISH_KEY"]],
+                "auth.main_host.cache_ttl": 0,
+                "auth.main_host.refusal_ttl": 0,
+            }
+            server = NotifyServer(settings, file=example.config)
+            background.call(server.start(until="/readyz"))
+            stack.callback(lambda: background.call(server.aclose()))
+            stack.callback(browser.delete_all_cookies)
+            return Shop(example, server, browser)
+
+        yield open_shop

@@ -82,8 +82,8 @@ def test_an_ephemeral_event_is_told_to_whoever_listens_and_not_kept(
     aionotify: Run, redis_server: RedisServer
 ) -> None:
     result = aionotify("publish", "42", "--ephemeral", "--redis.url", redis_server.url)
-    assert (result.returncode, json.loads(result.stdout)) == (0, {"nodes": 0})
-    assert redis_server.cli("DBSIZE") == 0
+    assert (result.returncode, json.loads(result.stdout)) == (0, {"online": False})
+    assert redis_server.cli("KEYS", "*42*") == []
 
 
 def test_an_ephemeral_event_with_an_id_is_refused(
@@ -98,7 +98,7 @@ def test_an_ephemeral_event_with_an_id_is_refused(
     )
     stdin = '{"recipient_id": 42, "id": "once"}\n{"recipient_id": 42}'
     result = aionotify("publish", "--ephemeral", "--redis.url", redis_server.url, stdin=stdin)
-    assert (result.returncode, result.stdout) == (1, '{"nodes":0}\n')
+    assert (result.returncode, result.stdout) == (1, '{"online":false}\n')
     assert result.stderr == "aionotify: event 1: id: is for durable events only\n"
 
 

@@ -15,7 +15,7 @@ from tests.browser.node import node_program
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
-BUILT = ROOT / "build/clients"  # where scripts/install-clients puts packages and what it builds
+BUILT = ROOT / "build/clients"  # packages, and what is built of the programs
 SERVICES = ROOT / "build/services/bin"
 
 Where = Literal["browser", "node", "python", "shell", "go", "rust", "java"]
@@ -39,7 +39,7 @@ class Client:
 
     @property
     def built(self) -> Path:
-        """Where its program is, if it is one that scripts/install-clients --build makes."""
+        """Where its program is, if it is one that scripts/clients builds."""
         return BUILT / "bin" / f"{self.where}-{Path(self.program).parent.name}"
 
     @property

@@ -1,18 +1,13 @@
 """docs/clients.rst shows the programs that are tried, and its tables are those that are written."""
 
-import re
-from textwrap import dedent
-
 import pytest
 
 from tests.clients import page
 from tests.clients.catalogue import CLIENTS, PROGRAMS, Client
+from tests.docs.snippets import snippets
 
 TEXT = page.PAGE.read_text("utf-8")
-SHOWN = [
-    dedent(block).strip("\n")
-    for block in re.findall(r"\.\. code-block:: \w+\n\n((?: +.*\n|\n)+)", TEXT)
-]
+SHOWN = [each.text for each in snippets("docs/clients.rst")]
 # Their lines are those of docs/browser.rst.
 ELSEWHERE = ("javascript/aionotify.js", "browser.rst#2", "browser.rst#3")
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aionotify.events.frame import chunk, frame
+from aionotify.events.frame import chunk, frame, framed_chunk
 
 
 @given(st.binary(min_size=1, max_size=5000))
@@ -17,6 +17,13 @@ def test_a_frame_is_lines_that_end_in_lf() -> None:
     assert frame(b"{}", "é") == b"event: \xc3\xa9\ndata: {}\n\n"
     assert frame(b"{}", None, b"1.a") == b"data: {}\nid: 1.a\n\n"
     assert frame(b"{}", "x", b"1.a") == b"event: x\ndata: {}\nid: 1.a\n\n"
+
+
+@given(st.binary(max_size=5000), st.sampled_from([None, "x", "é"]), st.sampled_from([None, b"1.a"]))
+def test_a_frame_made_as_a_chunk_is_the_chunk_of_that_frame(
+    data: bytes, type: str | None, cursor: bytes | None
+) -> None:
+    assert framed_chunk(data, type, cursor) == chunk(frame(data, type, cursor))
 
 
 @given(st.text(max_size=100), st.sampled_from([None, "x"]), st.integers(0, 200))

@@ -5,18 +5,19 @@ import json
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from aionotify.errors import NodeFull, TooManyStreams
 from aionotify.events.cursor import Cursor, parse
 from aionotify.events.event import Event, decode
-from aionotify.events.frame import frame
+from aionotify.events.frame import framed_chunk
 from aionotify.events.page import Entry, Page
 from aionotify.streams import stream as real
 from aionotify.streams.hub import Hub
-from aionotify.streams.recipient import Recipient
+from aionotify.streams.recipient import Recipient, StreamReport
 from tests.embedded import embedded
 from tests.harness import EventParser, RedisServer, SSEEvent, eventually
-from tests.integration.talk import publish, received, stream
+from tests.integration.talk import CHANNEL, publish, received, stream
 
 
 class Wanted:
@@ -59,6 +60,9 @@ class Stream:
 
     def buffered(self) -> int:
         return 0
+
+    def report(self) -> StreamReport:
+        raise NotImplementedError
 
     @property
     def events(self) -> list[SSEEvent]:
@@ -309,10 +313,10 @@ def test_an_event_is_encoded_once_however_many_streams_it_is_for(
     made: list[bytes] = []
 
     def counted(*args: Any) -> bytes:
-        made.append(frame(*args))
+        made.append(framed_chunk(*args))
         return made[-1]
 
-    monkeypatch.setattr("aionotify.streams.hub.frame", counted)
+    monkeypatch.setattr("aionotify.streams.hub.framed_chunk", counted)
     match send:
         case "ephemeral":
             hub.ephemeral(event("*"))
@@ -324,7 +328,7 @@ def test_an_event_is_encoded_once_however_many_streams_it_is_for(
     assert len(made) == 1
 
 
-async def test_frames_of_one_step_of_the_loop_leave_in_one_write(
+async def test_what_is_heard_together_leaves_in_one_write_and_what_comes_alone_at_once(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with embedded(redis_server.url) as (url, services), stream(url, "42") as client:
@@ -339,9 +343,11 @@ async def test_frames_of_one_step_of_the_loop_leave_in_one_write(
             send(self, data)
 
         monkeypatch.setattr(real.Stream, "_send", counted)
-        for n in range(10):
-            services.hub.ephemeral(event("42", n))
-        assert writes == []
+        messages = [{"recipient_id": "42", "n": n} for n in range(10)]
+        async with Redis.from_url(redis_server.url) as redis, redis.pipeline() as pipeline:
+            for message in messages:
+                pipeline.publish(CHANNEL, json.dumps(message))
+            await pipeline.execute()
         assert [each["n"] for each in await received(client, 10)] == list(range(10))
         assert len(writes) == 1
         publish(redis_server, {"recipient_id": "42", "n": 10})

@@ -58,6 +58,18 @@ async def test_a_fake_says_what_a_real_publisher_would(redis_server: RedisServer
     )
 
 
+async def test_a_fake_says_of_ephemeral_events_what_a_real_publisher_would(
+    redis_server: RedisServer,
+) -> None:
+    async with Publisher(redis_server.url) as real, FakePublisher() as fake:
+        expected = [outcome(each) for each in await real.publish_many(EVENTS, ephemeral=True)]
+        found = [outcome(each) for each in await fake.publish_many(EVENTS, ephemeral=True)]
+        assert found == expected
+        fake.error = BrokerUnavailable("gone")
+        with pytest.raises(BrokerUnavailable):
+            await fake.publish({"recipient_id": "42"}, ephemeral=True)
+
+
 def test_a_fake_fails_as_it_is_told_and_when_it_was_closed() -> None:
     publisher = FakeSyncPublisher()
     publisher.error = PartlyPublished({})

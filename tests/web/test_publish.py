@@ -34,11 +34,13 @@ class Node:
     session: aiohttp.ClientSession
     bytes: PublishBytes
 
-    async def post(self, body: object, *, key: str | None = KEY) -> tuple[int, Any]:
+    async def post(
+        self, body: object, *, key: str | None = KEY, query: str = ""
+    ) -> tuple[int, Any]:
         """Publish JSON, or text as it is; return the status and the answer."""
         data = body if isinstance(body, str | bytes) else json.dumps(body)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        async with self.session.post(self.url, data=data, headers=headers) as response:
+        async with self.session.post(self.url + query, data=data, headers=headers) as response:
             self.headers = response.headers
             return response.status, await response.json()
 
@@ -106,6 +108,29 @@ async def test_several_events_have_answers_in_their_order(node: Node, body: obje
     ids = [answer["id"] for answer in answers]
     assert ids == sorted(set(ids))
     assert node.stored("u") == [0, 1, 2]
+
+
+async def test_an_ephemeral_event_is_not_stored_and_has_no_id(node: Node) -> None:
+    body = [{"recipient_id": 42, "data": 1}, {"recipient_id": ["a", "b"]}]
+    status, answer = await node.post(body, query="?ephemeral=true")
+    nobody = {"online": False}
+    assert (status, answer) == (202, [nobody, nobody | {"recipients": {"a": nobody, "b": nobody}}])
+    assert node.redis.cli("KEYS", "aionotify:{*") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "event", "field"),
+    [
+        ("?ephemeral=1", {}, "ephemeral"),
+        ("?ephemeral=", {}, "ephemeral"),
+        ("?ephemeral=true", {"id": "once"}, "id"),
+    ],
+)
+async def test_what_is_said_of_an_ephemeral_event_must_be_clear(
+    node: Node, query: str, event: dict[str, str], field: str
+) -> None:
+    status, answer = await node.post({"recipient_id": 42} | event, query=query)
+    assert (status, list(answer["error"]["fields"])) == (400, [field])
 
 
 async def test_an_array_of_one_is_answered_with_an_array(node: Node) -> None:

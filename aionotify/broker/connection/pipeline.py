@@ -188,7 +188,7 @@ class _Session:
         self._timer: asyncio.TimerHandle | None = None
         self._done = self._loop.create_future()
         self._closing: asyncio.Task[None] | None = None
-        self._protocol = start_reading(connection, self._reply, errors=True)
+        self._protocol = start_reading(connection, self._take, errors=True)
         # No task, for a publisher that rests has none.
         self._protocol.lost.add_done_callback(self._lost)
 
@@ -272,6 +272,10 @@ class _Session:
         else:
             if self._timer is None:
                 self._look_later()
+
+    def _take(self, replies: list[Any]) -> None:
+        for reply in replies:
+            self._reply(reply)
 
     def _reply(self, reply: Any) -> None:
         if not self._expected:

@@ -23,8 +23,10 @@ _NONE_YET: Final = object()
 _HUNG_UP: Final[int | None] = getattr(select, "POLLRDHUP", None)  # Linux
 
 
-async def read_replies(connection: AbstractConnection, on_reply: Callable[[Any], None]) -> None:
-    """Call `on_reply` with each reply; returns never.
+async def read_replies(
+    connection: AbstractConnection, on_replies: Callable[[list[Any]], None]
+) -> None:
+    """Call `on_replies` with those that come together; returns never.
 
     Args:
         connection: with nothing left to read on it, and never to be read from again.
@@ -32,13 +34,16 @@ async def read_replies(connection: AbstractConnection, on_reply: Callable[[Any],
     Raises:
         RedisError: it is lost, or Redis has refused something.
     """
-    await start_reading(connection, on_reply).lost
+    await start_reading(connection, on_replies).lost
 
 
 def start_reading(
-    connection: AbstractConnection, on_reply: Callable[[Any], None], *, errors: bool = False
+    connection: AbstractConnection,
+    on_replies: Callable[[list[Any]], None],
+    *,
+    errors: bool = False,
 ) -> "RespProtocol":
-    """Call `on_reply` with each reply from now on.
+    """Call `on_replies` with the replies that come together, from now on.
 
     To be called before anything is sent: on uvloop an answer comes before a task that is started.
 
@@ -52,7 +57,7 @@ def start_reading(
     transport = _transport(connection)
     if connection._reader.at_eof() or transport.is_closing():
         raise RedisConnectionError("closed by Redis")  # nothing would tell so again
-    protocol = RespProtocol(transport, on_reply, errors)
+    protocol = RespProtocol(transport, on_replies, errors)
     transport.set_protocol(protocol)
     return protocol
 
@@ -127,13 +132,16 @@ class RespProtocol(asyncio.BufferedProtocol):
     """
 
     def __init__(
-        self, transport: asyncio.Transport, on_reply: Callable[[Any], None], errors: bool
+        self,
+        transport: asyncio.Transport,
+        on_replies: Callable[[list[Any]], None],
+        errors: bool,
     ) -> None:
         self.lost = asyncio.get_running_loop().create_future()
         self.received = 0
         self._transport = transport
         self._writing = cast("asyncio.Protocol", transport.get_protocol())  # drain() asks this one
-        self._on_reply = on_reply
+        self._on_replies = on_replies
         self._errors = errors
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._reader = hiredis.Reader(
@@ -152,15 +160,19 @@ class RespProtocol(asyncio.BufferedProtocol):
         if nbytes == _READ_BYTES:
             self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._go_on)
-        on_reply, gets = self._on_reply, self._reader.gets
+        replies, gets, refused = [], self._reader.gets, None
         try:
             self._reader.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type]
             while (reply := gets()) is not _NONE_YET:
                 if isinstance(reply, RedisError) and not self._errors:
                     raise reply
-                on_reply(reply)
+                replies.append(reply)
         except RedisError as error:
-            self._lose(error)
+            refused = error
+        if replies:
+            self._on_replies(replies)
+        if refused is not None:
+            self._lose(refused)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lose(RedisConnectionError(str(exc) if exc else "closed by Redis"))

@@ -10,13 +10,14 @@ import itertools
 from collections.abc import Awaitable, Callable
 
 from aionotify import Publisher
+from aionotify.broker.keys import Keys
 from scripts.bench.control import Child
 from scripts.bench.delivery import Round, deliver, everything, report
 from scripts.bench.lab import NODE, Lab
-from scripts.bench.pace import RawPublisher, Trigger, message, pace
+from scripts.bench.pace import RawPublisher, Trigger, ephemeral_message, message, pace
 from scripts.bench.results import Result
 
-_CHANNEL = "push_notifications"
+_KEYS = Keys("aionotify")
 _CURSOR = "1.00000000000000.00000000000000.aaaa"  # as long as each is
 _AT_ONCE = 1e9  # events per second: as fast as it goes
 _FLOOD = 40_000  # events: Redis cuts off a subscriber that is 32 MB behind
@@ -32,18 +33,25 @@ async def unicast(lab: Lab) -> Result:
     count = int(options.rate * options.seconds)
     ours: list[Round] = []
     bare: list[Round] = []
+    shared: list[Round] = []
     saturated: list[Round] = []
     alone: list[float] = []
     async with lab.node(users) as (server, load):
         sample = message(users[0], 0).decode()
         trigger_port = await server.ask(int, "trigger")
         await server.tell("bare", name=NODE, event=sample, cursor=None, everyone=False)
-        with RawPublisher(lab.redis_port, _CHANNEL) as publisher, Trigger(trigger_port) as trigger:
+        with RawPublisher(lab.redis_port) as publisher, Trigger(trigger_port) as trigger:
             recipients, numbers = itertools.cycle(users), itertools.count(1)
 
             def publish(first: int, end: int) -> None:
                 publisher.publish(
-                    *(message(next(recipients), next(numbers)) for _ in range(first, end))
+                    ephemeral_message(next(recipients), next(numbers)) for _ in range(first, end)
+                )
+
+            def publish_shared(first: int, end: int) -> None:
+                channel = _KEYS.ephemeral.encode()
+                publisher.publish(
+                    (channel, message(next(recipients), next(numbers))) for _ in range(first, end)
                 )
 
             for turn in range(options.rounds):
@@ -51,6 +59,9 @@ async def unicast(lab: Lab) -> Result:
                 ours.append(
                     await deliver(server, load, count, _paced(count, options.rate, publish))
                 )
+                lab.step(f"round {turn + 1}: the same on the shared channel")
+                on_one = _paced(count, options.rate, publish_shared)
+                shared.append(await deliver(server, load, count, on_one))
                 lab.step(f"round {turn + 1}: bare writes at that pace")
                 pull = _paced(count, options.rate, lambda first, end: trigger.pull(end - first))
                 bare.append(await deliver(server, load, count, pull))
@@ -59,6 +70,7 @@ async def unicast(lab: Lab) -> Result:
                 flood = _paced(_FLOOD, _AT_ONCE, _in_steps(publish))
                 saturated.append(await deliver(server, load, _FLOOD, flood))
     cpu = report(result, "ephemeral", ours)
+    report(result, "ephemeral, on the shared channel", shared)
     floor = report(result, "bare write", bare)
     result.add("bare write, all in one loop: CPU per delivery", alone, "µs")
     report(result, "ephemeral, saturated", saturated)
@@ -76,11 +88,11 @@ async def broadcast(lab: Lab) -> Result:
     async with lab.node(users) as (server, load), Publisher(lab.redis_url) as durably:
         trigger_port = await server.ask(int, "trigger")
         sample = message("*", 0).decode()
-        with RawPublisher(lab.redis_port, _CHANNEL) as publisher, Trigger(trigger_port) as trigger:
+        with RawPublisher(lab.redis_port) as publisher, Trigger(trigger_port) as trigger:
             numbers = itertools.count(1)
 
             def ephemeral(first: int, end: int) -> None:
-                publisher.publish(*(message("*", next(numbers)) for _ in range(first, end)))
+                publisher.publish(ephemeral_message("*", next(numbers)) for _ in range(first, end))
 
             await server.tell("bare", name=NODE, event=sample, cursor=None, everyone=True)
             for turn in range(options.rounds):
@@ -113,14 +125,16 @@ async def durable(lab: Lab) -> Result:
         trigger_port = await server.ask(int, "trigger")
         sample = message(users[0], 0).decode()
         await server.tell("bare", name=NODE, event=sample, cursor=_CURSOR, everyone=False)
-        with RawPublisher(lab.redis_port, _CHANNEL) as publisher, Trigger(trigger_port) as trigger:
+        with RawPublisher(lab.redis_port) as publisher, Trigger(trigger_port) as trigger:
             recipients, numbers = itertools.cycle(users), itertools.count(1)
 
             def event() -> bytes:
                 return message(next(recipients), next(numbers))
 
             def ephemeral(first: int, end: int) -> None:
-                publisher.publish(*(event() for _ in range(first, end)))
+                publisher.publish(
+                    ephemeral_message(next(recipients), next(numbers)) for _ in range(first, end)
+                )
 
             for turn in range(options.rounds):
                 steps = {

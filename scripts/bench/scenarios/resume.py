@@ -15,7 +15,7 @@ from aionotify.events.position import own_guess
 from scripts.bench.control import Child
 from scripts.bench.delivery import deliver, everything
 from scripts.bench.lab import NODE, Lab
-from scripts.bench.pace import RawPublisher, message, pace
+from scripts.bench.pace import RawPublisher, ephemeral_message, message, pace
 from scripts.bench.results import Result
 from scripts.bench.server import Usage
 
@@ -119,11 +119,11 @@ def _cursors(users: list[str], everyone: int, positions: list[int]) -> list[str]
 
 async def _ephemeral(lab: Lab, server: Child, load: Child, users: list[str]) -> float:
     count, rate = len(users), lab.options.rate
-    with RawPublisher(lab.redis_port, "push_notifications") as publisher:
+    with RawPublisher(lab.redis_port) as publisher:
         numbers = itertools.count(_MISSED + 1)
 
         def publish(first: int, end: int) -> None:
-            publisher.publish(*(message(users[i], next(numbers)) for i in range(first, end)))
+            publisher.publish(ephemeral_message(users[i], next(numbers)) for i in range(first, end))
 
         done = await deliver(
             server, load, count, lambda: asyncio.to_thread(pace, count, rate, publish)

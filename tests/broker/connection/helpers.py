@@ -41,7 +41,7 @@ async def published(made: Endpoint, channel: str) -> None:
     """Send bytes that are no text, few and many, and have them heard."""
     heard: list[Any] = []
     connection = await made.subscriber()
-    hearing = asyncio.create_task(read_replies(connection, heard.append))
+    hearing = asyncio.create_task(read_replies(connection, heard.extend))
     try:
         await asyncio.sleep(0)
         await send(connection, "SUBSCRIBE", channel)

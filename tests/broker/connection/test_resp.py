@@ -27,7 +27,7 @@ class Line:
         self.said = said
         self.connection = connection
         self.heard: list[Any] = []
-        self.hearing = asyncio.create_task(read_replies(connection, self.heard.append))
+        self.hearing = asyncio.create_task(read_replies(connection, self.heard.extend))
 
     @property
     def transport(self) -> asyncio.WriteTransport:
