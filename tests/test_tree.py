@@ -47,6 +47,7 @@ ELSEWHERE = {
     "process/supervisor.py": "integration/test_process.py",
     "process/worker.py": "integration/test_process.py",
     "process/worker_channel.py": "integration/test_reload.py",
+    "process/worker_process.py": "integration/test_process.py",
     "streams/catch_up.py": "streams/test_seam.py",
     "streams/hand_over.py": "test_private_parts.py",
     "streams/reasons.py": "test_documented.py",

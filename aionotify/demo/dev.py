@@ -16,7 +16,7 @@ from typing import Final
 from aiohttp import web
 
 from aionotify.config import Config, MainHostConfig, PublishKey
-from aionotify.demo.main_host import main_host
+from aionotify.demo.main_host import routes
 from aionotify.demo.page import local_only
 from aionotify.demo.world import HOST, USERS
 from aionotify.errors import ConfigError
@@ -102,8 +102,10 @@ class Dev:
         )
 
     async def _users(self, app: web.Application) -> AsyncIterator[None]:
+        main_host = web.Application()
+        main_host.add_routes(routes(USERS))
         async with contextlib.AsyncExitStack() as undo:
-            await node.start(undo, main_host(USERS), self._main_host)
+            await node.start(undo, main_host, self._main_host)
             yield
 
 
