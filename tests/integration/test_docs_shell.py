@@ -212,7 +212,7 @@ def test_the_first_notification_arrives_whichever_way_it_is_sent(tmp_path: Path)
     """At curl, which shows it as the page does; a durable one too."""
     with Demo(tmp_path, *FREE_PORTS) as demo:
         demo.wait_ready()
-        url = demo.url.rstrip("/")
+        url = demo.server_url.rstrip("/")
         curl = changed(snippet("README.rst", "Bearer alice-token"), ("http://127.0.0.1:8001", url))
         with Listening(curl, tmp_path / "heard") as listening:
             listening.wait("event: aionotify.open")
