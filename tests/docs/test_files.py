@@ -16,6 +16,7 @@ CONFIGURATIONS = {
     "docs/configuration.rst": snippet("docs/configuration.rst", "url: https://app.internal:8000"),
     "docs/deployment.rst": snippet("docs/deployment.rst", "trusted_proxies: [127.0.0.1]"),
     "jwt": snippet("docs/authentication.rst", "jwks_url: https://login.example.com"),
+    "operators": snippet("docs/operations.rst", "look, and end streams"),
     "keys": snippet("docs/authentication.rst", 'recipients: "shop:"'),
     "docs/operations.rst": snippet("docs/operations.rst", "rights: [admin, revoke]"),
 }

@@ -271,12 +271,44 @@ async def test_what_to_do_in_an_environment_of_ones_own_ends_in_a_server(
     await starts(serve, tmp_path, **variables)
 
 
-async def test_a_server_for_development_needs_nothing(tmp_path: Path) -> None:
-    """To install it is tried elsewhere."""
-    await starts(snippet("README.rst", "aionotify serve --dev").splitlines()[-1], tmp_path)
+async def test_a_server_for_development_needs_nothing_beside_it(tmp_path: Path) -> None:
+    """In a directory with nothing in it; to install it is tried elsewhere."""
+    _, serve = snippet("README.rst", "aionotify serve --dev").splitlines()
+    await starts(serve, tmp_path)
 
 
 @pytest.mark.parametrize("line", snippet("README.rst", "AIONOTIFY_REDIS__URL=").splitlines())
 async def test_each_way_to_configure_starts_a_server(line: str) -> None:
     """Whether or not what it names is there."""
     await starts(line, ROOT)
+
+
+# docs/authentication.rst
+
+
+async def test_a_token_to_try_with_opens_a_stream(serve: Serve) -> None:
+    """Where command and server have the same configuration."""
+    settings = {"method": "jwt", "jwt.key": "s" * 32, "jwt.algorithms": "HS256"}
+    server = await serve({f"auth.{name}": value for name, value in settings.items()})
+    variables = {
+        f"AIONOTIFY_AUTH__{name.upper().replace('.', '__')}": value
+        for name, value in settings.items()
+    }
+    line = snippet("docs/authentication.rst", "aionotify token alice")
+    curl = await asyncio.create_subprocess_exec(
+        *(
+            "bash",
+            "-c",
+            changed(line, ("http://127.0.0.1:8001", server.url), ("curl", "exec curl")),
+        ),
+        env=environ(**variables),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert curl.stdout is not None
+    try:
+        async with asyncio.timeout(PATIENCE):
+            assert b"event: aionotify.open\n" in [await curl.stdout.readline() for _ in range(4)]
+    finally:
+        curl.kill()
+        await curl.communicate()
