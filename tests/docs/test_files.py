@@ -18,7 +18,6 @@ CONFIGURATIONS = {
     "jwt": snippet("docs/authentication.rst", "jwks_url: https://login.example.com"),
     "operators": snippet("docs/operations.rst", "look, and end streams"),
     "keys": snippet("docs/authentication.rst", 'recipients: "shop:"'),
-    "docs/operations.rst": snippet("docs/operations.rst", "rights: [admin, revoke]"),
 }
 
 
