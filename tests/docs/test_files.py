@@ -17,7 +17,6 @@ CONFIGURATIONS = {
     "docs/deployment.rst": snippet("docs/deployment.rst", "trusted_proxies: [127.0.0.1]"),
     "jwt": snippet("docs/authentication.rst", "jwks_url: https://login.example.com"),
     "keys": snippet("docs/authentication.rst", 'recipients: "shop:"'),
-    "docs/operations.rst": snippet("docs/operations.rst", "rights: [admin, revoke]"),
 }
 
 
