@@ -257,7 +257,8 @@ class Instance:
         task.add_done_callback(self._ending.discard)
 
     def _answer(self, question: Question) -> None:
-        self.services.inspection.answer(question, node_report.answer(self.services, question))
+        answer = node_report.answer(self.services, question.user_id, question.prefix)
+        self.services.inspection.answer(question, answer)
 
     async def _end_all(self) -> None:
         await asyncio.sleep(_GAP_FIRST)

@@ -1,45 +1,28 @@
 """A headless Chromium, and a demo for it to look at."""
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 
+from tests.browser import chromium
 from tests.browser.shop import Shop
 from tests.browser.site import Background, Elsewhere, Site, Tab
 from tests.harness import MainHost, NotifyServer, RedisServer
 from tests.harness.demo import FREE_PORTS, Demo
 from tests.harness.example import SECRETS, Example
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",  # it refuses to run as root with one, and CI is root
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",  # it is to talk to our server and to nobody else
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1160,1000",
-)
-
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """Debian's Chromium with an empty profile; one for all tests, as it takes a second to start."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.fail("there is no chromium with its driver here; scripts/install --browser has them")
-    options = ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with Chrome(options, Service(driver)) as browser:
+    try:
+        browser = chromium.start(tmp_path_factory.mktemp("chromium"))
+    except FileNotFoundError as error:
+        pytest.fail(str(error))
+    with browser:
         yield browser
 
 
@@ -121,7 +104,14 @@ def open_shop(
             server = NotifyServer(settings, file=example.config)
             background.call(server.start(until="/readyz"))
             stack.callback(lambda: background.call(server.aclose()))
-            stack.callback(browser.delete_all_cookies)
+            stack.callback(_leave, browser)
             return Shop(example, server, browser)
 
         yield open_shop
+
+
+def _leave(browser: Chrome) -> None:
+    """Have the next test find nothing of this one: no cookie, no page, nothing on the console."""
+    browser.delete_all_cookies()
+    browser.get("about:blank")
+    browser.get_log("browser")  # type: ignore[no-untyped-call]
