@@ -279,7 +279,7 @@ class Compose(AbstractContextManager["Compose"]):
         return self.containers[name].run(*at).returncode == 0
 
     def _container(self, name: str, service: Mapping[str, Any]) -> Container:
-        ours = service["image"] == "aionotify"
+        ours = "build" in service
         address = self.hosts[name]
         environ: dict[str, str] = dict(service.get("environment", {}))
         entrypoint, command = service.get("entrypoint"), service.get("command")

@@ -168,6 +168,12 @@ def test_compose_file_is_what_its_specification_accepts(compose: dict[str, Any])
         PyCompose.from_json(json.dumps(compose))
 
 
+def test_compose_services_are_built_or_have_an_image(compose: dict[str, Any]) -> None:
+    """Not both: Compose builds all at the same time, and two builds of one name can collide."""
+    for service in compose["services"].values():
+        assert ("build" in service) != ("image" in service)
+
+
 def test_compose_services_refer_to_what_is_there(compose: dict[str, Any]) -> None:
     """Services that are waited for, their checks, and files that are mounted."""
     services = compose["services"]
