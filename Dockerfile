@@ -32,7 +32,7 @@ USER 10001:10001
 EXPOSE 8001 8002
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["python", "-c", \
     "from urllib.request import urlopen; urlopen('http://127.0.0.1:8002/healthz', timeout=2)"]
-# The kernel drops a SIGTERM to process 1 that has no handler yet, and Python takes some 20 ms to get
-# one. tini takes less than one, and whoever is not process 1 ends by default.
+# The kernel drops a SIGTERM to process 1 that has no handler yet, and Python takes tens of milliseconds
+# to get one. tini takes less than one, and whoever is not process 1 ends by default.
 ENTRYPOINT ["tini-static", "--", "aionotify"]
 CMD ["serve"]
