@@ -13,7 +13,9 @@ FILES = f"{REPOSITORY}/blob/main"
 def description() -> str:
     """README.rst, with links that lead somewhere from any page: there they are relative."""
     text = Path(__file__).with_name("README.rst").read_text(encoding="utf-8")
-    return re.sub(r"(?<=<)(?![a-z]+:)([\w./-]+)(?=(#[\w-]+)?>`_)", rf"{FILES}/\1", text)
+    text = re.sub(r"(?<=<)(?![a-z]+:)([\w./-]+)(?=(#[\w-]+)?>`_)", rf"{FILES}/\1", text)
+    image = re.compile(r"(?<=^\.\. image:: )(?![a-z]+:)", re.MULTILINE)
+    return image.sub(f"{REPOSITORY}/raw/main/", text)
 
 
 setup(

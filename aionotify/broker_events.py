@@ -11,7 +11,7 @@ from typing import Final
 
 from aionotify import tasks
 from aionotify.auth.revocations import Revocations
-from aionotify.broker.control import Control, ControlChannel, Revoked
+from aionotify.broker.control import Control, ControlChannel, Question, Revoked
 from aionotify.broker.data_set import DataSet
 from aionotify.errors import BrokerError
 from aionotify.events.event import EVERYONE
@@ -29,6 +29,7 @@ class BrokerEvents:
     Args:
         missed: called when somebody whose streams are open may have been revoked, and nobody can
             tell who.
+        asked: called with each question to all nodes.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class BrokerEvents:
         revocations: Revocations,
         control: ControlChannel,
         missed: Callable[[], None] = lambda: None,
+        asked: Callable[[Question], None] = lambda question: None,
     ) -> None:
         self.hold, self.release = hub.hold, hub.release
         self.has = hub.__contains__
         self.ephemeral = hub.ephemeral
         self.durable = hub.durable
+        self.asked = asked
         self._hub = hub
         self._revocations = revocations
         self._control = control

@@ -22,9 +22,10 @@ from aionotify.auth.tickets import Tickets
 from aionotify.broker.agreement import node_settings
 from aionotify.broker.answer_store import RedisAnswerStore
 from aionotify.broker.connection.endpoint import Endpoint
-from aionotify.broker.control import ControlChannel
+from aionotify.broker.control import ControlChannel, Question
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import Inbox
+from aionotify.broker.inspection import Inspection
 from aionotify.broker.keys import Keys
 from aionotify.broker.presence import Presence
 from aionotify.broker.publisher import Publisher
@@ -43,10 +44,12 @@ from aionotify.telemetry import logs
 from aionotify.telemetry.open_files import OpenFiles
 from aionotify.telemetry.stats import Reloads, Stats
 from aionotify.telemetry.worker_peers import WorkerPeers
+from aionotify.web import node_report
 from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
 from aionotify.web.publish_bytes import PublishBytes
-from aionotify.web.routes import admin_routes, public_routes
+from aionotify.web.publish_streams import PublishStreams
+from aionotify.web.routes import admin_routes, page_routes, public_routes
 from aionotify.web.services import SERVICES, Services, Terms
 
 _log = logging.getLogger(__name__)
@@ -114,7 +117,9 @@ class Instance:
             max_streams=config.server.max_streams or _streams_that_fit(),
             max_streams_per_user=config.server.max_streams_per_user,
         )
-        self._events = BrokerEvents(hub, self._revocations, control, self._revocations_missed)
+        self._events = BrokerEvents(
+            hub, self._revocations, control, self._revocations_missed, self._answer
+        )
         self._ending: set[asyncio.Task[None]] = set()
         inbox = Inbox(
             reads.execute,
@@ -150,8 +155,10 @@ class Instance:
                 max_bytes=max_bytes,
             ),
             publish_bytes=PublishBytes(config.admin.max_publish_bytes),
+            publish_streams=PublishStreams(),
             presence=Presence(writes.execute, keys),
             control=control,
+            inspection=Inspection(writes.execute, keys),
             open_files=OpenFiles(),
             worker_peers=WorkerPeers(),
             limits=Limits(
@@ -159,7 +166,7 @@ class Instance:
                 handshake_rate=config.server.handshake_rate,
                 trusted_proxies=config.server.trusted_proxies,
             ),
-            cors=Cors(),
+            cors=Cors(stats),
             stats=stats,
             auth_stats=auth_stats,
             reloads=Reloads(),
@@ -238,6 +245,9 @@ class Instance:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
+    def _answer(self, question: Question) -> None:
+        self.services.inspection.answer(question, node_report.answer(self.services, question))
+
     async def _end_all(self) -> None:
         await asyncio.sleep(_GAP_FIRST)
         await end_all(self.services.hub, self.services.terms.config.server.drain)
@@ -258,6 +268,7 @@ class Instance:
 
     async def drain(self, seconds: float) -> None:
         """Take no new streams, and end the open ones spread over `seconds`."""
+        self.services.publish_streams.end()
         await leave(self.services.hub, seconds)
 
     async def clean_up(self, app: web.Application) -> None:
@@ -271,6 +282,7 @@ class Instance:
         await services.subscriber.close()
         await self._events.close()
         await services.control.close()
+        await services.inspection.close()
         await services.presence.close()
         await services.start_positions.close()
         await services.inbox.close()
@@ -285,6 +297,9 @@ class Instance:
         app.add_routes(public_routes(self.services, answered=answered))
         if admin:
             app.add_routes(admin_routes(self.services, answered=answered))
+            # An application may have an /admin of its own, which ours would hide.
+            if answered or self.services.terms.publish_keys.allow("admin"):
+                app.add_routes(page_routes(self.services, answered=answered))
         app.on_startup.append(self.start)
         app.on_shutdown.append(self.shut_down)
         app.on_cleanup.append(self.clean_up)

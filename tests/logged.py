@@ -81,11 +81,8 @@ class _Scope:
 
 def _is_logging(call: ast.Call) -> bool:
     match call:
-        case ast.Call(
-            func=ast.Attribute(value=ast.Name(id=logger) | ast.Attribute(attr=logger), attr=level),
-            args=[ast.Constant(value=str()), *_],
-        ):
-            return level in LEVELS and re.search("log|sampled", logger) is not None
+        case ast.Call(func=ast.Attribute(value=logger, attr=level), args=[ast.Constant(), *_]):
+            return level in LEVELS and re.search("log|sampled", ast.unparse(logger)) is not None
     return False
 
 

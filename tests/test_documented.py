@@ -17,6 +17,7 @@ from aiohttp import web
 from prometheus_client.metrics_core import Metric
 
 from aionotify import Config, cli, create_app
+from aionotify.config import SETTINGS
 from aionotify.errors import RequestError
 from aionotify.events.page import GapReason
 from aionotify.streams.reasons import CloseReason, ResyncReason, StartKind
@@ -58,6 +59,16 @@ def test_every_route_is_documented(app: web.Application) -> None:
     assert {route for route in routes if f"``{route}" not in PAGES["protocol"]} == set()
 
 
+def test_no_route_is_documented_that_does_not_exist(app: web.Application) -> None:
+    told = re.findall(r"(?m)^``((?:GET|POST|DELETE|PUT|PATCH) /[^?`]*)", PAGES["protocol"])
+    routes = {
+        f"{route.method} {route.resource.canonical}"
+        for route in app.router.routes()
+        if route.resource is not None
+    }
+    assert set(told) - routes == set()
+
+
 def errors(base: type[RequestError] = RequestError) -> Iterator[type[RequestError]]:
     for subclass in base.__subclasses__():
         yield from errors(subclass)
@@ -95,14 +106,32 @@ def test_every_reason_that_a_client_is_told_is_documented(
     assert {reason for reason in reasons if f"``{reason}``" not in about} == set()
 
 
+[COMMANDS] = [
+    action.choices
+    for action in cli._parser(None)._actions
+    if isinstance(action, argparse._SubParsersAction)
+]
+
+
 def test_every_command_is_documented() -> None:
-    [commands] = [
-        action.choices
-        for action in cli._parser(None)._actions
-        if isinstance(action, argparse._SubParsersAction)
-    ]
     told = " ".join(" ".join(PAGES.values()).split())
-    assert {command for command in commands if f"``aionotify {command}" not in told} == set()
+    assert {command for command in COMMANDS if f"``aionotify {command}" not in told} == set()
+
+
+def test_no_command_is_documented_that_does_not_exist() -> None:
+    told = " ".join(" ".join(PAGES.values()).split())
+    found = set(re.findall(r"``(?:\S+/)?aionotify ([a-z]+)[ `]", told))
+    assert len(found) > 5
+    assert found - set(COMMANDS) == set()
+
+
+def test_no_setting_is_documented_that_does_not_exist() -> None:
+    """As a term with its default, or in a sentence of whatever page."""
+    terms = re.findall(r"(?m)^``([\w.]+)``, default", PAGES["configuration"])
+    assert sorted(terms) == sorted(SETTINGS)
+    sections = "|".join(section for section in {path.partition(".")[0] for path in SETTINGS})
+    told = set(re.findall(rf"``((?:{sections})\.[a-z_.]*[a-z_])[:`]", "".join(PAGES.values())))
+    assert told - set(SETTINGS) - {"auth.main_host", "auth.jwt"} == set()
 
 
 # The log
@@ -122,6 +151,14 @@ def test_the_search_for_log_messages_finds_what_there_is() -> None:
 def test_every_log_message_is_documented_with_its_fields(message: str) -> None:
     about = entry("operations", message)
     assert {name for name in MESSAGES[message] if f"``{name}``" not in about} == set()
+
+
+def test_no_log_message_is_documented_that_nothing_logs() -> None:
+    _, _, messages = PAGES["operations"].partition("\nThe messages:\n")
+    terms = re.findall(r"(?m)^(``.*``)$", re.split(r"(?m)^-{4,}$", messages)[0])
+    told = {message for term in terms for message in re.findall(r"``(.+?)``", term)}
+    assert len(told) > 40
+    assert told - set(MESSAGES) == set()
 
 
 # Metrics, dashboard, alerts
@@ -157,6 +194,12 @@ def test_every_metric_is_documented_with_its_labels(metrics: dict[str, Metric]) 
             if name.startswith("aionotify") and label not in ("version", "code"):
                 missing = {value for value in values if f"``{value}``" not in about}
                 assert not missing, f"{missing} of label {label} of {name}"
+
+
+def test_no_metric_is_documented_that_does_not_exist(metrics: dict[str, Metric]) -> None:
+    """As a term with an explanation, or in a sentence of whatever page."""
+    told = set(re.findall(r"``(aionotify_\w+)", "".join(PAGES.values()))) - {"aionotify_server"}
+    assert told - set(metrics) == set()
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,11 @@ _COMMAND = "one command needs it; --help and the others need not wait for it"
 # And the modules of commands, which `cli` has by name.
 LAZY = {
     ("aionotify.__main__", "aionotify.cli.__init__"): "SIGTERM has to be heard before it is there",
-    ("aionotify.cli.__init__", "aionotify.process.server"): _COMMAND,
     ("aionotify.cli.__init__", "aionotify.process.worker"): _COMMAND,
     ("aionotify.demo.__init__", "aionotify.demo.check"): _COMMAND,
     ("aionotify.demo.__init__", "aionotify.demo.screen"): _COMMAND,
+    ("aionotify.cli.serve", "aionotify.process.server"): _COMMAND,
+    ("aionotify.cli.serve", "aionotify.demo.dev"): "one flag needs it",
     ("aionotify.cli.check", "rich"): "only a terminal gets a table",
     ("aionotify.process.node", "uvloop"): "it may not be there",
 }

@@ -18,6 +18,20 @@ from aionotify.errors import BrokerRefused, InvalidEvent, ToldNotKept
 _MAX_KEPT: Final = 10_000  # users; a megabyte
 
 
+class Question(msgspec.Struct, omit_defaults=True):
+    """What one node asks all nodes.
+
+    Attributes:
+        name: where the answers are collected.
+        user_id: whose streams it is about; None for a question about the node.
+        prefix: of the users that the one who asks may know.
+    """
+
+    name: str
+    user_id: str | None = None
+    prefix: str = ""
+
+
 class Control(msgspec.Struct, omit_defaults=True):
     """A message on the control channel, from one node to all.
 
@@ -27,6 +41,7 @@ class Control(msgspec.Struct, omit_defaults=True):
         number: of that revocation; not a whole one if it could not be kept.
         installation: whose number that is: Redis may have lost its counter, and have another one.
         probe_number: of that node's probes, as it counts them.
+        question: what each node is to answer.
     """
 
     probe: str | None = None
@@ -34,6 +49,7 @@ class Control(msgspec.Struct, omit_defaults=True):
     number: Annotated[float, Meta(ge=0, le=2**53)] = 0.0
     installation: str = ""
     probe_number: int = 0
+    question: Question | None = None
 
 
 class Revoked(NamedTuple):

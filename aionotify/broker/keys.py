@@ -56,6 +56,10 @@ class Keys:
     def ticket(self, digest: str) -> str:
         return f"{self._prefix}:ticket:{digest}"
 
+    def inspection(self, name: str) -> str:
+        """The list in which answers to one question are collected."""
+        return f"{self._prefix}:inspection:{name}"
+
     def check(self, name: str) -> str:
         """The channel on which ``aionotify check`` hears itself."""
         return f"{self._channels}:check:{name}"

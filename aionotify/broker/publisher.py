@@ -351,17 +351,17 @@ def check(
     return checked
 
 
-def valid(checked: Iterable[Event | InvalidEvent]) -> list[Event]:
+def valid(checked: Iterable[Event | AionotifyError]) -> list[Event]:
     """Return those that can be published."""
     return [each for each in checked if isinstance(each, Event)]
 
 
 def merge(
-    checked: Iterable[Event | InvalidEvent], results: Iterable[Published | BrokerError]
+    checked: Iterable[Event | AionotifyError], results: Iterable[Published | BrokerError]
 ) -> list[Published | AionotifyError]:
     """Put what became of the valid events in their places."""
     rest = iter(results)
-    return [each if isinstance(each, InvalidEvent) else next(rest) for each in checked]
+    return [next(rest) if isinstance(each, Event) else each for each in checked]
 
 
 def _itself(client: Redis) -> Redis:

@@ -23,7 +23,7 @@ from redis.asyncio.connection import AbstractConnection
 from aionotify import tasks
 from aionotify.broker.connection.endpoint import LOST, Endpoint, OtherServer, translate
 from aionotify.broker.connection.resp import lose, read_replies, send
-from aionotify.broker.control import Control, decode_control
+from aionotify.broker.control import Control, Question, decode_control
 from aionotify.broker.data_set import DataSet, Probed
 from aionotify.broker.inbox import EPHEMERAL_MARK, parse_entry, parse_ephemeral
 from aionotify.broker.keys import Keys
@@ -58,6 +58,7 @@ class Sink(Protocol):
     def lost(self) -> None: ...
     def data_set(self, found: DataSet) -> None: ...
     def revoked(self, revocation: Control) -> None: ...
+    def asked(self, question: Question) -> None: ...
 
 
 class SilentConnection(Exception):
@@ -431,6 +432,8 @@ class Subscriber:
             self._heard_probe(control.probe_number)
         if control.revoke is not None:
             self._sink.revoked(control)
+        if control.question is not None:
+            self._sink.asked(control.question)
 
 
 def _batches(channels: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

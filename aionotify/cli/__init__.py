@@ -7,16 +7,14 @@ extras of another one. Expected errors are one block on standard error, without 
 import argparse
 import contextlib
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
-from functools import partial
 from itertools import groupby
 
 from aionotify._version import __version__
-from aionotify.config import SETTINGS, Config, Setting, load_config, overlooked, suggestion
+from aionotify.config import SETTINGS, Config, Setting, load_config, suggestion
 from aionotify.errors import AionotifyError, ConfigError
 from aionotify.process.signals import hold_hangup
 from aionotify.telemetry import logs
@@ -65,8 +63,9 @@ def _run(argv: Sequence[str] | None) -> int:
 
             return worker.main()
         args = _parse(sys.argv[1:] if argv is None else argv)
-        if args.run is _serve:
+        if args.command == "serve":
             hold_hangup()  # or a SIGHUP after the file has been read would end the process
+        args.prepare(args)
         # A file that is still to be written cannot be read.
         config = Config() if args.command == "init" else _config(args)
         logs.configure(config.log.level, config.log.format)
@@ -119,39 +118,38 @@ def _config(args: argparse.Namespace) -> Config:
     return load_config(args.config, overrides=overrides)
 
 
-def _serve(args: argparse.Namespace, config: Config) -> int:
-    from aionotify.process import server
-
-    for name, meant in overlooked(os.environ, SETTINGS).items():
-        fields = {"variable": name, "expected": meant}
-        logging.getLogger(__name__).warning(
-            "environment variable ignored", extra={"fields": fields}
-        )
-    return server.run(config, partial(_config, args))
-
-
 _COMMANDS = {
     "init": "write a configuration file with a fresh publish key",
     "serve": "run the server",
     "demo": "run a demo: a server, two users, and a page to send and watch notifications",
     "publish": "publish one event, or many from standard input",
     "listen": "print the notifications of a user",
+    "top": "watch nodes at work",
     "check": "test the configuration, Redis and the main host, and say how to fix problems",
+    "token": "make a JWT for a user, to try things with",
     "systemd": "print or write the systemd units of this installation",
 }
 _MODULES = {
     "init": "aionotify.cli.init",
+    "serve": "aionotify.cli.serve",
     "demo": "aionotify.demo",
     "publish": "aionotify.cli.publish",
     "listen": "aionotify.cli.listen",
+    "top": "aionotify.cli.top",
     "check": "aionotify.cli.check",
+    "token": "aionotify.cli.token",
     "systemd": "aionotify.cli.systemd",
 }
-"""Where a command's ``add_arguments(parser)`` and ``run(args, config)`` are."""
+"""Where a command's ``add_arguments(parser)`` and ``run(args, config)`` are.
+
+And its ``prepare(args)``, if a flag says where settings come from: that is before they are read.
+"""
 _USES = {
     "demo": "redis.channel redis.prefix events inbox stream log.format",
     "publish": "redis events inbox log",
     "listen": "server.host server.port log",
+    "top": "server.host server.port admin.host admin.port log",
+    "token": "auth log",
     "systemd": "server.host server.port server.drain log",
 }
 """Which settings, or sections of them, a command goes by; those not named here go by all."""
@@ -182,20 +180,20 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
 
 
 def _add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, load=_config, parse=_parse)
     if command != "init":  # which reads no configuration
         parser.add_argument("--config", metavar="FILE", help="configuration file, in YAML")
-    if command == "serve":
-        parser.usage = "aionotify serve [--config FILE] [--SECTION.KEY VALUE ...]"
-        parser.set_defaults(run=_serve)
-    else:
-        module = importlib.import_module(_MODULES[command])
-        module.add_arguments(parser)
-        parser.set_defaults(run=module.run)
+    module = importlib.import_module(_MODULES[command])
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run, prepare=getattr(module, "prepare", _as_they_are))
     if command == "init":
         parser.epilog = None
     else:
         _add_settings(parser, command)
+
+
+def _as_they_are(args: argparse.Namespace) -> None:
+    """Leave the arguments as they are."""
 
 
 def _add_settings(parser: argparse.ArgumentParser, command: str) -> None:

@@ -4,16 +4,24 @@ Says the cause in Redis' own words, and one thing to do.
 """
 
 import asyncio
+import errno
+import hashlib
+import os
+import re
 import secrets
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from redis.exceptions import (
     AuthenticationError,
     MovedError,
     NoPermissionError,
+    NoScriptError,
     ReadOnlyError,
     ResponseError,
 )
@@ -29,23 +37,34 @@ from aionotify.broker.keys import Keys
 from aionotify.broker.replicas import shortage, wait
 from aionotify.cli.finding import Finding
 from aionotify.config import RedisConfig
-from aionotify.errors import AionotifyError, BrokerUnavailable
+from aionotify.errors import AionotifyError, BrokerUnavailable, ConfigError
 
 _OLDEST: Final = (6, 2)  # Redis; Valkey's versions begin with 7.2
 _TIMEOUT: Final = 3.0  # seconds for the probe message to come back
 _IN_USE: Final = 5.0  # seconds; nodes say each second what settings they have
+_CLOCKS: Final = 10.0  # seconds by which clocks may differ where no tokens are judged by them
 _SLOTS: Final = 16  # keys; that all are in one of two shards is one chance in 65,536
 
 
-async def check_redis(config: RedisConfig, settings: Sequence[str] = ()) -> AsyncIterator[Finding]:
+async def check_redis(
+    config: RedisConfig, settings: Sequence[str] = (), leeway: float | None = None
+) -> AsyncIterator[Finding]:
     """Yield what is found, in a fixed order, up to what makes the rest pointless.
 
-    `settings` are those that all must have who use the same names, see `agreement`.
+    Args:
+        settings: those that all must have who use the same names, see `agreement`.
+        leeway: seconds by which clocks may differ that tokens are judged by; None if none are.
     """
     keys = Keys.of(config)
+    if config.data_dir is not None:
+        yield _data_dir(config.data_dir)
     try:
-        endpoint = Endpoint(config)
+        # In a directory of its own: the data may be in use, and are not to be changed.
+        endpoint = Endpoint(replace(config, data_dir=None))
         await endpoint.start()
+    except ConfigError as error:
+        yield Finding("redis", "failed", "; ".join(error.problems.values()), "correct redis.url")
+        return
     except AionotifyError as error:
         yield Finding("redis", "failed", str(error), "correct redis.url")
         return
@@ -60,10 +79,13 @@ async def check_redis(config: RedisConfig, settings: Sequence[str] = ()) -> Asyn
                 yield Finding("redis sentinel", "warning", str(objection), advice)
             async for each in _server(execute):
                 yield each
-            yield await _keys(execute, config.prefix)
+            yield (written := await _keys(execute, config.prefix))
+            if written.status == "ok":
+                yield await _rights(execute, config.prefix)
             if config.wait_replicas:
                 yield await _replicas(execute, config)
             yield await _names(execute, keys, settings)
+            yield await _clock(execute, leeway)
             yield await _round_trip(endpoint, keys)
     except AionotifyError as error:
         yield Finding("redis", "failed", f"{endpoint.description}: {error}", _advice(error))
@@ -85,24 +107,36 @@ _SENTINEL_ADVICE: Final[Mapping[Objection, str]] = {
 def _advice(error: Exception) -> str:
     """Say what to do about the cause of an error."""
     for cause in _causes(error):
-        match cause:
-            case NoMasterNamed(errors=errors):
-                said = [each.objection for each in errors]
-                answered = [each for each in said if each is not Objection.ABSENT]
-                return _SENTINEL_ADVICE[(answered or said)[0]]
-            case ssl.SSLError():
-                return "correct ssl_ca_certs or the host in redis.url, or the certificate of Redis"
-            case NoSuchDatabase():
-                return "correct the database number at the end of redis.url; 0 is always there"
-            case AuthenticationError():
-                return "correct the user and password in redis.url"
-            case NoPermissionError():
-                return "give the user in redis.url the rights (ACL) that docs/security.rst lists"
-            case ReadOnlyError():
-                return "set redis.url to the primary, or to the sentinels that know it"
+        if isinstance(cause, NoMasterNamed):
+            said = [each.objection for each in cause.errors]
+            answered = [each for each in said if each is not Objection.ABSENT]
+            return _SENTINEL_ADVICE[(answered or said)[0]]
+        for kind, advice in _ADVICE.items():
+            if isinstance(cause, kind):
+                return advice
+        if isinstance(cause, ResponseError) and _NO_RIGHT.search(str(cause)):
+            return _RIGHTS
+    if os.strerror(errno.ECONNREFUSED) in str(error):  # at each of several addresses
+        return _ADVICE[ConnectionRefusedError]
     if isinstance(error, BrokerUnavailable):
-        return "start it, or correct redis.url; a firewall may block the connection"
+        return "correct redis.url"
     return "change Redis' configuration accordingly"
+
+
+_RIGHTS: Final = "give the user in redis.url the rights (ACL) that docs/security.rst lists"
+_NO_RIGHT: Final = re.compile("ACL failure|can't run this command")  # in a script, by version
+_ADVICE: Final[Mapping[type[BaseException], str]] = {
+    ssl.SSLError: "correct ssl_ca_certs or the host in redis.url, or the certificate of Redis",
+    NoSuchDatabase: "correct the database number at the end of redis.url; 0 is always there",
+    AuthenticationError: "correct the user and password in redis.url",
+    NoPermissionError: _RIGHTS,
+    ReadOnlyError: "set redis.url to the primary, or to the sentinels that know it",
+    ConnectionRefusedError: "start Redis at that address",
+    FileNotFoundError: "correct the path of the socket in redis.url",
+    PermissionError: "let this user open the socket (unixsocketperm in Redis' configuration)",
+    socket.gaierror: "correct the host in redis.url",
+    TimeoutError: "let what is sent to that address arrive: a firewall may drop it",
+}
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -113,7 +147,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 async def _keys(execute: Execute, prefix: str) -> Finding:
     """Write to keys that are not there, in many slots: a cluster's node refuses those of others."""
-    expire = "return redis.call('EXPIRE', KEYS[1], 1)"
+    expire = "return redis.pcall('EXPIRE', KEYS[1], 1)"
     keys = [f"{prefix}:check:{number}" for number in range(_SLOTS)]
     found = await execute([("EVAL", expire, 1, key) for key in keys])
     others = {(each.host, each.port) for each in found if isinstance(each, MovedError)}
@@ -130,6 +164,69 @@ async def _keys(execute: Execute, prefix: str) -> Finding:
         error.__cause__ = refused[0]
         return Finding("redis keys", "failed", str(error), _advice(error))
     return Finding("redis keys", "ok", f"{prefix}:* can be written")
+
+
+async def _rights(execute: Execute, prefix: str) -> Finding:
+    """Have a script do all that nodes do with keys, on one that is gone at its end."""
+    call, script = "EVAL", "return 1"
+    sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+    key = f"{prefix}:check:{{{secrets.token_hex(8)}}}"
+    said, cached = await execute([(call, _TRY, 1, key, *_COMMANDS), ("EVALSHA", sha, 0)])
+    refused = said if isinstance(said, Exception) else cached
+    if isinstance(refused, Exception) and not isinstance(refused, NoScriptError):
+        return Finding("redis rights", "failed", f"Redis refused: {quoted(refused)}", _RIGHTS)
+    return Finding("redis rights", "ok", "events can be stored, read and removed")
+
+
+_COMMANDS: Final = (
+    *("RPUSH KEY 1", "LLEN KEY", "LINDEX KEY 0", "LRANGE KEY 0 0", "LTRIM KEY 0 0", "LPOP KEY"),
+    *("ZADD KEY 1 x", "ZRANGE KEY 0 0", "ZREMRANGEBYRANK KEY 0 -1"),
+    *("HSET KEY x 1", "HGET KEY x", "HGETALL KEY", "HMGET KEY x", "HKEYS KEY", "HLEN KEY"),
+    *("HINCRBY KEY x 1", "HDEL KEY x"),
+    *("SET KEY x", "GET KEY", "EXISTS KEY", "EXPIRE KEY 1", "TTL KEY", "GETDEL KEY"),
+    *("SET KEY x", "EXPIRE KEY 1", "DEL KEY", "TIME"),
+)
+"""What the scripts of nodes call, such that a key of one kind is gone before the next."""
+_TRY: Final = """
+local first
+for _, line in ipairs(ARGV) do
+  local words = {}
+  for word in line:gmatch('%S+') do words[#words + 1] = word == 'KEY' and KEYS[1] or word end
+  local said = redis.pcall(unpack(words))
+  if type(said) == 'table' and said.err and not first then first = said end
+end
+return first or 1
+"""
+
+
+async def _clock(execute: Execute, leeway: float | None) -> Finding:
+    """Compare Redis' clock with ours, by which the expiry of tokens is judged."""
+    before = time.time()
+    [(seconds, micros)] = await replies(execute, ("TIME",))
+    ours = (before + time.time()) / 2
+    ahead = ours - (int(seconds) + int(micros) / 1_000_000)
+    allowed = _CLOCKS if leeway is None else leeway
+    found = f"this machine's is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} Redis'"
+    if abs(ahead) <= allowed + (time.time() - before):
+        return Finding("clock", "ok", found)
+    if leeway is not None:
+        found += f"; auth.jwt.leeway is {leeway:g} s"
+    advice = "have NTP set the clocks of both machines"
+    return Finding("clock", "warning" if leeway is None else "failed", found, advice)
+
+
+def _data_dir(path: str) -> Finding:
+    """Find out whether the private server could write its data."""
+    place = Path(path).absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        reason = os.strerror(errno.ENOTDIR)
+    elif not os.access(place, os.W_OK | os.X_OK):
+        reason = os.strerror(errno.EACCES)
+    else:
+        return Finding("redis data", "ok", f"{path} can be written")
+    return Finding("redis data", "failed", f"{place}: {reason}", "correct redis.data_dir")
 
 
 async def _replicas(execute: Execute, config: RedisConfig) -> Finding:
@@ -234,6 +331,9 @@ async def _round_trip(endpoint: Endpoint, keys: Keys) -> Finding:
             while (await messages.get())[:2] != [b"message", channel.encode()]:
                 pass
             took = 1000 * (time.perf_counter() - started)
+            await connection.send_command("UNSUBSCRIBE", channel)
+            if isinstance(left := await messages.get(), Exception):
+                raise left
         return Finding("redis pub/sub", "ok", f"a message comes back in {took:.1f} ms")
     except TimeoutError:
         return Finding(

@@ -11,12 +11,12 @@ from typing import NoReturn
 
 import msgspec
 
+from aionotify.cli.local_url import local_url
 from aionotify.client.client import Client, ServerSentEvent
-from aionotify.config import Config, ServerConfig
+from aionotify.config import Config
 from aionotify.config.fields import without_newline
 
 _TOKEN = "AIONOTIFY_TOKEN"  # noqa: S105 - the name of a variable
-_ANY = {"0.0.0.0", "::"}  # noqa: S104 - nothing is bound to it here
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, config: Config) -> int:
     """Print each event as one JSON object per line, until Ctrl-C or `--count` notifications."""
     refuse: Callable[[str], NoReturn] = args.refuse
-    url = args.url or _url(config.server)
+    url = args.url or local_url(config.server.host, config.server.port, "/notify")
     if url is None:
         refuse("the server listens on a Unix socket; set --url to the address of the proxy")
     token = without_newline(args.token or os.environ.get(_TOKEN))
@@ -72,14 +72,3 @@ def _line(event: ServerSentEvent) -> str:
         return line
     # An unprintable character is in a string, where JSON has an escape for it.
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
-
-
-def _url(server: ServerConfig) -> str | None:
-    if server.host.startswith("unix:"):
-        return None
-    host = "127.0.0.1" if server.host in _ANY else server.host
-    return (
-        f"http://[{host}]:{server.port}/notify"
-        if ":" in host
-        else f"http://{host}:{server.port}/notify"
-    )

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from marshmallow import ValidationError
+
 from aionotify.config.fields import (
     Choice,
     Field,
@@ -32,6 +34,8 @@ _DAY = 86400
 _HOST = Text(
     "a host name, an IP address or unix:/path", r"unix:/.{1,100}|(?!unix:)[A-Za-z0-9._:%-]{1,255}"
 )
+RIGHTS = ("publish", "presence", "revoke", "read", "groups", "admin")
+"""What a publish key may allow."""
 _ALGORITHMS = (
     *("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA"),
@@ -40,10 +44,18 @@ _ALGORITHMS = (
 
 @dataclass(frozen=True, slots=True)
 class PublishKey:
-    """A publish key, for recipients that begin with `prefix`."""
+    """A publish key: what it allows, for recipients that begin with `prefix`."""
 
     key: str = field(repr=False)
     prefix: str = ""
+    rights: frozenset[str] = frozenset({"publish", "presence", "revoke"})
+
+
+class _Right(Choice):
+    quoted = False  # it may be the key, by mistake
+
+    def __init__(self) -> None:
+        super().__init__(*RIGHTS)
 
 
 class _PublishKeyField(Field):
@@ -51,11 +63,12 @@ class _PublishKeyField(Field):
     secret = True
     # It is sent as a bearer token: the characters of RFC 6750 section 2.1.
     pattern = re.compile(r"[A-Za-z0-9\-._~+/]{16,256}=*")
+    rights = ListOf(_Right())
 
     def __init__(self) -> None:
         super().__init__(
             "a key of 16 to 256 characters (letters, digits, - . _ ~ + /),"
-            " alone or as {key: ..., recipients: prefix}"
+            " alone or as {key: ..., recipients: prefix, rights: [...]}"
         )
 
     def _checked(self, value: Any) -> PublishKey:
@@ -63,14 +76,27 @@ class _PublishKeyField(Field):
             value = {"key": value}
         key, prefix = without_newline(value.get("key")), value.get("recipients", "")
         if (
-            not value.keys() <= {"key", "recipients"}
+            not value.keys() <= {"key", "recipients", "rights"}
             or not self.pattern.fullmatch(key)
             or not isinstance(prefix, str)
             or not prefix.isprintable()
             or len(prefix) > 256
         ):
             raise ValueError
-        return PublishKey(key, prefix)
+        if "rights" not in value:
+            return PublishKey(key, prefix)
+        return PublishKey(key, prefix, self._checked_rights(value["rights"]))
+
+    def _checked_rights(self, value: Any) -> frozenset[str]:
+        try:
+            rights = self.rights.deserialize(value)
+        except ValidationError as error:
+            raise ValidationError({"rights": error.messages}) from None
+        if not rights:
+            raise ValidationError({"rights": ["expected at least one, got none"]})
+        if len(set(rights)) < len(rights):
+            raise ValidationError({"rights": ["the same right appears twice"]})
+        return frozenset(rights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +131,9 @@ class ServerConfig:
         Number(0, 3600), 10.0, "Seconds over which a node that stops ends its streams"
     )
     drain_delay: float = setting(
-        Number(0, 3600), 0.0, "Seconds of these in which it is not ready but takes streams"
+        Number(0, 3600),
+        0.0,
+        "Seconds of the drain in which the node takes streams, but is not ready",
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -122,7 +150,10 @@ class AdminConfig:
     """Publishing over HTTP, and a separate address for it."""
 
     host: str = setting(
-        _HOST, "127.0.0.1", "Address of /publish, /presence, /streams and /metrics", fixed=True
+        _HOST,
+        "127.0.0.1",
+        "Address of /publish, /presence, /streams, /admin and /metrics",
+        fixed=True,
     )
     port: int | None = setting(
         Integer(0, 65535, nullable=True),
@@ -131,7 +162,9 @@ class AdminConfig:
         fixed=True,
     )
     publish_keys: tuple[PublishKey, ...] = setting(
-        ListOf(_PublishKeyField()), (), "Keys that allow publishing; with none, nobody may publish"
+        ListOf(_PublishKeyField()),
+        (),
+        "Keys of applications and operators; with none, nobody may publish",
     )
     max_publish_bytes: int = setting(
         Integer(_MIB, 1 << 40, "bytes"),

@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="publish in every way, check which users get it, and exit with 0 or 1",
     )
     for flag, does, default in (
-        ("--port", "of the server and its page", "8001"),
-        ("--main-host-port", "of the stub main host", "8000"),
+        ("--port", "of the server", "8001"),
+        ("--main-host-port", "of the shop, the main host, and its page", "8000"),
         ("--redis-port", "of the embedded Redis", "6380, or another one if it is taken"),
     ):
         parser.add_argument(

@@ -11,10 +11,7 @@ import msgspec
 from aionotify.broker.keys import Keys
 from aionotify.demo.world import HOST, World
 
-TYPES: Final = ("message", "order.shipped", "comment.added")
-"""Event types that the page suggests."""
-
-_TYPE: Final = TYPES[1]
+_TYPE: Final = "order.shipped"
 
 
 def commands(world: World) -> list[tuple[str, str]]:

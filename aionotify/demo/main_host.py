@@ -1,7 +1,4 @@
-"""A stub of a main host: an application that knows two users.
-
-It answers aionotify's request as a real application would.
-"""
+"""What makes an application a main host: it says who a token belongs to."""
 
 from collections.abc import Mapping
 
@@ -10,8 +7,8 @@ from aiohttp import hdrs, web
 from aionotify.config import MainHostConfig
 
 
-def main_host(users: Mapping[str, str]) -> web.Application:
-    """Return the application; `users` has the user of each token."""
+def routes(users: Mapping[str, str]) -> list[web.RouteDef]:
+    """Return the route that aionotify asks; `users` has the user of each token."""
 
     async def whose(request: web.Request) -> web.Response:
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
@@ -19,6 +16,4 @@ def main_host(users: Mapping[str, str]) -> web.Application:
             return web.json_response({"detail": "unknown token"}, status=401)
         return web.json_response({"user_id": users[token]})
 
-    app = web.Application()
-    app.router.add_get(MainHostConfig().path, whose)
-    return app
+    return [web.get(MainHostConfig().path, whose)]

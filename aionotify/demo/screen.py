@@ -33,8 +33,9 @@ def show(world: World) -> None:
     console.print()
     places = Table.grid(padding=(0, 3))
     tokens = ", ".join(f"{token} is {user}" for user, token in world.tokens.items())
-    places.add_row("  Open", Text(f"{world.url}/", "bold cyan"))
-    places.add_row("  Main host", f"{world.main_host_url} ({tokens})")
+    places.add_row("  Open", Text(f"{world.shop_url}/", "bold cyan"))
+    places.add_row("  Server", world.url)
+    places.add_row("  Main host", f"{world.shop_url} ({tokens})")
     places.add_row("  Redis", f"{HOST} port {world.redis_port}")
     console.print(places)
     for does, line in commands(world):

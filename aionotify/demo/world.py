@@ -14,7 +14,10 @@ USERS: Final = MappingProxyType({"alice-token": "alice", "bob-token": "bob"})
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of the parts; 0 is any free port, None the preferred one if it is free."""
+    """The ports of the parts; 0 is any free port, None the preferred one if it is free.
+
+    The main host is the shop.
+    """
 
     server: int = 8001
     main_host: int = 8000
@@ -26,7 +29,8 @@ class World:
     """The addresses of the parts, and the keys and tokens to use them.
 
     Attributes:
-        url: of the server and its page.
+        url: of the notification server.
+        shop_url: of the shop, which is the main host, and its page.
         redis_port: Redis' TCP port.
         key: a publish key, made for this run.
         tokens: the token of each user.
@@ -34,7 +38,7 @@ class World:
 
     config: Config
     url: str
-    main_host_url: str
+    shop_url: str
     redis_port: int
     key: str = field(repr=False)
     tokens: Mapping[str, str] = field(repr=False)

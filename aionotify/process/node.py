@@ -64,6 +64,13 @@ class Sockets:
     kept: bool = False
 
 
+Prepare = Callable[[web.Application, Sockets], None]
+
+
+def as_it_is(app: web.Application, sockets: Sockets) -> None:
+    """Add nothing to the application."""
+
+
 class Guide(Protocol):
     """What changes the configuration of a node while it serves: signals, or a parent.
 
@@ -93,6 +100,7 @@ def serve(
     tell: Callable[[str], None],
     guide: Guide,
     place: WorkerPlace | None = None,
+    prepare: Prepare = as_it_is,
 ) -> int:
     """Serve until SIGTERM, SIGINT or the guide's order to stop, and return the exit code.
 
@@ -102,10 +110,11 @@ def serve(
     Args:
         tell: called with the states of sd_notify(3).
         place: the node's place among its peers, if it has any.
+        prepare: adds something to the application before it starts.
     """
     collect_less()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(config, sockets, tell, guide, place))
+        return runner.run(_serve(config, sockets, tell, guide, place, prepare))
 
 
 def collect_less() -> None:
@@ -125,12 +134,13 @@ async def _serve(
     tell: Callable[[str], None],
     guide: Guide,
     place: WorkerPlace | None,
+    prepare: Prepare,
 ) -> int:
     stop = _stop_on_signal()
     accept_quietly(asyncio.get_running_loop())
     guide.listen()
     try:
-        async with _running(config, sockets, place) as (app, runner), watched(tell):
+        async with _running(config, sockets, place, prepare) as (app, runner), watched(tell):
             addresses = [address_of(sock) for sock in sockets.public]
             logger.info("listening", extra={"fields": _described(sockets)})
             tell(f"READY=1\nSTATUS=Serving on {' '.join(addresses)}")
@@ -179,13 +189,14 @@ async def _guided(
 
 @contextlib.asynccontextmanager
 async def _running(
-    config: Config, sockets: Sockets, place: WorkerPlace | None
+    config: Config, sockets: Sockets, place: WorkerPlace | None, prepare: Prepare
 ) -> AsyncIterator[tuple[web.Application, web.AppRunner]]:
     """Run the application on `sockets`; at the end, close its connections.
 
     Yields the runner of the public sockets.
     """
     app = application.create_app(config)
+    prepare(app, sockets)
     if place is not None:
         await _join(app, place)
     async with contextlib.AsyncExitStack() as undo:

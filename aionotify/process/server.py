@@ -14,12 +14,15 @@ from aionotify.process.reload import Reloading
 from aionotify.process.sockets import CannotListen, listen
 
 
-def run(config: Config, load: Callable[[], Config]) -> int:
+def run(config: Config, load: Callable[[], Config], prepare: node.Prepare = node.as_it_is) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit code.
 
     0 after an orderly stop within ``server.drain`` seconds and a little more; 1 after a second
-    signal or if a worker failed. The caller sets up logging. `load` reads the configuration again
-    at SIGHUP.
+    signal or if a worker failed. The caller sets up logging.
+
+    Args:
+        load: reads the configuration again at SIGHUP.
+        prepare: see `node.serve`; for a server of one process.
 
     Raises CannotListen, and what the application raises at its start.
     """
@@ -32,7 +35,7 @@ def run(config: Config, load: Callable[[], Config]) -> int:
     sockets = _sockets(config)
     if len(sockets) > 1:
         return supervisor.supervise(config, sockets, reloading)
-    return node.serve(config, sockets[0], systemd.notify, reloading)
+    return node.serve(config, sockets[0], systemd.notify, reloading, prepare=prepare)
 
 
 def _sockets(config: Config) -> list[Sockets]:

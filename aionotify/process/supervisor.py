@@ -15,13 +15,10 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-
-import msgspec
 
 from aionotify import app as application
 from aionotify import tasks
@@ -31,8 +28,8 @@ from aionotify.process import frozen, node, systemd
 from aionotify.process.node import Sockets
 from aionotify.process.reload import Reloading
 from aionotify.process.signals import on_hangup, on_signal
-from aionotify.process.worker import FOR_THE_PARENT, VARIABLE, Inherited
 from aionotify.process.worker_channel import RELOADED, Order
+from aionotify.process.worker_process import spawn
 from aionotify.telemetry import logs
 from aionotify.telemetry.worker_peers import WorkerPlace
 
@@ -42,8 +39,6 @@ _FIRST_DELAY, _LAST_DELAY = 0.5, 30.0  # seconds before a node that died is repl
 _STEADY = 60.0  # seconds of life after which a death counts as a new problem
 _GRACE = 15.0  # seconds beyond server.drain after which a node is stuck
 _RELOAD = 5.0  # seconds in which every node should have reloaded
-
-_OURS = ("NOTIFY_SOCKET", "WATCHDOG_PID")  # meant for the parent only
 
 
 @dataclass(eq=False, slots=True)
@@ -204,8 +199,7 @@ class _Parent:
             if self._stopping.is_set():
                 channel.close()
                 return 0, False
-            with _blocked(FOR_THE_PARENT):
-                process = await _spawn(sockets, theirs, place, self._unpacked.environ())
+            process = await spawn(sockets, theirs, place, self._unpacked.environ())
         started = _Node(process, channel)
         self._nodes.append(started)
         channel.write(Order(config=self._config, level=self._level).line())
@@ -257,16 +251,6 @@ class _Parent:
 
 
 @contextlib.contextmanager
-def _blocked(numbers: frozenset[signal.Signals]) -> Iterator[None]:
-    """Block signals for a process that starts meanwhile; they would end it by default."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
-
-
-@contextlib.contextmanager
 def _worker_directory() -> Iterator[str | None]:
     """Make a directory that only our user may enter; None if that fails."""
     runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd.exec(5)
@@ -281,23 +265,3 @@ def _worker_directory() -> Iterator[str | None]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-async def _spawn(
-    sockets: Sockets,
-    channel: socket.socket,
-    place: WorkerPlace | None,
-    environ: Mapping[str, str],
-) -> asyncio.subprocess.Process:
-    public, admin = ([sock.fileno() for sock in s] for s in (sockets.public, sockets.admin))
-    inherited = Inherited(channel.fileno(), public, admin, sockets.kept, place)
-    inherited_environ = {n: value for n, value in os.environ.items() if n not in _OURS}
-    # -P: do not import modules from the current directory.
-    is_frozen = getattr(sys, "frozen", False)
-    command = [sys.executable] if is_frozen else [sys.executable, "-P", "-m", "aionotify"]
-    return await asyncio.create_subprocess_exec(
-        *command,
-        env={**inherited_environ, **environ, VARIABLE: msgspec.json.encode(inherited).decode()},
-        stdin=asyncio.subprocess.DEVNULL,
-        pass_fds=[channel.fileno(), *public, *admin],
-    )

@@ -102,10 +102,20 @@ class Hub:
     def __contains__(self, user_id: str) -> bool:
         return user_id in self._recipients
 
+    @property
+    def users(self) -> int:
+        """How many have a stream here."""
+        return len(self._recipients)
+
     def streams(self) -> list[HubStream]:
         """All open streams."""
         everybody = (recipient.streams for recipient in self._recipients.values())
         return list(itertools.chain.from_iterable(everybody))
+
+    def streams_of(self, user_id: str) -> list[HubStream]:
+        """The open streams of a user."""
+        recipient = self._recipients.get(user_id)
+        return [] if recipient is None else list(recipient.streams)
 
     def check_room(self) -> None:
         """Raise NodeFull when no stream can be taken, whoever it is for."""

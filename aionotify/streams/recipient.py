@@ -3,10 +3,31 @@
 import asyncio
 from typing import Protocol
 
+import msgspec
+
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.position import Question, doubted
 from aionotify.streams.reasons import CloseReason
+
+
+class StreamReport(msgspec.Struct):
+    """What an operator is told of a stream.
+
+    Attributes:
+        since: when it was opened, in unix seconds.
+        position: the cursor at which the client is, as it is told it.
+        live: whether it is pushed events, and does not read them from its inbox.
+        events: how many were written to it.
+        buffered_bytes: bytes that wait in the process for the client to take them.
+    """
+
+    user_id: str
+    since: float
+    position: str
+    live: bool
+    events: int
+    buffered_bytes: int
 
 
 class HubStream(Protocol):
@@ -29,6 +50,9 @@ class HubStream(Protocol):
 
     def buffered(self) -> int:
         """Bytes that wait in this process for the client to take them."""
+
+    def report(self) -> StreamReport:
+        """What there is to tell of it."""
 
 
 class Recipient:

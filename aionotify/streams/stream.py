@@ -14,6 +14,7 @@ Knows neither requests nor who may listen.
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -27,7 +28,7 @@ from aionotify.streams.catch_up import CatchUp, Inbox
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
 from aionotify.streams.reasons import CloseReason
-from aionotify.streams.recipient import Recipient
+from aionotify.streams.recipient import Recipient, StreamReport
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class Stream(asyncio.Protocol):
     Attributes:
         live: whether the hub may push durable events.
         ended: why it did, or None while it is open.
+        opened_at: when it was, by the monotonic clock.
         events: how many events were written to it.
         at: where the client is, while it is not live.
         epoch: of the data set that this is a position in.
@@ -110,6 +112,7 @@ class Stream(asyncio.Protocol):
         "events",
         "known_gone",
         "live",
+        "opened_at",
         "recipient",
         "slice",
     )
@@ -128,6 +131,7 @@ class Stream(asyncio.Protocol):
         self.recipient = recipient
         self.live = False
         self.ended: CloseReason | None = None
+        self.opened_at = time.monotonic()
         self.events = 0
         self.at, self.epoch = start, epoch
         self.known_gone = (hub.everyone.gone, recipient.gone)
@@ -290,8 +294,6 @@ class Stream(asyncio.Protocol):
         """End the stream, and tell the client why if that is of use to it."""
         if self.ended is not None:
             return
-        if self.live:
-            self.at = self._hub.position(self.recipient) or self.at
         self.flush()
         if reason is CloseReason.DRAIN:
             self.write(self._settings.come_back() + self.control("drain", reason=reason))
@@ -326,6 +328,16 @@ class Stream(asyncio.Protocol):
 
     def buffered(self) -> int:
         return self._queued + self._transport.get_write_buffer_size()
+
+    def report(self) -> StreamReport:
+        return StreamReport(
+            user_id=self.recipient.id,
+            since=round(time.time() - (time.monotonic() - self.opened_at), 3),
+            position=self.cursor().decode(),
+            live=self.live,
+            events=self.events,
+            buffered_bytes=self.buffered(),
+        )
 
     def beat(self) -> None:
         """Write a heartbeat; cut off a client that takes nothing, end for one that is gone."""
@@ -383,7 +395,8 @@ class Stream(asyncio.Protocol):
     def cursor(self) -> bytes:
         """The client's position, as it is told it."""
         epoch = self._hub.epoch if self.epoch is None else self.epoch
-        return cursor.everyone_part(epoch, self.at.everyone) + self.recipient.own_part(self.at.own)
+        at = (self._hub.position(self.recipient) if self.live else None) or self.at
+        return cursor.everyone_part(epoch, at.everyone) + self.recipient.own_part(at.own)
 
     def write(self, data: bytes) -> None:
         """Write frames now, after what is queued."""

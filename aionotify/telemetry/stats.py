@@ -74,6 +74,8 @@ class Stats:
     """Streams ended, by `CloseReason`."""
     refused: Counter[str] = field(default_factory=Counter)
     """Requests answered with an error, by its code."""
+    origins_refused: int = 0
+    """Requests of pages whose origin is not allowed."""
     published: Counter[str] = field(default_factory=Counter)
     """Events published over HTTP, by outcome: `stored`, `repeated`, `ephemeral`, `refused`,
     `unavailable`."""

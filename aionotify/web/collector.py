@@ -25,11 +25,13 @@ from aionotify.web.health import problems
 from aionotify.web.process_metrics import process_metrics
 from aionotify.web.services import Services
 
+_OTHER: Final = "other"  # an authenticator of an application may refuse with any status
 _CODES: Final = (
-    *("credentials_missing", "invalid_scheme", "invalid_token", "forbidden"),
+    *("credentials_missing", "invalid_scheme", "invalid_token", "forbidden", "bad_request"),
+    *("not_found", "method_not_allowed", "request_timeout"),
     *("auth_unavailable", "auth_failed", "too_many_streams", "node_full", "redis_unavailable"),
     *("invalid_event", "too_large", "unsupported_media_type", "publish_overloaded"),
-    *("internal_error", "malformed"),
+    *("internal_error", "malformed", _OTHER),
 )
 _PUBLISHED: Final = ("stored", "repeated", "ephemeral", "refused", "unavailable")
 
@@ -51,6 +53,9 @@ class NodeCollector(Collector):
     def _streams(self) -> Iterator[Metric]:
         hub, stats = self._services.hub, self._services.stats
         yield GaugeMetricFamily("aionotify_streams", "Open streams.", len(hub))
+        yield GaugeMetricFamily(
+            "aionotify_users_online", "Users with an open stream here.", hub.users
+        )
         yield _counter(
             "streams_opened", "Streams opened.", ["start"], _known(stats.opened, StartKind)
         )
@@ -61,7 +66,12 @@ class NodeCollector(Collector):
             "requests_refused",
             "Requests answered with an error.",
             ["code"],
-            _known(stats.refused, _CODES),
+            _refused(stats.refused),
+        )
+        yield _plain_counter(
+            "origins_refused",
+            "Requests of pages whose origin is not allowed.",
+            stats.origins_refused,
         )
         yield GaugeMetricFamily(
             "aionotify_buffered_bytes",
@@ -218,6 +228,14 @@ class NodeCollector(Collector):
         )
         yield from self._platform.collect()
         yield from process_metrics()
+
+
+def _refused(counted: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts of `_CODES`: a series that begins with its first refusal would hide it."""
+    refused = dict.fromkeys(_CODES, 0)
+    for code, count in counted.items():
+        refused[code if code in refused else _OTHER] += count
+    return refused
 
 
 def _known(counted: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:

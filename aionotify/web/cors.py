@@ -13,6 +13,7 @@ from aionotify.auth.credentials import is_trusted_origin
 from aionotify.config import CorsConfig
 from aionotify.errors import Forbidden
 from aionotify.telemetry.sampled import Sampled
+from aionotify.telemetry.stats import Stats
 from aionotify.web.request_id import HEADER
 
 _ALLOWED_HEADERS: Final = (
@@ -27,9 +28,10 @@ _log = logging.getLogger(__name__)
 
 
 class Cors:
-    """Says what pages of other origins may do, and logs what they may not."""
+    """Says what pages of other origins may do, and counts and logs what they may not."""
 
-    def __init__(self) -> None:
+    def __init__(self, stats: Stats) -> None:
+        self._stats = stats
         self._sampled = Sampled(_log)
 
     def headers(self, request: web.Request, config: CorsConfig) -> dict[str, str]:
@@ -43,6 +45,7 @@ class Cors:
                 hdrs.VARY: hdrs.ORIGIN,
             }
         if origin is not None and not is_trusted_origin(request, ()):
+            self._stats.origins_refused += 1
             fields = {"origin": origin[:_SHOWN], "path": request.path, "setting": "cors.origins"}
             self._sampled.warning("origin refused", fields)
         return {hdrs.VARY: hdrs.ORIGIN} if config.origins else {}

@@ -4,9 +4,10 @@
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from http.client import responses
+from typing import Final
 
 import msgspec
 from aiohttp import hdrs, web
@@ -15,6 +16,7 @@ from aionotify.errors import BrokerError, InvalidEvent, RequestError
 
 _log = logging.getLogger(__name__)
 
+_LINES: Final = msgspec.json.Encoder()
 _TOO_LARGE = {413: "too_large"}  # the standard changed its phrase twice
 
 
@@ -28,6 +30,11 @@ def json_response(
         headers=headers,
         content_type="application/json",
     )
+
+
+def json_lines(values: Iterable[object]) -> bytes:
+    """Return values in NDJSON."""
+    return _LINES.encode_lines(values)
 
 
 def error_response(

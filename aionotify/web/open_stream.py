@@ -20,7 +20,7 @@ class OpenStream:
     Nothing of the request is kept but what shows who it is from.
     """
 
-    __slots__ = ("_address", "_holder", "_number", "_opened_at", "_request_id", "_services")
+    __slots__ = ("_address", "_holder", "_number", "_request_id", "_services")
 
     def __init__(self, services: Services, request: web.Request, request_id: str) -> None:
         self._services = services
@@ -28,7 +28,6 @@ class OpenStream:
         self._holder = services.authenticator.holder(request)  # first: somebody's own may raise
         self._address = request.pop(ADDRESS, None)
         self._number = 0
-        self._opened_at = time.monotonic()
 
     @property
     def keeps_request(self) -> bool:
@@ -57,7 +56,7 @@ class OpenStream:
             "user": stream.recipient.id,
             "request": self._request_id,
             "reason": stream.ended,
-            "seconds": round(time.monotonic() - self._opened_at, 3),
+            "seconds": round(time.monotonic() - stream.opened_at, 3),
             "events": stream.events,
         }
         _log.info("stream closed", extra={"fields": fields})

@@ -1,10 +1,10 @@
-"""GET /presence: which users have a stream open. It takes a publish key."""
+"""GET /presence: which users have a stream open. It takes a key with the right `presence`."""
 
 from typing import Final
 
 from aiohttp import web
 
-from aionotify.errors import Forbidden, InvalidEvent
+from aionotify.errors import InvalidEvent
 from aionotify.events.event import EVERYONE, check_recipient
 from aionotify.web.errors import json_response
 from aionotify.web.publish import key_holder
@@ -15,13 +15,12 @@ _MAX_ASKED: Final = 1000
 
 async def presence(request: web.Request) -> web.Response:
     """GET /presence?recipient_id=…&recipient_id=…: which users have a stream open."""
-    holder = key_holder(request)
+    holder = key_holder(request, "presence")
     asked = request.query.getall("recipient_id", [])
     if not 1 <= len(asked) <= _MAX_ASKED:
         raise InvalidEvent({"recipient_id": f"must be given 1 to {_MAX_ASKED} times"})
     for id in asked:
         if (problem := check_recipient(id)) is not None or id == EVERYONE:
             raise InvalidEvent({"recipient_id": problem or "must be a user id"})
-        if not holder.may(id):
-            raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
+        holder.check_recipient(id)
     return json_response(await request.config_dict[SERVICES].presence.online(asked))

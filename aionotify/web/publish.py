@@ -1,5 +1,6 @@
 """POST /publish: events over HTTP."""
 
+import logging
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -20,19 +21,23 @@ from aionotify.errors import (
 from aionotify.events.event import Event, decode, split_batch
 from aionotify.web.errors import error_response, json_response
 from aionotify.web.publish_bytes import HeldBytes
+from aionotify.web.request_id import request_id
 from aionotify.web.services import SERVICES, Services
+from aionotify.web.trace_context import traceparent
 
 MAX_EVENTS: Final = 1000
 _BODY_EVENTS: Final = 16  # events of the largest size per body; a thousand usual ones take less
 _BODY_SECONDS: Final = 30
 _RECIPIENT_BYTES: Final = 1024  # for each recipient of an event: its id, result and answer, rounded
 
+_log = logging.getLogger(__name__)
 
-def key_holder(request: web.Request) -> KeyHolder:
-    """Return the holder of the publish key in the request.
+
+def key_holder(request: web.Request, right: str) -> KeyHolder:
+    """Return the holder of the publish key in the request, who has the right to this.
 
     Raises:
-        Forbidden: no publish keys are configured.
+        Forbidden: the key does not have the right, or no publish keys are configured.
         CredentialsMissing, InvalidScheme, InvalidToken: the request has no valid publish key.
     """
     keys = request.config_dict[SERVICES].terms.publish_keys
@@ -41,6 +46,7 @@ def key_holder(request: web.Request) -> KeyHolder:
     holder = keys.match(bearer_token(request))
     if holder is None:
         raise InvalidToken("this is not a publish key")
+    holder.check_right(right)
     return holder
 
 
@@ -49,25 +55,24 @@ async def publish(request: web.Request) -> web.Response:
     be on its way to the nodes.
     """
     services = request.config_dict[SERVICES]
-    holder = key_holder(request)
+    holder = key_holder(request, "publish")
     with services.publish_bytes.request() as held:
-        ephemeral = _is_ephemeral(request)
+        ephemeral = is_ephemeral(request)
         events, alone = await _events(
             request, services.terms.config.events.max_bytes, held, ephemeral=ephemeral
         )
         for event in events:
-            for recipient in event.recipients:
-                if not holder.may(recipient):
-                    raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
+            check_recipients(event, holder)
         results = await services.publisher.publish_checked(events, ephemeral=ephemeral)
-        _count(services, results)
-        answers = [_answer(result) for result in results]
+        count(services, results)
+        log_stored(request, results)
+        answers = [answer(result) for result in results]
         if any(isinstance(result, BrokerError) for result in results):
             return _unavailable(answers)
         return json_response(answers[0] if alone else answers, 202)
 
 
-def _is_ephemeral(request: web.Request) -> bool:
+def is_ephemeral(request: web.Request) -> bool:
     """Raise InvalidEvent unless the query says in so many words which of the two it means."""
     text = request.query.get("ephemeral", "false")
     if text not in ("true", "false"):
@@ -79,7 +84,7 @@ async def _events(
     request: web.Request, max_bytes: int, held: HeldBytes, *, ephemeral: bool
 ) -> tuple[list[Event], bool]:
     """Return the events of a request, and whether it has one alone, not in an array."""
-    _check_coding(request)
+    check_coding(request)
     body = await _body(request, max_bytes * _BODY_EVENTS, held)
     raw = split_batch(body, MAX_EVENTS)
     alone = len(raw) == 1 and not body.lstrip().startswith(b"[")
@@ -94,10 +99,7 @@ def _checked(raw: list[bytes], max_bytes: int, alone: bool, *, ephemeral: bool) 
     fields: dict[str, str] = {}
     for index, message in enumerate(raw):
         try:
-            event = decode(message, max_bytes)
-            if ephemeral:
-                check_ephemeral(event)
-            events.append(event)
+            events.append(decoded(message, max_bytes, ephemeral=ephemeral))
         except InvalidEvent as error:
             place = "" if alone else f"[{index}]."
             fields.update({f"{place}{name}": text for name, text in error.fields.items()})
@@ -106,7 +108,21 @@ def _checked(raw: list[bytes], max_bytes: int, alone: bool, *, ephemeral: bool) 
     return events
 
 
-def _check_coding(request: web.Request) -> None:
+def decoded(message: bytes, max_bytes: int, *, ephemeral: bool) -> Event:
+    """Return the event of a message; raise InvalidEvent if it cannot be published so."""
+    event = decode(message, max_bytes)
+    if ephemeral:
+        check_ephemeral(event)
+    return event
+
+
+def check_recipients(event: Event, holder: KeyHolder) -> None:
+    """Raise Forbidden for a recipient that is none of the key holder's."""
+    for recipient in event.recipients:
+        holder.check_recipient(recipient)
+
+
+def check_coding(request: web.Request) -> None:
     """Raise UnsupportedCoding for a compressed body: a megabyte of it can be a gigabyte."""
     coding = request.headers.get(hdrs.CONTENT_ENCODING, "").strip()
     if coding.lower() not in ("", "identity"):
@@ -130,16 +146,17 @@ async def _body(request: web.Request, limit: int, held: HeldBytes) -> bytes:
     return b"".join(parts)
 
 
-def _answer(result: Published | BrokerError) -> dict[str, object]:
+def answer(result: Published | BrokerError) -> dict[str, object]:
+    """Return what became of an event, for its producer."""
     if isinstance(result, PartlyPublished):
-        return {"recipients": {id: _answer(each) for id, each in result.recipients.items()}}
+        return {"recipients": {id: answer(each) for id, each in result.recipients.items()}}
     if isinstance(result, BrokerError):
         return {"error": {"code": "redis_unavailable", "message": str(result)}}
-    answer: dict[str, object] = {"id": result.id} if result.id else {}
-    answer["online"] = result.online
+    told: dict[str, object] = {"id": result.id} if result.id else {}
+    told["online"] = result.online
     if result.recipients:
-        answer["recipients"] = {id: _answer(each) for id, each in result.recipients.items()}
-    return answer
+        told["recipients"] = {id: answer(each) for id, each in result.recipients.items()}
+    return told
 
 
 def _unavailable(answers: list[dict[str, object]]) -> web.Response:
@@ -152,7 +169,18 @@ def _unavailable(answers: list[dict[str, object]]) -> web.Response:
     )
 
 
-def _count(services: Services, results: list[Published | BrokerError]) -> None:
+def log_stored(request: web.Request, results: list[Published | BrokerError]) -> None:
+    """Log once where what a producer traces has become events, whose ids everybody else knows."""
+    if (traced := traceparent(request)) is None:
+        return
+    stored = [each for each in results if isinstance(each, Published) and not each.repeated]
+    if ids := " ".join(each.id for each in stored if each.id):  # an ephemeral one has none
+        fields = {"traceparent": traced, "request": request_id(request), "ids": ids}
+        _log.info("events stored", extra={"fields": fields})
+
+
+def count(services: Services, results: list[Published | BrokerError]) -> None:
+    """Count events by what became of them."""
     for result in results:
         if isinstance(result, BrokerError):
             outcome = "refused" if isinstance(result, BrokerRefused) else "unavailable"

@@ -1,8 +1,9 @@
-"""DELETE /streams: end what a user may hear. It takes a publish key."""
+"""DELETE /streams: end what a user may hear. It takes a key with the right `revoke`."""
 
 from aiohttp import hdrs, web
 
-from aionotify.errors import Forbidden, InvalidEvent, ToldNotKept
+from aionotify.auth.publish_keys import KeyHolder
+from aionotify.errors import InvalidEvent, ToldNotKept
 from aionotify.events.event import EVERYONE, check_recipient
 from aionotify.web.errors import error_response, json_response
 from aionotify.web.publish import key_holder
@@ -11,15 +12,23 @@ from aionotify.web.services import SERVICES
 
 async def close_streams(request: web.Request) -> web.Response:
     """DELETE /streams/{user_id}: close the user's streams on every node."""
-    holder = key_holder(request)
-    services = request.config_dict[SERVICES]
+    holder = key_holder(request, "revoke")
     user_id = request.match_info["user_id"]
+    check_user(holder, user_id)
+    return await revoke(request, user_id)
+
+
+def check_user(holder: KeyHolder, user_id: str) -> None:
+    """Raise InvalidEvent if it is no user's id, Forbidden if it is not for the holder's key."""
     if (problem := check_recipient(user_id)) is not None or user_id == EVERYONE:
         raise InvalidEvent({"user_id": problem or "must be a user id"})
-    if not holder.may(user_id):
-        raise Forbidden(f"this key is for recipients that begin with {holder.prefix!r}")
+    holder.check_recipient(user_id)
+
+
+async def revoke(request: web.Request, user_id: str) -> web.Response:
+    """Close the user's streams on every node; answer how many were told."""
     try:
-        nodes = await services.control.revoke(user_id)
+        nodes = await request.config_dict[SERVICES].control.revoke(user_id)
     except ToldNotKept as error:
         message = (
             f"{error.nodes} connected nodes were told, but Redis keeps nothing for those that are"

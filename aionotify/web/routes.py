@@ -1,10 +1,21 @@
 """The routes: which handler answers which path."""
 
+from functools import partial
+
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from aionotify.auth.middleware import authentication
-from aionotify.web import client_module, health, metrics, notify, presence, publish, revocation
+from aionotify.web import (
+    admin_page,
+    client_module,
+    health,
+    metrics,
+    notify,
+    presence,
+    publish_lines,
+    revocation,
+)
 from aionotify.web.errors import error_response
 from aionotify.web.middlewares import answering, around, limiting
 from aionotify.web.services import Services
@@ -47,7 +58,7 @@ def health_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
 def admin_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
     """Return the routes for the application's services; on a separate address if configured."""
     return [
-        *_resource(services, answered, "/publish", {"POST": publish.publish}),
+        *_resource(services, answered, "/publish", {"POST": publish_lines.publish_either}),
         *_resource(services, answered, "/presence", {"GET": presence.presence}),
         # The pattern allows any user id; without it aiohttp allows no braces.
         *_resource(
@@ -57,12 +68,38 @@ def admin_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
     ]
 
 
+def page_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
+    """Return the routes of the operator's page; see `admin_page`."""
+    resource = partial(_resource, services, answered, cross_origin=False)
+    return [
+        *resource("/admin", {"GET": admin_page.file_handler("admin.html")}),
+        *resource("/admin/nodes", {"GET": admin_page.nodes}),
+        *resource("/admin/streams", {"GET": admin_page.streams, "DELETE": admin_page.end_streams}),
+        *(
+            route
+            for name in ("admin.js", "admin.css", "bell.svg")
+            for route in resource(f"/admin/{name}", {"GET": admin_page.file_handler(name)})
+        ),
+    ]
+
+
 def _resource(
-    services: Services, answered: bool, path: str, handlers: dict[str, Handler]
+    services: Services,
+    answered: bool,
+    path: str,
+    handlers: dict[str, Handler],
+    *,
+    cross_origin: bool = True,
 ) -> list[web.RouteDef]:
+    """Return the routes of one path; if `cross_origin`, pages of ``cors.origins`` may use them.
+
+    Otherwise no preflight is answered, so no foreign page can send an Authorization header there.
+    """
     answer = () if answered else (answering(services),)
     methods = ", ".join(handlers)
-    allowed = {*handlers, "OPTIONS"} | ({"HEAD"} if "GET" in handlers else set())
+    allowed = set(handlers) | ({"HEAD"} if "GET" in handlers else set())
+    if cross_origin:
+        allowed.add("OPTIONS")
 
     async def preflight(request: web.Request) -> web.Response:
         config = services.terms.config.cors
@@ -73,7 +110,8 @@ def _resource(
         raise web.HTTPMethodNotAllowed(request.method, allowed)
 
     routes = []
-    for method, handler in {**handlers, "OPTIONS": preflight, "*": refuse}.items():
+    preflights = {"OPTIONS": preflight} if cross_origin else {}
+    for method, handler in {**handlers, **preflights, "*": refuse}.items():
         # aiohttp would let GET's handler answer HEAD too, and open a stream for it.
         own_head = {"allow_head": False} if method == "GET" and "HEAD" in handlers else {}
         answered_handler = around(handler, *answer)

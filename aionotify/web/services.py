@@ -1,6 +1,7 @@
 """The parts that handlers use; `instance.py` builds one `Services` per instance."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from aionotify.auth.ticket_authenticator import Holder, TicketAuthenticator
 from aionotify.broker.control import ControlChannel
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import Inbox
+from aionotify.broker.inspection import Inspection
 from aionotify.broker.presence import Presence
 from aionotify.broker.publisher import Publisher
 from aionotify.broker.subscriber import Subscriber
@@ -26,6 +28,7 @@ from aionotify.telemetry.worker_peers import WorkerPeers
 from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
 from aionotify.web.publish_bytes import PublishBytes
+from aionotify.web.publish_streams import PublishStreams
 
 
 @dataclass(slots=True)
@@ -56,8 +59,10 @@ class Services:
     authenticator: TicketAuthenticator
     publisher: Publisher
     publish_bytes: PublishBytes
+    publish_streams: PublishStreams
     presence: Presence
     control: ControlChannel
+    inspection: Inspection
     open_files: OpenFiles
     worker_peers: WorkerPeers
     limits: Limits
@@ -65,6 +70,8 @@ class Services:
     stats: Stats
     auth_stats: AuthStats
     reloads: Reloads
+    started_at: float = field(default_factory=time.time)
+    """In unix seconds."""
 
 
 SERVICES: Final = web.AppKey("aionotify.services", Services)

@@ -1,12 +1,15 @@
 """Whose key a request to publish shows, and for whom it is good."""
 
 import hmac
+from contextlib import nullcontext
 
 import pytest
 
 from aionotify.auth import publish_keys
 from aionotify.auth.publish_keys import KeyHolder, PublishKeys
 from aionotify.config import PublishKey
+from aionotify.config.sections import RIGHTS
+from aionotify.errors import Forbidden
 
 OLD, NEW, SHOP = "old-key-0123456789", "new-key-0123456789", "shop-key-0123456789"
 
@@ -17,7 +20,7 @@ def keys() -> PublishKeys:
 
 
 def test_several_keys_are_good_at_once_so_that_one_can_be_replaced(keys: PublishKeys) -> None:
-    assert keys.match(OLD) == keys.match(NEW) == KeyHolder("")
+    assert keys.match(OLD) == keys.match(NEW) == KeyHolder(PublishKey(OLD).rights, "")
 
 
 @pytest.mark.parametrize("token", ["", OLD[:-1], OLD + "x", OLD.upper(), OLD + NEW, "ü"])
@@ -40,14 +43,30 @@ def test_a_key_with_a_prefix_is_good_for_those_recipients_only(
     """And never for everyone."""
     publisher = keys.match(SHOP)
     assert publisher is not None
-    assert publisher.may(recipient) is may
+    with nullcontext() if may else pytest.raises(Forbidden, match="that begin with 'shop:'"):
+        publisher.check_recipient(recipient)
 
 
 @pytest.mark.parametrize("recipient", ["shop:7", "42", "*"])
 def test_a_key_without_a_prefix_is_good_for_all(keys: PublishKeys, recipient: str) -> None:
     publisher = keys.match(OLD)
     assert publisher is not None
-    assert publisher.may(recipient)
+    publisher.check_recipient(recipient)
+
+
+def test_a_key_without_rights_of_its_own_has_those_that_every_key_had() -> None:
+    assert PublishKey(OLD).rights == {"publish", "presence", "revoke"}
+
+
+@pytest.mark.parametrize("right", RIGHTS)
+def test_a_key_allows_what_its_rights_say_and_a_refusal_names_the_missing_one(right: str) -> None:
+    keys = PublishKeys((PublishKey(OLD, rights=frozenset({right})),))
+    holder = keys.match(OLD)
+    assert holder is not None
+    for other in RIGHTS:
+        assert keys.allow(other) is (other == right)
+        with nullcontext() if other == right else pytest.raises(Forbidden, match=f"'{other}'"):
+            holder.check_right(other)
 
 
 @pytest.mark.parametrize("token", [OLD, SHOP, "wrong"])

@@ -4,25 +4,18 @@ Django, Flask and Celery are not installed: what the examples take from them sta
 each.
 """
 
-import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from textwrap import dedent
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.broker.test_sync_publisher import in_a_child
+from tests.docs.snippets import snippets
 from tests.harness import RedisServer
 
-PAGE = (Path(__file__).parents[2] / "docs/producers.rst").read_text("utf-8")
-EXAMPLES = [
-    dedent(code)
-    for code in re.findall(r"\.\. code-block:: python\n\n((?:   .*\n|\n)+)", PAGE)
-    if "SyncPublisher" in code or "publisher()" in code
-]
+EXAMPLES = [each.text for each in snippets("docs/producers.rst", "python")]
 
 
 def as_given(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from redis import Redis
 from redis.asyncio.connection import AbstractConnection
 
 from aionotify.broker.connection.endpoint import Endpoint
-from aionotify.broker.control import Control
+from aionotify.broker.control import Control, Question
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.keys import Keys
 from aionotify.broker.subscriber import (
@@ -65,6 +65,9 @@ class Ear:
 
     def revoked(self, revocation: Control) -> None:
         self.heard.append(("revoked", revocation))
+
+    def asked(self, question: Question) -> None:
+        self.heard.append(("asked", question))
 
 
 @asynccontextmanager

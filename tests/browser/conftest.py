@@ -1,42 +1,28 @@
 """A headless Chromium, and a demo for it to look at."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 
+from tests.browser import chromium
+from tests.browser.shop import Shop
 from tests.browser.site import Background, Elsewhere, Site, Tab
-from tests.harness import MainHost, RedisServer
+from tests.harness import MainHost, NotifyServer, RedisServer
 from tests.harness.demo import FREE_PORTS, Demo
-
-FLAGS = (
-    "--headless",
-    "--no-sandbox",  # it refuses to run as root with one, and CI is root
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",  # it is to talk to our server and to nobody else
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1160,1000",
-)
+from tests.harness.example import SECRETS, Example
 
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """Debian's Chromium with an empty profile; one for all tests, as it takes a second to start."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.fail("there is no chromium with its driver here; scripts/install --browser has them")
-    options = ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with Chrome(options, Service(driver)) as browser:
+    try:
+        browser = chromium.start(tmp_path_factory.mktemp("chromium"))
+    except FileNotFoundError as error:
+        pytest.fail(str(error))
+    with browser:
         yield browser
 
 
@@ -97,3 +83,28 @@ def open_tab(browser: Chrome) -> Iterator[Callable[[str], Tab]]:
 def tab(open_tab: Callable[[str], Tab], site: Site) -> Tab:
     """A tab at the site, in which nothing listens yet."""
     return open_tab(site.page)
+
+
+@pytest.fixture
+def open_shop(
+    background: Background, redis_server: RedisServer, browser: Chrome, tmp_path: Path
+) -> Iterator[Callable[[str], Shop]]:
+    """Copies an example and starts a node with its configuration, which knows the publish key."""
+    with ExitStack() as stack:
+
+        def open_shop(name: str) -> Shop:
+            example = stack.enter_context(Example(name, tmp_path, redis_server.port))
+            settings: Mapping[str, object] = {
+                "server.port": example.node,
+                "redis.url": redis_server.url,
+                "admin.publish_keys": [SECRETS["PUBLISH_KEY"]],
+                "auth.main_host.cache_ttl": 0,
+                "auth.main_host.refusal_ttl": 0,
+            }
+            server = NotifyServer(settings, file=example.config)
+            background.call(server.start(until="/readyz"))
+            stack.callback(lambda: background.call(server.aclose()))
+            stack.callback(browser.delete_all_cookies)
+            return Shop(example, server, browser)
+
+        yield open_shop

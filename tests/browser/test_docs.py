@@ -2,20 +2,16 @@
 
 import json
 import re
-import textwrap
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.browser.site import Site, Tab
+from tests.docs.snippets import snippet, snippets
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/browser.rst").read_text("utf-8")
-README = (ROOT / "README.rst").read_text("utf-8")
 EXAMPLES = [
-    *re.findall(r"\.\. code-block:: javascript\n\n((?:    .*\n|\n)+)", PAGE),
-    *re.findall(r"::\n\n((?:    .*\n)*    .*Notifications.*\n(?:    .*\n|\n)+)", README),
+    *(each.text for each in snippets("docs/browser.rst", "javascript")),
+    snippet("README.rst", "new Notifications("),
 ]
 # What an example takes for granted. The README's writes to the console.
 GIVEN = """
@@ -28,11 +24,6 @@ GIVEN = """
 """
 
 
-def test_there_are_the_examples_that_are_tried_here() -> None:
-    assert len(EXAMPLES) == 5
-    assert PAGE.count("= new Notifications(") + PAGE.count("async function listen") == 3
-
-
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.split()[0])
 def test_an_example_loses_nothing_while_the_server_is_killed_and_ends_in_order(
     open_site: Callable[..., Site], open_tab: Callable[[str], Tab], example: str
@@ -42,7 +33,7 @@ def test_an_example_loses_nothing_while_the_server_is_killed_and_ends_in_order(
     tab = open_tab(site.page)
     # A function's body cannot hold an import statement.
     code = re.sub(r"import (.*) from (.*);", r"const \1 = await import(\2);", example)
-    tab.run(f"(async () => {{ {GIVEN} {textwrap.dedent(code)} }})();")
+    tab.run(f"(async () => {{ {GIVEN} {code} }})();")
 
     tab.wait_opened(site, 1)
     sent: list[int] = []

@@ -24,7 +24,8 @@ def test_check_finds_what_is_there(
     assert checked(result) == dict.fromkeys(
         (
             *("configuration", "open files", "redis", "redis version", "redis memory"),
-            *("redis persistence", "redis keys", "redis names", "redis pub/sub", "main host"),
+            *("redis persistence", "redis keys", "redis rights", "redis names"),
+            *("clock", "redis pub/sub", "main host"),
         ),
         "ok",
     )
@@ -42,10 +43,10 @@ def test_check_says_what_to_do_about_what_is_not_there(aionotify: Run) -> None:
     result = aionotify("check", *settings)
     assert (result.returncode, result.stderr) == (1, "")
     assert f"failed   redis: redis://{nobody}/0: Redis is not available: " in result.stdout
-    assert "         -> start it, or correct redis.url;" in result.stdout
+    assert "         -> start Redis at that address\n" in result.stdout
     asked = f"http://{nobody}/api/v1/is_user_auth/"
     assert f"failed   main host: {asked}: Connection refused\n" in result.stdout
-    assert "it must answer 401 or 403 to a bad token" in result.stdout
+    assert "         -> start it at that address\n" in result.stdout
     assert "hunter2" not in result.stdout
 
 
@@ -194,3 +195,21 @@ def test_check_prints_a_table_on_a_terminal(
         os.close(terminal)
     assert re.search(r"\x1b\[\d+mok.*redis pub/sub.*a message comes back in", shown)
     assert re.search(r"\x1b\[\d+mwarning.*redis persistence", shown)
+
+
+def test_check_says_which_setting_lets_pages_of_an_origin_in(aionotify: Run) -> None:
+    """By the origin as browsers write it."""
+    nobody = f"http://127.0.0.1:{free_port()}"
+    given = (
+        *("check", "--json", "--redis.url", "unix:///nowhere", "--auth.main_host.url", nobody),
+        *("--cors.origins", "https://app.example.com,capacitor://localhost"),
+    )
+    for origin, status in (
+        ("https://app.example.com", "ok"),
+        ("Capacitor://LOCALHOST", "ok"),
+        ("http://app.example.com", "failed"),
+    ):
+        result = aionotify(*given, "--origin", origin)
+        [found] = [each for each in json.loads(result.stdout) if each["check"] == "cors"]
+        assert found["status"] == status
+        assert (f"add {origin} to cors.origins" in found["advice"]) is (status == "failed")

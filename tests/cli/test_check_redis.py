@@ -1,5 +1,7 @@
 """What is said of a Redis that is not as it should be: its own words, and what to do."""
 
+import re
+import socket
 import ssl
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from aionotify.cli.check_redis import check_redis
 from aionotify.cli.finding import Finding
 from aionotify.config import RedisConfig
 from tests.broker.connection.helpers import write_certificate
-from tests.harness import RedisServer, TcpProxy, eventually, free_port
+from tests.harness import Clock, RedisServer, TcpProxy, eventually, free_port
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio"])
 
@@ -62,7 +64,9 @@ async def test_a_right_that_is_not_needed_is_missed_and_nothing_fails(
         "redis": "ok",
         "redis server": "warning",
         "redis keys": "ok",
+        "redis rights": "ok",
         "redis names": "ok",
+        "clock": "ok",
         "redis pub/sub": "ok",
     }
     assert "NOPERM" in found["redis server"].found
@@ -140,3 +144,65 @@ async def test_each_mistake_with_sentinels_is_told_as_what_it_is(
         assert found["redis keys"].status == "ok"
         assert found["redis sentinel"].status == "warning"
         assert nobody in found["redis sentinel"].found
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "advice"),
+    [
+        ("redis://127.0.0.1:PORT", "127.0.0.1:PORT. Connection refused", "start Redis at that"),
+        ("redis://localhost:PORT", "Connection refused", "start Redis at that address"),
+        ("redis://no-such-host.invalid", "Name or service not known", "correct the host in redis"),
+        ("unix:///nowhere/redis.sock", "No such file or directory", "correct the path of the"),
+    ],
+)
+async def test_each_reason_for_no_connection_has_its_own_advice(
+    url: str, said: str, advice: str
+) -> None:
+    """The kernel's or the resolver's words, and one thing to do."""
+    port = str(free_port())
+    failed = await failure(url.replace("PORT", port))
+    assert said.replace("PORT", port) in failed.found
+    assert failed.advice.startswith(advice)
+
+
+async def test_a_redis_that_says_nothing_is_told(tmp_path: Path) -> None:
+    """What accepts connections and does not answer is no Redis that is absent."""
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "redis.sock"))
+        silent.listen()  # and accept none: the kernel does
+        failed = await failure(f"unix://{tmp_path}/redis.sock")
+    assert failed.advice.startswith("let what is sent to that address arrive")
+
+
+@pytest.mark.parametrize(
+    ("off", "leeway", "status"),
+    [(4, 10.0, "ok"), (-60, None, "warning"), (60, 10.0, "failed"), (60, 90.0, "ok")],
+)
+async def test_clocks_are_compared(
+    tmp_path: Path, off: float, leeway: float | None, status: str
+) -> None:
+    """Redis' with this machine's; where tokens are judged by it, by the leeway for them."""
+    clock = Clock(tmp_path)
+    clock.set(off)
+    with RedisServer(tmp_path, clock=clock) as redis:
+        config = RedisConfig(url=redis.url)
+        found = {each.check: each async for each in check_redis(config, (), leeway)}
+    assert found["clock"].status == status
+    side = "behind" if off > 0 else "ahead of"
+    said = re.match(rf"this machine's is ([\d.]+) s {side} Redis'", found["clock"].found)
+    assert said is not None
+    assert float(said[1]) == pytest.approx(abs(off), abs=2)
+    assert ("NTP" in found["clock"].advice) is (status != "ok")
+
+
+async def test_data_of_the_private_server_are_left_alone(tmp_path: Path) -> None:
+    """They are checked while a server has them, and nothing is written there."""
+    config = RedisConfig(url="embedded://", data_dir=str(tmp_path / "data" / "redis"))
+    found = {each.check: each async for each in check_redis(config)}
+    assert (found["redis data"].status, found["redis pub/sub"].status) == ("ok", "ok")
+    assert not (tmp_path / "data").exists()
+    (tmp_path / "file").touch()
+    config = RedisConfig(url="embedded://", data_dir=str(tmp_path / "file" / "redis"))
+    found = {each.check: each async for each in check_redis(config)}
+    assert found["redis data"].found == f"{tmp_path}/file: Not a directory"
+    assert found["redis data"].status == "failed"

@@ -9,6 +9,7 @@ import pytest
 
 from tests.harness import MainHost, RedisServer, free_port
 
+JWT = "--auth.method jwt --auth.jwt.algorithms HS256 --auth.jwt.key " + "s" * 32
 ENDS = {  # what is given: the code, and what the only line on standard error has
     "publish <&-": (1, "holds no event"),
     'publish "$(printf "\\377")" 1': (2, "are text in UTF-8"),
@@ -22,6 +23,25 @@ ENDS = {  # what is given: the code, and what the only line on standard error ha
     "check --config .": (2, "Is a directory"),
     "check --redis.url $'\\xff'": (2, "redis.url"),
     "check --auth.main_host.url http://a..b": (2, "auth.main_host.url"),
+    "check --origin https://app.example.com/": (2, "without a path, got 'https://app"),
+    "check --origin '*'": (2, "expected an origin such as"),
+    "check --origin null": (2, "expected an origin such as"),
+    "check --service no-such-service": (2, "there is none of this name in /etc/systemd/system"),
+    "check --service ''": (2, "expected the name of a service"),
+    "check --service ../../etc/passwd": (2, "expected the name of a service"),
+    "check --service x --config y": (2, "leave out --config"),
+    "token": (2, "required: USER"),
+    "token \"$(printf '\\377')\" --auth.method jwt": (2, "argument USER: the user id"),
+    "token alice --expires-in 1e3": (2, "a whole number of seconds"),
+    "token alice --expires-in ٣": (2, "a whole number of seconds"),
+    f"token alice {JWT} >/dev/full": (1, "No space left on device"),
+    f"token alice {JWT} --key-file /dev/null": (2, "--key-file: expected a"),
+    f"token alice {JWT} --key-file .": (2, "--key-file: cannot be read: Is a directory"),
+    "serve --dev --dev=1": (2, "ignored explicit argument"),
+    "serve --dev --server.host 10.0.0.1": (2, "server.host: expected 127.0.0.1"),
+    "serve --dev --server.host a..b": (2, "server.host"),
+    "serve --dev --server.port 65536": (2, "server.port: expected a whole number from 0"),
+    "check --dev": (2, "unknown argument --dev"),
     "--version >/dev/full": (1, "No space left on device"),
     "systemd --output /nonexistent/x": (1, "No such file or directory"),
     "systemd >/dev/full": (1, "No space left on device"),

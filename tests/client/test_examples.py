@@ -1,10 +1,7 @@
 """What docs/listening.rst says to write does what it says there."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
-from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -13,10 +10,10 @@ import aionotify
 from aionotify.testing import Server
 from tests.client.test_client import STREAM, answer
 from tests.client.test_client import Server as Scripted
+from tests.docs.snippets import snippets
 from tests.harness import eventually
 
-PAGE = (Path(__file__).parents[2] / "docs/listening.rst").read_text("utf-8")
-[LISTEN, LISTEN_ON] = re.findall(r"\.\. code-block:: python\n\n((?: +.*\n|\n)+)", PAGE)
+[LISTEN, LISTEN_ON] = [each.text for each in snippets("docs/listening.rst", "python")]
 
 
 class Application:
@@ -26,7 +23,7 @@ class Application:
         self.shown: list[Any] = []
         self.saved = ""
         self.names: dict[str, Any] = {"aionotify": aionotify, "show": self.show, "save": self.save}
-        exec(dedent(example), self.names)
+        exec(example, self.names)
 
     async def show(self, type: str, data: object) -> None:
         self.shown.append((type, data))

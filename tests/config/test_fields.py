@@ -181,6 +181,7 @@ def test_a_trusted_proxy_that_is_no_network_is_refused(value: object) -> None:
         {"key": KEY, "prefix": "shop-"},
         {"key": KEY, "recipients": 5},
         {"key": KEY, "recipients": "a\nb"},
+        {"rights": ["publish"]},
     ],
 )
 def test_a_wrong_publish_key_is_refused_and_not_shown(value: object) -> None:
@@ -188,9 +189,38 @@ def test_a_wrong_publish_key_is_refused_and_not_shown(value: object) -> None:
     assert list(problems) == ["admin.publish_keys.1"]
     assert problems["admin.publish_keys.1"].startswith(
         "expected a key of 16 to 256 characters (letters, digits, - . _ ~ + /), alone or as"
-        " {key: ..., recipients: prefix}, got "
+        " {key: ..., recipients: prefix, rights: [...]}, got "
     )
     assert str(value) not in problems["admin.publish_keys.1"] or value is None
+
+
+@pytest.mark.parametrize(
+    ("rights", "place", "problem"),
+    [
+        ([], "", "expected at least one, got none"),
+        (["publish", "revoke", "publish"], "", "the same right appears twice"),
+        ("publish", "", "expected a list, each item one of publish, presence, "),
+        ({"publish": True}, "", "expected a list, each item one of publish, presence, "),
+        (None, "", "expected a list, each item one of publish, presence, "),
+        (["publish", "Admin"], ".1", "expected one of publish, presence, revoke, read, groups, "),
+        (["*"], ".0", "expected one of publish, presence, revoke, read, groups, admin, got "),
+        ([None], ".0", "expected one of publish, presence, revoke, read, groups, admin, got null"),
+        (
+            [["publish"]],
+            ".0",
+            "expected one of publish, presence, revoke, read, groups, admin, got",
+        ),
+        ([KEY], ".0", "expected one of publish, presence, revoke, read, groups, admin, got text"),
+    ],
+)
+def test_wrong_rights_are_refused_at_their_place_and_not_shown(
+    rights: object, place: str, problem: str
+) -> None:
+    problems = problems_of(nested("admin.publish_keys", [{"key": KEY, "rights": rights}]))
+    assert list(problems) == [f"admin.publish_keys.0.rights{place}"]
+    [text] = problems.values()
+    assert text.startswith(problem)
+    assert KEY not in text
 
 
 def test_an_empty_list_and_a_text_are_not_the_same() -> None:

@@ -8,6 +8,7 @@ from aionotify.config import (
     Config,
     PublishKey,
 )
+from aionotify.config.sections import RIGHTS
 from tests.config.helpers import KEY, problems_of
 
 
@@ -117,6 +118,12 @@ def test_publish_keys_may_be_limited_to_recipients() -> None:
         {"admin": {"publish_keys": [KEY, {"key": KEY + "2", "recipients": "shop-"}]}}
     )
     assert config.admin.publish_keys == (PublishKey(KEY), PublishKey(KEY + "2", "shop-"))
+
+
+@pytest.mark.parametrize("rights", [["admin"], ["revoke", "admin"], list(RIGHTS)])
+def test_publish_keys_may_have_any_rights_in_any_order(rights: list[str]) -> None:
+    config = Config.from_mapping({"admin": {"publish_keys": [{"key": KEY, "rights": rights}]}})
+    assert config.admin.publish_keys == (PublishKey(KEY, rights=frozenset(rights)),)
 
 
 @pytest.mark.parametrize("channel", ["aionotify", "aionotify.events", "other:aionotify:control"])

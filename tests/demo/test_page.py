@@ -1,68 +1,67 @@
-"""What the demo adds to the server, and who may use it."""
+"""The shop's page: what is in it, and who may have it."""
 
 import asyncio
+import itertools
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestClient
 
-from aionotify import Client
-from aionotify.broker.connection.endpoint import Endpoint
-from aionotify.config import RedisConfig
-from aionotify.demo import page
-from aionotify.demo.world import World
+from aionotify.demo import main_host, page
+from aionotify.demo.world import USERS, World
 from aionotify.telemetry.logs import bare
 
-EVENT = {"recipient_id": "alice", "event": "test", "data": 1}
+SERVER = "http://127.0.0.1:8001"
+Pages = TestClient[web.Request, web.Application]
 
 
 @pytest.fixture
-async def session(world: World) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(world.url) as session:
-        yield session
+async def pages(aiohttp_client: Callable[[web.Application], Awaitable[Pages]]) -> Pages:
+    """The pages and the main host's answer, without what they are pages of."""
+    app = web.Application(middlewares=[page.local_only])
+    app.add_routes(page.routes({"x": "</script><script>alert(1)</script>"}, ["alice"], SERVER))
+    app.add_routes(main_host.routes(USERS))
+    return await aiohttp_client(app)
 
 
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
+async def test_the_page_has_what_its_script_needs(world: World) -> None:
+    async with aiohttp.ClientSession(world.shop_url) as session:
+        for path in ("/", "/alice", "/bob"):
+            async with session.get(path) as answer:
+                text = await answer.text()
+                assert answer.content_type == "text/html"
+            found = re.search(r'<script type="application/json" id="settings">(.*?)</script>', text)
+            assert found is not None
+            settings = json.loads(found[1])
+            assert settings["key"] == world.key
+            assert settings["server"] == world.url
+            assert settings["users"][0] == {"user": "alice", "token": "alice-token"}
+            assert settings["products"][0] == {"id": "lamp", "name": "Desk lamp", "price": 4900}
+            for name in re.findall(r'"static/([^"]+)"', text):
+                async with session.get(f"/static/{name}") as answer:
+                    assert answer.status == 200
+                    assert world.key not in await answer.text()
 
 
-async def test_the_page_has_what_its_script_needs(
-    world: World, session: aiohttp.ClientSession
-) -> None:
-    async with session.get("/") as answer:
-        text = await answer.text()
-        assert answer.content_type == "text/html"
-    found = re.search(r'<script type="application/json" id="settings">(.*?)</script>', text)
-    assert found is not None
-    settings = json.loads(found[1])
-    assert settings["key"] == world.key
-    assert settings["users"][0] == {"user": "alice", "token": "alice-token"}
-    for name in re.findall(r'"static/([^"]+)"', text):
-        async with session.get(f"/static/{name}") as answer:
-            assert answer.status == 200
-            assert world.key not in await answer.text()
-
-
-async def test_page_has_nothing_from_elsewhere_and_sends_nothing_there(
-    session: aiohttp.ClientSession,
-) -> None:
-    async with session.get("/") as answer:
+async def test_page_has_nothing_from_elsewhere_and_sends_nothing_there(pages: Pages) -> None:
+    """But to the notification server."""
+    async with pages.get("/") as answer:
         policy = answer.headers["Content-Security-Policy"]
         assert "http" not in (await answer.text()).partition("<body>")[2]
     assert "default-src 'none'" in policy
-    assert set(re.findall(r"-src ([^;]+)", policy)) == {"'none'", "'self'"}
+    assert set(re.findall(r"-src ([^;]+)", policy)) == {"'none'", "'self'", f"'self' {SERVER}"}
     assert "frame-ancestors 'none'" in policy
+    assert "require-trusted-types-for 'script'; trusted-types 'none'" in policy
 
 
-async def test_settings_cannot_end_the_element_that_they_are_in() -> None:
-    execute = Endpoint(RedisConfig()).commands("writes").execute
-    [index, *_] = page.routes({"x": "</script><script>alert(1)</script>"}, execute)
-    answer = await index.handler(None)  # type: ignore[arg-type]
-    assert isinstance(answer, web.Response)
-    assert "alert(1)</script>" not in str(answer.text)
+async def test_settings_cannot_end_the_element_that_they_are_in(pages: Pages) -> None:
+    async with pages.get("/alice") as answer:
+        assert "alert(1)</script>" not in await answer.text()
 
 
 @pytest.mark.parametrize(
@@ -80,66 +79,53 @@ async def test_settings_cannot_end_the_element_that_they_are_in() -> None:
         ("", 421),
     ],
 )
-@pytest.mark.parametrize("path", ["/", "/static/demo.js", "/healthz"])
+@pytest.mark.parametrize("path", ["/", "/static/demo.js"])
 async def test_only_the_machines_own_names_are_answered(
-    path: str, host: str, status: int, session: aiohttp.ClientSession
+    path: str, host: str, status: int, pages: Pages
 ) -> None:
-    """A site whose name was made to mean 127.0.0.1 gets neither the page nor a stream."""
-    async with session.get(path, headers={"Host": host}) as answer:
+    """A site whose name was made to mean 127.0.0.1 gets no page, and no key with it."""
+    async with pages.get(path, headers={"Host": host}) as answer:
         assert answer.status == status
 
 
-async def test_a_stream_is_not_opened_under_another_name(session: aiohttp.ClientSession) -> None:
-    headers = bearer("alice-token") | {"Host": "evil.example"}
-    async with session.get("/notify", headers=headers) as answer:
-        assert answer.status == 421
+def test_text_has_contrast_enough_in_light_and_dark() -> None:
+    """Of at least 4.5 to 1, and the edges of fields of 3 (WCAG 2.2, 1.4.3 and 1.4.11)."""
+    css = (Path(page.__file__).parents[1] / "web/static/demo.css").read_text("utf-8")
+    light, dark = (
+        dict(re.findall(r"--([\w-]+): (#\w{6});", css))
+        for css in css.partition("* { box-sizing")[0].split("prefers-color-scheme: dark", 1)
+    )
+    assert {"text", "quiet", "accent"} <= dark.keys()
+    for colours in (light, light | dark):
+        for backgrounds, texts in (
+            ("card page sunken raised accent-soft", "text quiet"),
+            ("card page accent-soft", "accent"),
+            ("card page", "bad"),
+            ("card warn-soft", "warn"),
+            ("accent", "on-accent"),
+        ):
+            for background, text in itertools.product(backgrounds.split(), texts.split()):
+                found = contrast(colours[background], colours[text])
+                assert found >= 4.5, f"{text} on {background}"
+        assert contrast(colours["edge"], colours["card"]) >= 3
 
 
-@pytest.mark.parametrize("path", ["/publish", "/demo/ephemeral"])
-@pytest.mark.parametrize(("token", "status"), [(None, 403), ("alice-token", 401)])
-async def test_without_the_key_nobody_publishes(
-    path: str, token: str | None, status: int, session: aiohttp.ClientSession
-) -> None:
-    headers = bearer(token) if token else {}
-    async with session.post(path, json=EVENT, headers=headers) as answer:
-        assert answer.status == status
+def contrast(*colours: str) -> float:
+    """Of two colours; WCAG 2.2, "contrast ratio" and "relative luminance"."""
+    luminances = []
+    for colour in colours:
+        parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        luminances.append(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+    darker, lighter = sorted(luminances)
+    return (lighter + 0.05) / (darker + 0.05)
 
 
-async def test_another_site_gets_no_leave_to_send_the_key(session: aiohttp.ClientSession) -> None:
-    """Its script would need a preflight's yes to send the header, and CORS to read the page."""
-    headers = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"}
-    for path in ("/demo/ephemeral", "/publish", "/"):
-        async with session.options(path, headers=headers) as answer:
-            assert answer.status >= 400
-            assert "Access-Control-Allow-Origin" not in answer.headers
-
-
-async def test_an_ephemeral_event_of_the_page_arrives_and_is_not_kept(
-    world: World, session: aiohttp.ClientSession
-) -> None:
-    token = world.tokens["alice"]
-    async with Client(f"{world.url}/notify", token=token) as client:
-        start = await anext(client)
-        async with session.post("/demo/ephemeral", json=EVENT, headers=bearer(world.key)) as answer:
-            assert (answer.status, await answer.json()) == (202, {"nodes": 1})
-        event = await anext(client)
-        assert (event.type, json.loads(event.data)) == ("test", EVENT)
-        assert event.id == start.id
-
-
-async def test_a_bad_event_is_refused_with_the_reason(
-    world: World, session: aiohttp.ClientSession
-) -> None:
-    async with session.post("/demo/ephemeral", json={}, headers=bearer(world.key)) as answer:
-        assert answer.status == 400
-        assert (await answer.json())["error"]["fields"] == {"recipient_id": "is missing"}
-
-
-@pytest.mark.parametrize("name", ["..%2f__init__.py", "index.html", "x"])
-async def test_only_the_files_of_the_page_are_served(
-    name: str, session: aiohttp.ClientSession
-) -> None:
-    async with session.get(f"/static/{name}") as answer:
+@pytest.mark.parametrize("name", ["..%2f__init__.py", "demo.html", "aionotify.js", "x"])
+async def test_only_the_files_of_the_page_are_served(name: str, pages: Pages) -> None:
+    async with pages.get(f"/static/{name}") as answer:
         assert answer.status == 404
 
 
@@ -153,29 +139,47 @@ async def test_only_the_files_of_the_page_are_served(
         ("", 401),
     ],
 )
-async def test_the_main_host_knows_two_users(authorization: str, status: int, world: World) -> None:
+async def test_the_main_host_knows_two_users(authorization: str, status: int, pages: Pages) -> None:
     headers = {"Authorization": authorization}
-    async with (
-        aiohttp.ClientSession(world.main_host_url) as session,
-        session.get("/api/v1/is_user_auth/", headers=headers) as answer,
-    ):
+    async with pages.get("/api/v1/is_user_auth/", headers=headers) as answer:
         assert answer.status == status
 
 
+async def test_only_the_shops_page_may_read_streams(world: World) -> None:
+    """Under either of its names; and no other site may ask the shop for anything."""
+    asked = {
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    by_name = world.shop_url.replace("127.0.0.1", "localhost")
+    async with aiohttp.ClientSession() as session:
+        for origin, allowed in (
+            (world.shop_url, world.shop_url),
+            (by_name, by_name),
+            ("http://localhost:1", None),
+        ):
+            headers = asked | {"Origin": origin}
+            async with session.options(f"{world.url}/notify", headers=headers) as answer:
+                assert answer.headers.get("Access-Control-Allow-Origin") == allowed
+            async with session.options(f"{world.shop_url}/orders", headers=headers) as answer:
+                assert answer.status >= 400
+                assert "Access-Control-Allow-Origin" not in answer.headers
+
+
 async def test_a_malformed_request_is_counted_and_not_quoted(
-    world: World, session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """To the server and to the main host; each closes the connection."""
-    for url in (world.url, world.main_host_url):
-        caplog.clear()
+    for url in (world.url, world.shop_url):
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"GET /?ticket=secret HTTP/1.1\r\nContent-Length: secret\r\n\r\n")
         async with asyncio.timeout(5):
             assert (await reader.read()).startswith(b"HTTP/1.0 400")
         writer.close()
-        [record] = caplog.records
-        assert (bare(record), record.exc_info) == ("malformed request", None)
-        assert "secret" not in repr(vars(record))
-    async with session.get("/metrics") as answer:
+    [record] = caplog.records
+    assert (bare(record), record.exc_info) == ("malformed request", None)
+    assert "secret" not in repr(vars(record))
+    async with aiohttp.ClientSession() as session, session.get(f"{world.url}/metrics") as answer:
         assert 'aionotify_requests_refused_total{code="malformed"} 1.0' in await answer.text()
+    assert "secret" not in capfd.readouterr().err

@@ -7,22 +7,19 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
-from tests.browser.conftest import FLAGS
-from tests.deploy.node import REPOSITORY
+from tests.browser import chromium
+from tests.docs.snippets import snippets
 
 TIMEOUT = 60  # seconds; for what takes one
 PAGE = "https://app.example.com/"
 METRICS = "http://127.0.0.1:8002/metrics"
 NETWORK = 9  # the descriptor of the machine's network
-SECTIONS: Final = ("From zero to running", "nginx")
 PHONE, DESKTOP = (390, 844), (1280, 800)  # CSS pixels
 
 # In place of systemd's: starts and reloads what the document has as units.
@@ -68,17 +65,9 @@ def tell(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def sections(text: str) -> Iterator[tuple[str, str]]:
-    """The titles of a document's sections, and what is in each."""
-    parts = re.split(r"^(\S.*)\n-+\n", text, flags=re.MULTILINE)
-    yield from zip(parts[1::2], parts[2::2], strict=True)
-
-
-def blocks(section: str) -> list[str]:
-    """The commands of a section, block by block; there must not be other ones."""
-    assert not re.search(r"::\n\n", re.sub(r"\.\. code-block:: sh\n", "", section)), section
-    found = re.findall(r"^\.\. code-block:: sh\n\n((?:    .*\n|\n)+)", section, re.MULTILINE)
-    return [re.sub(r"^    ", "", block, flags=re.MULTILINE).rstrip() + "\n" for block in found]
+def commands() -> list[str]:
+    """What the document has to be typed, block by block."""
+    return [each.text for each in snippets("docs/deployment.rst", "sh")]
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:
@@ -137,13 +126,8 @@ class Browser:
     """A Chromium for which the names lead here, and that takes any certificate."""
 
     def __init__(self, profile: Path) -> None:
-        options = ChromeOptions()
-        options.binary_location = shutil.which("chromium") or ""
         names = "--host-resolver-rules=MAP *.example.com 127.0.0.1"
-        for flag in (*FLAGS, names, "--ignore-certificate-errors", f"--user-data-dir={profile}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = Chrome(options, Service(shutil.which("chromedriver")))
+        self.driver = chromium.start(profile, names, "--ignore-certificate-errors")
 
     def console(self) -> object:
         """What it has complained about."""
@@ -177,9 +161,7 @@ def opened() -> int:
 
 def walk(machine: Machine, screenshots: Path | None) -> None:
     """Type all commands; before those that send something, have the page open; then read it."""
-    text = (REPOSITORY / "docs/deployment.rst").read_text(encoding="utf-8")
-    found = dict(sections(text))
-    todo = [block for title in SECTIONS for block in blocks(found[title])]
+    todo = commands()
     browser: Browser | None = None
     sent = 0
     for block in todo:

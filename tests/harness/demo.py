@@ -60,8 +60,9 @@ class Demo:
         return self._said(r"Open +(\S+)")
 
     @property
-    def main_host_url(self) -> str:
-        return self._said(r"Main host +(\S+)")
+    def server_url(self) -> str:
+        """Of the notification server, with a / at its end."""
+        return self._said(r"Server +(\S+)") + "/"
 
     @property
     def redis_port(self) -> int:
@@ -71,6 +72,10 @@ class Demo:
     def key(self) -> str:
         """With which one may publish."""
         return self._said(r"curl -H 'Authorization: Bearer (\S+)'")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def end(self, number: int = signal.SIGINT, timeout: float = PATIENCE) -> int:
         """Send a signal; return the exit code."""
@@ -98,10 +103,11 @@ class Demo:
         return match[1]
 
     def _running(self) -> Iterator[str]:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
+        for path in Path("/proc").glob("[0-9]*"):
             try:
-                command = path.read_text("utf-8", "replace").replace("\0", " ")
-            except OSError:  # ended just now
+                command = (path / "cmdline").read_text("utf-8", "replace").replace("\0", " ")
+                environ = (path / "environ").read_text("utf-8", "replace")
+            except OSError:  # ended just now, or somebody else's
                 continue
-            if str(self._temporary) in command:
+            if int(path.name) != self.pid and str(self._temporary) in command + environ:
                 yield command

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,7 +26,7 @@ class NotifyServer:
     `settings` are dotted keys and values, ``{"redis.url": "redis://…", "server.drain": 2}``; they
     reach the process as AIONOTIFY_* variables, and what is in `file` counts less. `logs` grows with
     each line that it writes. With a `directory` it is the installed command, started there. It goes
-    by `clock`, if there is one.
+    by `clock`, if there is one. `flags` come last on its command line.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class NotifyServer:
         file: Path | None = None,
         directory: Path | None = None,
         clock: Clock | None = None,
+        flags: Sequence[str] = (),
     ) -> None:
         self._clock = clock
         self._program = [sys.executable, "-m", "aionotify"]
@@ -42,7 +43,7 @@ class NotifyServer:
         if directory is not None:
             self._program = [str(Path(sys.executable).with_name("aionotify"))]
             self._directory = directory
-        self._arguments = [] if file is None else ["--config", str(file)]
+        self._arguments = [*([] if file is None else ["--config", str(file)]), *flags]
         self.settings = {"server.port": free_port(), **(settings or {})}
         self.url = f"http://127.0.0.1:{self.settings['server.port']}"
         self.logs: list[str] = []

@@ -4,19 +4,18 @@ import json
 import shlex
 from pathlib import Path
 
+from tests.docs.snippets import snippet
 from tests.harness import RedisServer, SSEClient
 from tests.integration.conftest import Serve
 
 REPOSITORY = Path(__file__).parents[2]
-PAGE = (REPOSITORY / "docs" / "producers.rst").read_text()
 
 
 async def test_the_script_publishes_durably_from_any_language(
     serve: Serve, redis_server: RedisServer
 ) -> None:
     """What redis-cli would send arrives live, and at a client that comes back."""
-    [line] = [line for line in PAGE.splitlines() if "--eval" in line]
-    script, *words = shlex.split(line.split("--eval", 1)[1])
+    [_, _, script, *words] = shlex.split(snippet("docs/producers.rst", "redis-cli --eval"))
     comma = words.index(",")
     source = (REPOSITORY / script).read_text()
     server = await serve()
@@ -34,7 +33,7 @@ async def test_the_script_publishes_durably_from_any_language(
 async def test_a_plain_publish_says_how_many_nodes_listen(
     serve: Serve, redis_server: RedisServer
 ) -> None:
-    [line] = [line for line in PAGE.splitlines() if line.strip().startswith("redis-cli PUBLISH")]
+    line = snippet("docs/producers.rst", "redis-cli PUBLISH")
     server = await serve()
     async with SSEClient(f"{server.url}/notify", token="token-42") as client:
         await client.wait_events(1)

@@ -519,7 +519,7 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "a key file that is not there": (
         "auth: {method: jwt, jwt: {key_file: /nonexistent/key, algorithms: [RS256]}}",
-        "auth.jwt.key_file: cannot be read (FileNotFoundError)",
+        "auth.jwt.key_file: cannot be read: No such file or directory",
     ),
 }
 

@@ -14,7 +14,7 @@ from aionotify.events.frame import framed_chunk
 from aionotify.events.page import Entry, Page
 from aionotify.streams import stream as real
 from aionotify.streams.hub import Hub
-from aionotify.streams.recipient import Recipient
+from aionotify.streams.recipient import Recipient, StreamReport
 from tests.embedded import embedded
 from tests.harness import EventParser, RedisServer, SSEEvent, eventually
 from tests.integration.talk import CHANNEL, publish, received, stream
@@ -60,6 +60,9 @@ class Stream:
 
     def buffered(self) -> int:
         return 0
+
+    def report(self) -> StreamReport:
+        raise NotImplementedError
 
     @property
     def events(self) -> list[SSEEvent]:

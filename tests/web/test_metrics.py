@@ -24,7 +24,7 @@ from aionotify.events.event import decode
 from aionotify.events.page import Entry
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
-from aionotify.streams.recipient import Recipient
+from aionotify.streams.recipient import Recipient, StreamReport
 from aionotify.telemetry.stats import Histogram, Stats
 from aionotify.web.metrics import AllWorkers, snapshot
 from aionotify.web.services import SERVICES, Services
@@ -134,6 +134,53 @@ async def test_series_begin_before_their_first_event_does(node: Node) -> None:
         assert any(each.startswith(f"aionotify_{name}_total{{") for each in series)
 
 
+async def test_no_series_appears_only_when_something_happens(node: Node) -> None:
+    """Neither with streams and events, nor with any refusal, be it of a kind of one's own."""
+    before = set(await node.samples())
+    headers = {"Authorization": f"Bearer {KEY}", "Origin": "https://elsewhere.example"}
+    async with SSEClient(f"{node.url}/notify?user=42&last_event_id=nonsense") as client:
+        await client.wait_events(1)
+        for method, path, body in (
+            ("POST", "/publish", b'{"recipient_id": "42"}'),
+            ("POST", "/publish", b"nonsense"),
+            ("OPTIONS", "/publish", b""),
+            ("PUT", "/publish", b""),
+            ("GET", "/nowhere", b""),
+            ("GET", "/notify", b""),
+        ):
+            async with node.session.request(
+                method, node.url + path, headers=headers, data=body
+            ) as response:
+                assert (response.status == 202) is (body.startswith(b"{"))
+        await client.wait_for(lambda events: events[-1].event == "message")
+    node.services.stats.refused["of_its_own"] = 7
+    after = await node.samples()
+    assert set(after) == before
+    assert after['aionotify_requests_refused_total{code="other"}'] == 7
+
+
+async def test_users_are_counted_once_however_many_streams_they_have(node: Node) -> None:
+    urls = [f"{node.url}/notify?user={user}" for user in ("42", "42", "7")]
+    async with SSEClient(urls[0]), SSEClient(urls[1]), SSEClient(urls[2]) as client:
+        await client.wait_events(1)
+        series = await node.samples()
+        assert series["aionotify_users_online"] == 2
+        assert series["aionotify_streams"] == 3
+    await eventually(lambda: _is(node, "aionotify_users_online", 0))
+
+
+@pytest.mark.parametrize(("origin", "count"), [("https://elsewhere.example", 1), (None, 0)])
+async def test_requests_of_pages_that_are_not_allowed_are_counted(
+    node: Node, origin: str | None, count: int
+) -> None:
+    """But not those of the node's own pages."""
+    headers = {"Origin": origin or node.url}
+    for path in ("/healthz", "/notify?user=42", "/nowhere"):
+        async with node.session.get(node.url + path, headers=headers):
+            pass
+    assert await node.value("aionotify_origins_refused_total") == 3 * count
+
+
 def _subclasses(error: type[RequestError]) -> set[type[RequestError]]:
     below = {each for sub in error.__subclasses__() for each in _subclasses(sub)}
     return below or {error}
@@ -209,6 +256,9 @@ class LiveStream:
     def beat(self) -> None: ...
     def buffered(self) -> int:
         return 0
+
+    def report(self) -> StreamReport:
+        raise NotImplementedError
 
 
 class Nothing:

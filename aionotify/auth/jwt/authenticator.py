@@ -40,7 +40,7 @@ class _Header(msgspec.Struct):
     crit: object = None
 
 
-class _Registry(JWSRegistry):
+class Registry(JWSRegistry):
     """The algorithms that the configuration allows, without joserfc's opinion of each."""
 
     def get_alg(self, name: str) -> Any:
@@ -72,7 +72,7 @@ class JWTAuthenticator(BearerAuthenticator):
         self._keys = _key_source(config, self.stats)
         # Members that we do not know are no reason to refuse (RFC 7515 section 4), unless ``crit``
         # names them, and then `_header` does.
-        self._registry = _Registry(algorithms=config.algorithms, strict_check_header=False)
+        self._registry = Registry(algorithms=config.algorithms, strict_check_header=False)
         self._claims = jwt.JWTClaimsRegistry(
             now=lambda: int(clock()), leeway=int(config.leeway), **_requirements(config)
         )

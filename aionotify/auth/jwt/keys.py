@@ -3,6 +3,7 @@
 Knows keys; where they come from over the network is `jwks`'.
 """
 
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import msgspec
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import JWKRegistry, Key, OctKey
 from joserfc.jws import JWSRegistry
 
@@ -79,8 +80,8 @@ class StaticKey:
 
     def __init__(self, config: JWTConfig) -> None:
         """Read the key; raise ConfigError if it is not one, or not fit for the algorithms."""
-        path = "auth.jwt.key" if config.key_file is None else "auth.jwt.key_file"
-        key = _read_key(config, path)
+        path = setting_of(config)
+        key = read_key(config, path)
         self._ring = KeyRing([key], config.algorithms)
         if not self._ring:
             names = ", ".join(config.algorithms)
@@ -114,24 +115,31 @@ def public_keys(key_set: object) -> list[Key]:
     return keys
 
 
-def with_key(config: JWTConfig) -> JWTConfig:
+def setting_of(config: JWTConfig) -> str:
+    """Return the name of the setting that has the key."""
+    return "auth.jwt.key" if config.key_file is None else "auth.jwt.key_file"
+
+
+def with_key(config: JWTConfig, path: str = "auth.jwt.key_file") -> JWTConfig:
     """Return `config` with what `key_file` has in it now as `key`, unless it has that already.
 
-    Raises ConfigError when the file cannot be read.
+    Raises ConfigError when the file, which `path` names, cannot be read.
     """
     if config.key_file is None or config.key is not None:
         return config
     try:
         text = Path(config.key_file).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        problem = f"cannot be read ({type(error).__name__})"
-        raise ConfigError({"auth.jwt.key_file": problem}) from None
+    except OSError as error:
+        raise ConfigError({path: f"cannot be read: {error.strerror}"}) from None
+    except ValueError:
+        raise ConfigError({path: "cannot be read: expected text in UTF-8"}) from None
     return replace(config, key=text)
 
 
-def _read_key(config: JWTConfig, path: str) -> Key:
+def read_key(config: JWTConfig, path: str) -> Key:
+    """Return the key in `key` or `key_file`; raise ConfigError, which names it `path`, if none."""
     try:
-        return _import_key(with_key(config).key or "")
+        return _import_key(with_key(config, path).key or "")
     except (JoseError, ValueError, TypeError, KeyError):
         # The library's own words may quote the key.
         raise ConfigError({path: "expected a key in PEM or JWK form, or a secret"}) from None
@@ -142,7 +150,9 @@ def _import_key(text: str) -> Key:
         data: Any = msgspec.json.decode(text)
         return JWKRegistry.import_key(data)
     if "-----BEGIN" not in text:
-        return OctKey.import_key(text)
+        with warnings.catch_warnings():  # `_check_strength` asks for more, and is no mere warning
+            warnings.simplefilter("ignore", SecurityWarning)
+            return OctKey.import_key(text)
     for key_type in _PUBLIC_KEY_TYPES:
         with suppress(JoseError):  # of another type
             return JWKRegistry.import_key(text, key_type)

@@ -10,6 +10,8 @@ and is never made, or an HTTP client's is found to be writable again and again f
 """
 
 import contextlib
+import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -107,4 +109,9 @@ def quoted(error: Exception) -> str:
     """
     code = getattr(error, "status_code", None)
     text, _, _ = (str(error) or type(error).__name__).partition(", with args")
+    text = _NOT_CONNECTED.sub(lambda failed: failed[1] + os.strerror(int(failed[2])), text)
     return f"{code} {text}" if code else text
+
+
+# asyncio has an errno, and keeps to itself what the kernel calls it.
+_NOT_CONNECTED = re.compile(r"(Err\w+ (\d+)[^[]*? )Connect call failed \([^)]*\)")

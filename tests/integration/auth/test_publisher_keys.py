@@ -98,6 +98,24 @@ async def test_a_key_with_a_prefix_is_for_those_recipients_in_every_way(
     assert len(messages(theirs)) == 2
 
 
+async def test_a_key_is_good_for_the_ways_of_its_rights(serve: Serve) -> None:
+    """And a refusal says which right is missing."""
+    rights = ("publish", "presence", "revoke")
+    keys = {right: f"{right}-key-0123456789" for right in (*rights, "admin")}
+    server = await serve(
+        {"admin.publish_keys": [{"key": key, "rights": [right]} for right, key in keys.items()]}
+    )
+    for right, key in keys.items():
+        for needed, way in zip(rights, WAYS, strict=True):
+            answer = await use(server, way, token=key)
+            if right == needed:
+                assert answer.status in (200, 202)
+            else:
+                assert (answer.status, answer.code) == (403, "forbidden")
+                message = answer.json["error"]["message"]
+                assert message == f"this key does not have the right '{needed}'"
+
+
 @pytest.mark.parametrize("way", ["variable", "credential"])
 async def test_keys_come_from_files(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str

@@ -1,0 +1,167 @@
+"""POST /publish for a producer that keeps its request open: an event a line, and an answer a line.
+
+What has come is published together and answered, then more is read. So what is under way is bounded
+by what one read brings, and the connection slows down a producer that is faster than Redis.
+"""
+
+import logging
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from aionotify import tasks
+from aionotify.auth.publish_keys import KeyHolder
+from aionotify.broker.publisher import PartlyPublished, Published, merge, valid
+from aionotify.errors import AionotifyError, Forbidden, InvalidEvent
+from aionotify.events.event import Event
+from aionotify.web import publish
+from aionotify.web.errors import json_lines
+from aionotify.web.request_id import request_id
+from aionotify.web.services import SERVICES
+
+NDJSON: Final = "application/x-ndjson"
+_ANSWER_SECONDS: Final = 30  # that answers may remain unread
+_HEADERS: Final = {
+    hdrs.CONTENT_TYPE: NDJSON,
+    hdrs.CACHE_CONTROL: "no-store, no-transform",
+    "X-Accel-Buffering": "no",  # nginx
+}
+
+_log = logging.getLogger(__name__)
+
+
+async def publish_either(request: web.Request) -> web.StreamResponse:
+    """Answer line by line whoever accepts that, and everybody else at the end of the body."""
+    if NDJSON not in request.headers.get(hdrs.ACCEPT, "").lower():
+        return await publish.publish(request)
+    return await _publish_lines(request)
+
+
+async def _publish_lines(request: web.Request) -> web.StreamResponse:
+    services = request.config_dict[SERVICES]
+    holder = publish.key_holder(request, "publish")
+    ephemeral = publish.is_ephemeral(request)
+    publish.check_coding(request)
+    answers = web.StreamResponse(headers=_HEADERS)
+    with services.publish_bytes.request() as held:
+        lines = _Lines(services.terms.config.events.max_bytes)
+        held.add(lines.most_bytes)
+        await answers.prepare(request)
+        try:
+            with services.publish_streams.reading(request.content):
+                async for part in request.content.iter_any():
+                    await _publish(request, holder, answers, lines.of(part), ephemeral=ephemeral)
+                await _publish(request, holder, answers, lines.rest(), ephemeral=ephemeral)
+            await _write(answers, [], end=True)
+        except web.RequestPayloadError:  # the body contradicts its headers; the text quotes it
+            problem = _error(400, "bad_request", "the body is not what its headers announce")
+            await _write(answers, [problem], end=True)
+        except ConnectionError:
+            pass  # the producer is gone, and publishes again what was not answered
+        except TimeoutError:
+            _log.warning(
+                "answers to a producer not read", extra={"fields": {"request": request_id(request)}}
+            )
+            if request.transport is not None:
+                request.transport.abort()
+    return answers
+
+
+async def _publish(
+    request: web.Request,
+    holder: KeyHolder,
+    answers: web.StreamResponse,
+    lines: list[bytes | None],
+    *,
+    ephemeral: bool,
+) -> None:
+    """Publish the event of each line, and answer it; None stands for one that was too long."""
+    services = request.config_dict[SERVICES]
+    max_bytes = services.terms.config.events.max_bytes
+    checked: list[Event | InvalidEvent | Forbidden] = []
+    for line in lines:
+        try:
+            if line is None:
+                raise InvalidEvent({"body": f"is longer than {max_bytes} bytes"})
+            event = publish.decoded(line, max_bytes, ephemeral=ephemeral)
+            publish.check_recipients(event, holder)
+            checked.append(event)
+        except (InvalidEvent, Forbidden) as error:
+            checked.append(error)
+    published = await services.publisher.publish_checked(valid(checked), ephemeral=ephemeral)
+    publish.count(services, published)
+    publish.log_stored(request, published)
+    await _write(answers, [_answer(result) for result in merge(checked, published)])
+
+
+async def _write(
+    answers: web.StreamResponse, values: list[dict[str, object]], *, end: bool = False
+) -> None:
+    """Raise TimeoutError for a producer that never reads what it is answered."""
+    async with tasks.timeout(_ANSWER_SECONDS):
+        if values:
+            await answers.write(json_lines(values))
+        if end:
+            await answers.write_eof()
+
+
+def _answer(result: Published | AionotifyError) -> dict[str, object]:
+    """What a single request with the event would have been answered."""
+    match result:
+        case Published():
+            return {"status": 202, **publish.answer(result)}
+        case InvalidEvent():
+            message = "the event is not valid"
+            return _error(400, "invalid_event", message, fields=dict(result.fields))
+        case Forbidden():
+            return _error(403, result.code, result.message)
+        case PartlyPublished():
+            more = publish.answer(result)
+            return _error(503, "redis_unavailable", str(result)) | more
+    return _error(503, "redis_unavailable", str(result))
+
+
+def _error(status: int, code: str, message: str, **more: object) -> dict[str, object]:
+    return {"status": status, "error": {"code": code, "message": message, **more}}
+
+
+class _Lines:
+    """Cuts what comes into lines, of which the blank ones do not count.
+
+    Args:
+        max_bytes: of a line. Of a longer one nothing is kept.
+
+    Attributes:
+        most_bytes: that a request can hold.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.most_bytes = 2 * max_bytes + 65536  # a line that has begun, and what one read brings
+        self._max_bytes = max_bytes
+        self._begun = b""
+        self._is_too_long = False
+
+    def of(self, part: bytes) -> list[bytes | None]:
+        """The lines that end in `part`, which is what comes next; None for one that is too long."""
+        lines: list[bytes | None] = []
+        *ended, begun = part.split(b"\n")
+        for end in ended:
+            lines += self._line(end)
+        self._begin(begun)
+        return lines
+
+    def rest(self) -> list[bytes | None]:
+        """The last line, if it does not end."""
+        return self._line(b"")
+
+    def _line(self, end: bytes) -> list[bytes | None]:
+        self._begin(end)
+        line, too_long = self._begun.strip(), self._is_too_long
+        self._begun, self._is_too_long = b"", False
+        return [None] if too_long else [line] if line else []
+
+    def _begin(self, more: bytes) -> None:
+        if len(self._begun) + len(more) > self._max_bytes + 2:  # CR, and what is stripped
+            self._begun, self._is_too_long = b"", True
+        elif not self._is_too_long:
+            self._begun += more

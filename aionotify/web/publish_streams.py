@@ -1,0 +1,35 @@
+"""The requests that publish line by line. Their producer ends them, or the node when it leaves."""
+
+import contextlib
+from collections.abc import Iterator
+
+from aiohttp import StreamReader
+
+
+class NodeLeaves(Exception):
+    """The node ends; what was not answered is to be published at another one."""
+
+
+class PublishStreams:
+    """All such requests of this process."""
+
+    def __init__(self) -> None:
+        self._open: set[StreamReader] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @contextlib.contextmanager
+    def reading(self, content: StreamReader) -> Iterator[None]:
+        """Read a request's body, until its end or that of the node."""
+        self._open.add(content)
+        try:
+            with contextlib.suppress(NodeLeaves):
+                yield
+        finally:
+            self._open.discard(content)
+
+    def end(self) -> None:
+        """Have them read no more. What they have read they still answer."""
+        for content in self._open:
+            content.set_exception(NodeLeaves())

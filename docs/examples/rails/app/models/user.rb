@@ -1,0 +1,4 @@
+class User < ActiveRecord::Base
+  has_secure_password
+  has_many :sessions, dependent: :destroy
+end

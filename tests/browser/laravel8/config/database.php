@@ -1,0 +1,8 @@
+<?php
+
+return [
+    'default' => 'sqlite',
+    'connections' => [
+        'sqlite' => ['driver' => 'sqlite', 'database' => database_path('orders.sqlite3')],
+    ],
+];
