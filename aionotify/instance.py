@@ -25,6 +25,7 @@ from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.control import ControlChannel, Question
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import Inbox
+from aionotify.broker.ingest import Ingest
 from aionotify.broker.inspection import Inspection
 from aionotify.broker.keys import Keys
 from aionotify.broker.presence import Presence
@@ -129,6 +130,10 @@ class Instance:
             page_bytes=config.stream.buffer // 2,  # a stream reads two inboxes
             stats=stats,
         )
+        publisher = Publisher(
+            self._endpoint, prefix=config.redis.prefix, inbox=config.inbox, max_bytes=max_bytes
+        )
+        publisher.belong_to(data_set, hub.acknowledged)
         self.services = Services(
             terms=Terms(
                 config,
@@ -148,11 +153,14 @@ class Instance:
             start_positions=StartPositions(hub, inbox, Deadlines(_SETTLE)),
             revalidation=Revalidation(config.auth.revalidate, tickets.ask_again),
             authenticator=tickets,
-            publisher=Publisher(
-                self._endpoint,
-                prefix=config.redis.prefix,
-                inbox=config.inbox,
-                max_bytes=max_bytes,
+            publisher=publisher,
+            ingest=Ingest(
+                writes.execute,
+                self._endpoint.commands("ingest").execute,
+                keys,
+                publisher,
+                stats=stats,
+                may_take=lambda: subscriber.problem is None,
             ),
             publish_bytes=PublishBytes(config.admin.max_publish_bytes),
             publish_streams=PublishStreams(),
@@ -171,7 +179,6 @@ class Instance:
             auth_stats=auth_stats,
             reloads=Reloads(),
         )
-        self.services.publisher.belong_to(data_set, hub.acknowledged)
 
     async def start(self, app: web.Application) -> None:
         """Where events come from first, then who may listen, then what keeps streams in order."""
@@ -189,6 +196,10 @@ class Instance:
                 name="aionotify unreadable inboxes",
             ),
         ]
+        if services.terms.config.publish.stream:
+            self._tasks.append(
+                asyncio.create_task(services.ingest.run(), name="aionotify ingest"),
+            )
 
     async def reload(self, config: Config) -> tuple[str, ...]:
         """See the function `reload`.
@@ -246,7 +257,8 @@ class Instance:
         task.add_done_callback(self._ending.discard)
 
     def _answer(self, question: Question) -> None:
-        self.services.inspection.answer(question, node_report.answer(self.services, question))
+        answer = node_report.answer(self.services, question.user_id, question.prefix)
+        self.services.inspection.answer(question, answer)
 
     async def _end_all(self) -> None:
         await asyncio.sleep(_GAP_FIRST)
@@ -286,6 +298,7 @@ class Instance:
         await services.presence.close()
         await services.start_positions.close()
         await services.inbox.close()
+        await services.ingest.close()
         await services.publisher.close()
         await services.data_set.close()
         await self._endpoint.close()

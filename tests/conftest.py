@@ -12,7 +12,8 @@ import uvloop
 
 from tests.harness import MainHost, RedisServer
 
-_END_TO_END = {"browser", "chaos", "demo", "deploy", "integration"}  # of the folders beside us
+# Of the folders beside us.
+_END_TO_END = {"browser", "chaos", "clients", "demo", "deploy", "integration"}
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -85,7 +85,7 @@ def test_the_two_publishers_do_the_same() -> None:
     def methods(kind: type) -> set[str]:
         return {name for name in vars(kind) if not name.startswith("_")}
 
-    of_a_node = {"adopt", "belong_to", "publish_checked"}
+    of_a_node = {"adopt", "belong_to", "publish_checked", "publish_in_order"}
     assert methods(aionotify.SyncPublisher) == methods(aionotify.Publisher) - of_a_node
 
 

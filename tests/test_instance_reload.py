@@ -72,6 +72,7 @@ OTHERS: Mapping[str, object] = {
     "inbox.max_events": 7,
     "inbox.retention": 7,
     "inbox.idempotency": 7,
+    "publish.stream": True,
     "stream.heartbeat": 7,
     "stream.send_timeout": 7,
     "stream.retry": 777,

@@ -35,6 +35,7 @@ ELSEWHERE = {
     "cli/serve.py": "demo/test_dev.py",
     "cli/systemd.py": "deploy/test_units.py",
     "cli/top.py": "integration/test_top.py",
+    "cli/unit_file.py": "cli/test_service.py",
     "demo/__init__.py": "demo/test_process.py",
     "demo/main_host.py": "demo/test_page.py",
     "demo/report.py": "demo/test_check.py",

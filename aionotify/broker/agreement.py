@@ -14,6 +14,7 @@ _MAX: Final = 200  # characters; whatever an address looks like, it is no place 
 
 _TOLD: Final = {
     "channel": "somebody has redis.channel {}, and this node {}",
+    "ingest": "somebody has publish.stream {}, and this node {}",
     "users": "somebody identifies users by {}, and this node by {}",
 }
 
@@ -30,6 +31,7 @@ def node_settings(config: Config, *, own_authenticator: bool = False) -> tuple[s
     may be of the same installation.
     """
     settings = [f"channel {Keys.of(config.redis).ephemeral}"]
+    settings.append(f"ingest {str(config.publish.stream).lower()}")
     if not own_authenticator:
         settings.append(f"users {_identified_by(config)}"[:_MAX])
     return tuple(settings)

@@ -2,9 +2,12 @@
 --
 -- KEYS[1]  {prefix}:{recipient}:inbox     the inbox, a list of "<position> <previous> <event>"
 -- KEYS[2]  {prefix}:{recipient}:id:<key>  only with an idempotency key
+-- KEYS[3]  {prefix}:{recipient}:id:<key>  of the event before, if this one is not to be stored unless
+--          that one was
 -- ARGV     channel, event (one line of JSON), max_events, retention s, idempotency s, publish command,
---          floor and since as in probe.lua, if they are known, and whether replicas are waited for
---          ('' = no)
+--          floor and since as in probe.lua, if they are known, whether replicas are waited for
+--          ('' = no), and when the lease begins and ends by which it is stored, if there is one, see
+--          lease.lua
 --
 -- What positions are, even and odd ones, and `previous`: aionotify/events/position.py.
 --
@@ -13,7 +16,7 @@
 -- What Redis can refuse (read-only, out of memory, too few replicas, MISCONF) it refuses at the
 -- first write of a script, so nothing is ever half done.
 
-local inbox, key = KEYS[1], KEYS[2]
+local inbox, key, before = KEYS[1], KEYS[2], KEYS[3]
 local channel, event, publish = ARGV[1], ARGV[2], ARGV[6]
 local max_events, retention, remember = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local floor, since = tonumber(ARGV[7] or 0), tonumber(ARGV[8] or 0)
@@ -39,6 +42,12 @@ end
 local time = redis.call('TIME')
 local micros = tonumber(time[2])
 time = time[1] * 1000000 + micros
+if ARGV[10] and (time < tonumber(ARGV[10]) or time >= tonumber(ARGV[11])) then
+  return redis.error_reply('ERR the lease by which this is stored has ended')
+end
+if before and redis.call('EXISTS', before) == 0 then
+  return redis.error_reply('ERR the event before this one is not stored')
+end
 local now = math.max(time, floor)
 local oldest_kept = now - retention * 1000000
 

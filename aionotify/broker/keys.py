@@ -33,6 +33,10 @@ class Keys:
         self.numbers = f"{prefix}:auth{{0}}:numbers"
         self.revoked = f"{prefix}:auth{{0}}:revoked"
         self.epoch = f"{prefix}:epoch"
+        self.publish = f"{prefix}:publish"
+        self.rejected = f"{prefix}:publish:rejected"
+        self.publish_lease = f"{prefix}:publish:lease"
+        self.probe_stream = f"{prefix}:check:stream"
         self._prefix = prefix
 
     @classmethod

@@ -23,6 +23,7 @@ from aionotify.broker.connection.scripts import Script, Words
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import EPHEMERAL_MARK
 from aionotify.broker.keys import Keys
+from aionotify.broker.lease import Lease
 from aionotify.broker.persistence import written
 from aionotify.broker.replicas import on_replicas
 from aionotify.config import Config, InboxConfig, RedisConfig
@@ -33,6 +34,10 @@ from aionotify.events.event import Event, decode
 # put all of that in line would take a second in which nothing else moves.
 _AHEAD: Final = 2000
 _BATCH_BYTES: Final = 1 << 20  # of ephemeral events that are sent together
+_KEPT_AT: Final = 4  # of append.lua's arguments the one that says how long a key is kept
+
+KEPT: Final = 86400
+"""Seconds for which the keys of events are kept that are published in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +217,20 @@ class Publisher:
         self, events: Iterable[Event], *, ephemeral: bool = False
     ) -> list[Published | BrokerError]:
         """The same for events that `decode`, and `check_ephemeral` of those, have let pass."""
-        events = list(events)
+        return await self._publish(list(events), ephemeral=ephemeral)
+
+    async def publish_in_order(
+        self, events: list[Event], lease: Lease
+    ) -> list[Published | BrokerError]:
+        """The same for events that each have a key, which is kept for `KEPT` seconds.
+
+        None is stored for a recipient unless the one before it is, nor outside of the lease.
+        """
+        return await self._publish(events, _Order(lease))
+
+    async def _publish(
+        self, events: list[Event], order: "_Order | None" = None, *, ephemeral: bool = False
+    ) -> list[Published | BrokerError]:
         keys = self._keys = self._keys or self._named()
         try:
             found = await self._data_set.refresh() if events else None
@@ -226,7 +244,8 @@ class Publisher:
         pending: deque[tuple[Event, list[asyncio.Future[Any]]]] = deque()
         ahead = 0
         for event in events:
-            pending.append((event, [self._append(keys, event, id) for id in event.recipients]))
+            appended = [self._append(keys, event, id, order) for id in event.recipients]
+            pending.append((event, appended))
             ahead += len(event.recipients)
             while ahead > _AHEAD:
                 ahead -= len(pending[0][0].recipients)
@@ -244,8 +263,13 @@ class Publisher:
             endpoint.drop(other)
             await self._data_set.probe()
 
-    def _append(self, keys: Keys, event: Event, recipient_id: str) -> asyncio.Future[Any]:
+    def _append(
+        self, keys: Keys, event: Event, recipient_id: str, order: "_Order | None"
+    ) -> asyncio.Future[Any]:
         words = partial(self._words, keys, event, recipient_id)
+        if order is not None:
+            before = order.before(recipient_id, event)
+            words = partial(self._ordered_words, keys, event, recipient_id, before, order.lease)
         return self._script.call_lazily(words, event.size)
 
     def _words(self, keys: Keys, event: Event, recipient_id: str) -> Words:
@@ -255,6 +279,16 @@ class Publisher:
             return (1, inbox, live, data, *self._data_set.append_words, self._waits)
         key = keys.idempotency(recipient_id, event.key)
         return (2, inbox, key, live, data, *self._data_set.append_words, self._waits)
+
+    def _ordered_words(
+        self, keys: Keys, event: Event, recipient_id: str, before: str | None, lease: Lease
+    ) -> Words:
+        _, inbox, key, *rest = self._words(keys, event, recipient_id)
+        names = [inbox, key]
+        if before is not None:
+            names.append(keys.idempotency(recipient_id, before))
+        rest[_KEPT_AT] = KEPT
+        return (len(names), *names, *rest, *lease)
 
     async def _outcome(
         self, event: Event, replies: list[asyncio.Future[Any]]
@@ -333,6 +367,19 @@ def check_ephemeral(event: Event) -> None:
     """Raise InvalidEvent for what only a durable event can have."""
     if event.key is not None:
         raise InvalidEvent({"id": "is for durable events only"})
+
+
+class _Order:
+    """Which event comes before another one, for each recipient."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self._last: dict[str, str | None] = {}
+
+    def before(self, recipient_id: str, event: Event) -> str | None:
+        """Return the key of the event before this one, which is the next one's."""
+        before, self._last[recipient_id] = self._last.get(recipient_id), event.key
+        return before
 
 
 def check(

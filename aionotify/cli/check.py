@@ -23,7 +23,8 @@ from aionotify.broker.agreement import inbox_setting, node_settings
 from aionotify.cli.check_auth import check_auth
 from aionotify.cli.check_redis import check_redis
 from aionotify.cli.finding import Finding
-from aionotify.cli.service import UNITS, Service, read_service
+from aionotify.cli.service import Service, read_service
+from aionotify.cli.unit_file import PLACES
 from aionotify.config import SETTINGS, Config, overlooked
 from aionotify.config.fields import Origin
 from aionotify.errors import ConfigError
@@ -108,8 +109,10 @@ async def check(
     kept = inbox_setting(config.inbox.retention, config.inbox.max_events)
     settings = (kept, *node_settings(config))
     leeway = config.auth.jwt.leeway if config.auth.method == "jwt" else None
+    takes_entries = config.publish.stream
     redis, auth = await asyncio.gather(
-        _collected(check_redis(config.redis, settings, leeway)), check_auth(config.auth)
+        _collected(check_redis(config.redis, settings, leeway, takes_entries=takes_entries)),
+        check_auth(config.auth),
     )
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1] if service is None else service.open_files
     pages = [] if origin is None else [_pages(origin, config)]
@@ -119,12 +122,12 @@ async def check(
 def _unit_directories() -> list[str]:
     """Return where units are looked for; a colon at the end adds the usual places to others."""
     given = os.environ.get("SYSTEMD_UNIT_PATH", "").split(":")
-    return [place for place in given if place] + (list(UNITS) if not given[-1] else [])
+    return [place for place in given if place] + (list(PLACES) if not given[-1] else [])
 
 
 def _service(service: Service, file: str | None, config: Config) -> Iterator[Finding]:
     """Say what was read, and whether the service can read it too."""
-    unit, *drop_ins = service.files
+    unit, *drop_ins = service.unit.files
     credentials = ", ".join(sorted(service.credentials)) or "none"
     found = f"{unit}, drop-ins: {len(drop_ins)}, configuration: {file}, credentials: {credentials}"
     yield Finding("service", "ok", found)

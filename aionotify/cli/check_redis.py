@@ -47,13 +47,18 @@ _SLOTS: Final = 16  # keys; that all are in one of two shards is one chance in 6
 
 
 async def check_redis(
-    config: RedisConfig, settings: Sequence[str] = (), leeway: float | None = None
+    config: RedisConfig,
+    settings: Sequence[str] = (),
+    leeway: float | None = None,
+    *,
+    takes_entries: bool = False,
 ) -> AsyncIterator[Finding]:
     """Yield what is found, in a fixed order, up to what makes the rest pointless.
 
     Args:
         settings: those that all must have who use the same names, see `agreement`.
         leeway: seconds by which clocks may differ that tokens are judged by; None if none are.
+        takes_entries: whether nodes take events from a Redis stream, as `publish.stream` says.
     """
     keys = Keys.of(config)
     if config.data_dir is not None:
@@ -84,6 +89,8 @@ async def check_redis(
                 yield await _rights(execute, config.prefix)
             if config.wait_replicas:
                 yield await _replicas(execute, config)
+            if takes_entries:
+                yield await _stream(execute, keys)
             yield await _names(execute, keys, settings)
             yield await _clock(execute, leeway)
             yield await _round_trip(endpoint, keys)
@@ -241,6 +248,38 @@ async def _replicas(execute: Execute, config: RedisConfig) -> Finding:
         "failed",
         problem,
         "start or add replicas, or lower redis.wait_replicas: until then all publishing fails",
+    )
+
+
+async def _stream(execute: Execute, keys: Keys) -> Finding:
+    """Do with another stream what a node does with that of events, and look at that one."""
+    name = keys.probe_stream
+    found = await execute(
+        [
+            ("XADD", name, "MAXLEN", 1, "*", "event", "check"),
+            ("EXPIRE", name, 60),
+            ("XREAD", "COUNT", 1, "STREAMS", name, "0-0"),
+            ("XRANGE", name, "-", "+", "COUNT", 1),
+            ("XDEL", name, "1-1"),
+            ("DEL", name),
+            ("XLEN", keys.publish),
+            ("XLEN", keys.rejected),
+        ]
+    )
+    for reply in found:
+        if isinstance(reply, Exception):
+            error = translate(reply)
+            error.__cause__ = reply
+            advice = _advice(error)
+            if "WRONGTYPE" in str(error):
+                advice = f"delete or rename what is at {keys.publish} or {keys.rejected}"
+            return Finding("redis stream", "failed", str(error), advice)
+    *_, waiting, rejected = found
+    return Finding(
+        "redis stream",
+        "warning" if rejected else "ok",
+        f"{keys.publish} has {waiting} entries to be taken, {keys.rejected} {rejected}",
+        f"see why with XRANGE {keys.rejected} - +, then delete it" if rejected else "",
     )
 
 

@@ -29,6 +29,7 @@ from aionotify.config.sections import (
     JWTConfig,
     LogConfig,
     MainHostConfig,
+    PublishConfig,
     PublishKey,
     RedisConfig,
     ServerConfig,
@@ -48,6 +49,7 @@ __all__ = (
     "JWTConfig",
     "LogConfig",
     "MainHostConfig",
+    "PublishConfig",
     "PublishKey",
     "RedisConfig",
     "ServerConfig",
@@ -70,6 +72,7 @@ class Config:
     redis: RedisConfig = field(default_factory=RedisConfig)
     events: EventsConfig = field(default_factory=EventsConfig)
     inbox: InboxConfig = field(default_factory=InboxConfig)
+    publish: PublishConfig = field(default_factory=PublishConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
     cors: CorsConfig = field(default_factory=CorsConfig)
     log: LogConfig = field(default_factory=LogConfig)

@@ -350,6 +350,18 @@ class InboxConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublishConfig:
+    """Publishing from other languages."""
+
+    stream: bool = setting(
+        Switch(),
+        False,
+        "Whether nodes take events that are added to the Redis stream {prefix}:publish",
+        fixed=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
     """An open stream."""
 

@@ -16,6 +16,7 @@ from typing import Final
 from aiohttp import web
 
 from aionotify.config import Config, MainHostConfig, PublishKey
+from aionotify.config.sections import RIGHTS
 from aionotify.demo.main_host import routes
 from aionotify.demo.page import local_only
 from aionotify.demo.world import HOST, USERS
@@ -64,7 +65,7 @@ class Dev:
             sock.close()
 
     def checked(self, config: Config) -> Config:
-        """Return `config` with a publish key for this run.
+        """Return `config` with a key for this run, which allows everything.
 
         Raises ConfigError: it would listen on more than this machine.
         """
@@ -77,7 +78,7 @@ class Dev:
         }
         if problems:
             raise ConfigError(problems)
-        keys = (*config.admin.publish_keys, PublishKey(self._key))
+        keys = (*config.admin.publish_keys, PublishKey(self._key, rights=frozenset(RIGHTS)))
         return replace(config, admin=replace(config.admin, publish_keys=keys))
 
     def prepare(self, app: web.Application, sockets: Sockets) -> None:
@@ -96,7 +97,8 @@ class Dev:
             f"# Development mode: the tokens are {' and '.join(USERS)}, nothing is kept,"
             " and Ctrl-C ends it.\n"
             f"# Listen as {user}:\n{shlex.join(listen_as)}\n"
-            f"# Publish to {user}:\n{shlex.join([*publish, f'{admin}/publish'])}\n",
+            f"# Publish to {user}:\n{shlex.join([*publish, f'{admin}/publish'])}\n"
+            f"# See what goes on, with the same key:\n{admin}/admin\n",
             end="",
             flush=True,
         )

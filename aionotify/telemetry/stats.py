@@ -79,6 +79,9 @@ class Stats:
     published: Counter[str] = field(default_factory=Counter)
     """Events published over HTTP, by outcome: `stored`, `repeated`, `ephemeral`, `refused`,
     `unavailable`."""
+    ingested: Counter[str] = field(default_factory=Counter)
+    """Entries taken from the Redis stream, by outcome: `stored`, `repeated`, `ephemeral`,
+    `rejected`."""
     redis_connects: int = 0
     """Times the subscriber's connection was made."""
     redis_losses: int = 0

@@ -7,7 +7,7 @@ changes nothing but that it ends streams.
 
 import contextlib
 from importlib import resources
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 from aiohttp import hdrs, web
@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler
 
 from aionotify.auth.credentials import is_trusted_origin
 from aionotify.auth.publish_keys import KeyHolder
+from aionotify.broker.inspection import Answers
 from aionotify.errors import BrokerError, Forbidden, InvalidEvent
 from aionotify.web import node_report
 from aionotify.web.errors import json_response
@@ -41,8 +42,6 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 
-Report = TypeVar("Report", NodeReport, UserReport)
-
 
 def file_handler(name: str) -> Handler:
     """Return the handler that answers with one of the page's files."""
@@ -58,18 +57,12 @@ def file_handler(name: str) -> Handler:
 
 async def nodes(request: web.Request) -> web.Response:
     """GET /admin/nodes: the report of every node."""
-    holder = _operator(request)
-    own = node_report.of_node(request.config_dict[SERVICES], holder.prefix)
-    asked, problem, reports = await _ask(request, own, None, holder.prefix)
-    return _answer({"asked": asked, "problem": problem, "nodes": reports})
+    return await _ask(request, NodeReport, None, _operator(request).prefix)
 
 
 async def streams(request: web.Request) -> web.Response:
     """GET /admin/streams?user_id=…: the user's streams on every node."""
-    user_id = _user(request, _operator(request))
-    own = node_report.of_user(request.config_dict[SERVICES], user_id)
-    asked, problem, reports = await _ask(request, own, user_id)
-    return _answer({"asked": asked, "problem": problem, "nodes": reports})
+    return await _ask(request, UserReport, _user(request, _operator(request)))
 
 
 async def end_streams(request: web.Request) -> web.Response:
@@ -100,25 +93,29 @@ def _user(request: web.Request, holder: KeyHolder) -> str:
 
 
 async def _ask(
-    request: web.Request, own: Report, user_id: str | None, prefix: str = ""
-) -> tuple[int, str | None, list[Report]]:
-    """Return how many nodes were asked, why no others were, and the reports in order of names.
+    request: web.Request,
+    of: type[NodeReport] | type[UserReport],
+    user_id: str | None,
+    prefix: str = "",
+) -> web.Response:
+    """Answer with what all nodes report, in order of their names.
 
-    This node's own is always among them: while it does not hear Redis an operator looks here.
+    This node is always among them: while it does not hear Redis an operator looks here.
     """
-    inspection = request.config_dict[SERVICES].inspection
-    reports = {own.node: own}
-    asked, problem = 0, None
+    services = request.config_dict[SERVICES]
+    found, problem = Answers(0, []), None
     try:
-        asked, answers = await inspection.ask(user_id, prefix)
-        for answer in answers:
-            with contextlib.suppress(msgspec.DecodeError):  # of a version that tells something else
-                report = msgspec.json.decode(answer, type=type(own))
-                reports[report.node] = report
+        found = await services.inspection.ask(user_id, prefix)
     except BrokerError as error:
         problem = str(error)
-    return asked, problem, [reports[name] for name in sorted(reports)]
-
-
-def _answer(value: object) -> web.Response:
-    return json_response(value, headers={hdrs.CACHE_CONTROL: "no-store"})
+    reports = {}
+    for answer in found.answers:
+        with contextlib.suppress(msgspec.DecodeError):  # of a version that tells something else
+            report = msgspec.json.decode(answer, type=of)
+            reports[report.node] = report
+    if node_report.name() not in reports:
+        own = node_report.answer(services, user_id, prefix)
+        reports[node_report.name()] = msgspec.json.decode(own, type=of)
+    in_order = [reports[name] for name in sorted(reports)]
+    told = {"asked": found.asked, "problem": problem, "nodes": in_order}
+    return json_response(told, headers={hdrs.CACHE_CONTROL: "no-store"})

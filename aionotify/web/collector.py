@@ -34,6 +34,7 @@ _CODES: Final = (
     *("internal_error", "malformed", _OTHER),
 )
 _PUBLISHED: Final = ("stored", "repeated", "ephemeral", "refused", "unavailable")
+_INGESTED: Final = ("stored", "repeated", "ephemeral", "rejected")
 
 
 class NodeCollector(Collector):
@@ -135,6 +136,21 @@ class NodeCollector(Collector):
             "Events published over HTTP.",
             ["outcome"],
             _known(stats.published, _PUBLISHED),
+        )
+        ingest = self._services.ingest
+        yield _counter(
+            "ingested_entries",
+            "Entries taken from the Redis stream of events.",
+            ["outcome"],
+            _known(stats.ingested, _INGESTED),
+        )
+        yield GaugeMetricFamily(
+            "aionotify_ingest_backlog", "Entries in the Redis stream of events.", ingest.backlog
+        )
+        yield GaugeMetricFamily(
+            "aionotify_ingest_lag_seconds",
+            "Time since the first entry in the Redis stream of events was added.",
+            ingest.lag,
         )
         yield GaugeMetricFamily(
             "aionotify_publish_bytes",

@@ -38,6 +38,7 @@ def problems(services: Services) -> Mapping[str, str | None]:
         "store": services.subscriber.store.problem,
         "settings": services.data_set.settings.problem,
         "inboxes": services.inbox.unreadable.problem,
+        "ingest": services.ingest.health.problem,
         "auth": services.authenticator.problem,
         "open_files": services.open_files.health.problem,
         "draining": "this node is draining" if services.hub.draining else None,

@@ -11,7 +11,6 @@ from typing import Final
 import msgspec
 
 from aionotify._version import __version__
-from aionotify.broker.control import Question
 from aionotify.streams.reasons import CloseReason
 from aionotify.streams.recipient import StreamReport
 from aionotify.web.health import problems
@@ -64,23 +63,25 @@ class UserReport(msgspec.Struct):
     streams: list[StreamReport]
 
 
-def answer(services: Services, question: Question) -> bytes:
-    """Return this node's answer to a question that was put to all."""
-    report: NodeReport | UserReport
-    if question.user_id is None:
-        report = of_node(services, question.prefix)
-    else:
-        report = of_user(services, question.user_id)
-    return msgspec.json.encode(report)
+def answer(services: Services, user_id: str | None, prefix: str) -> bytes:
+    """Return this node's answer to a `Question`: the report of the node, or of a user's streams."""
+    if user_id is None:
+        return msgspec.json.encode(_of_node(services, prefix))
+    streams = services.hub.streams_of(user_id)[:_STREAMS_SHOWN]
+    return msgspec.json.encode(UserReport(name(), [stream.report() for stream in streams]))
 
 
-def of_node(services: Services, prefix: str) -> NodeReport:
-    """Return the report of this node; of users it names those that begin with `prefix`."""
+def name() -> str:
+    """Return the name of this node: its host and process."""
+    return f"{socket.gethostname()}/{os.getpid()}"
+
+
+def _of_node(services: Services, prefix: str) -> NodeReport:
     hub, stats, place = services.hub, services.stats, services.worker_peers.place
     waiting = [(stream.buffered(), stream) for stream in hub.streams()]
     slow = [each for each in waiting if each[0] and each[1].recipient.id.startswith(prefix)]
     return NodeReport(
-        node=_name(),
+        node=name(),
         worker=place.index if place else None,
         version=__version__,
         started_at=services.started_at,
@@ -101,13 +102,3 @@ def of_node(services: Services, prefix: str) -> NodeReport:
             for _, stream in heapq.nlargest(_SLOW_SHOWN, slow, key=lambda each: each[0])
         ],
     )
-
-
-def of_user(services: Services, user_id: str) -> UserReport:
-    """Return the report of a user's streams at this node."""
-    streams = services.hub.streams_of(user_id)[:_STREAMS_SHOWN]
-    return UserReport(_name(), [stream.report() for stream in streams])
-
-
-def _name() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}"

@@ -12,6 +12,7 @@ from aionotify.auth.ticket_authenticator import Holder, TicketAuthenticator
 from aionotify.broker.control import ControlChannel
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import Inbox
+from aionotify.broker.ingest import Ingest
 from aionotify.broker.inspection import Inspection
 from aionotify.broker.presence import Presence
 from aionotify.broker.publisher import Publisher
@@ -58,6 +59,7 @@ class Services:
     revalidation: Revalidation[Holder]
     authenticator: TicketAuthenticator
     publisher: Publisher
+    ingest: Ingest
     publish_bytes: PublishBytes
     publish_streams: PublishStreams
     presence: Presence

@@ -78,6 +78,11 @@ class Lab:
             **sections,
         }
 
+    async def redis_cpu(self) -> float:
+        """CPU seconds that Redis has used so far."""
+        used = await self.redis.info("cpu")
+        return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
+
     def users(self, count: int | None = None) -> list[str]:
         """User ids in random order, the same in each run."""
         users = [f"user-{number:06d}" for number in range(count or self.options.streams)]

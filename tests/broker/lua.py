@@ -5,6 +5,7 @@ from importlib import resources
 from typing import NamedTuple
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from tests.harness import RedisServer
 
@@ -73,6 +74,18 @@ class Scripts:
         run = self.server.cli if by is None else by.execute_command
         reply = run("EVAL", source("append.lua", self.now), len(keys), *keys, *args)
         return Appended(*map(int, reply))
+
+    def try_append(self, key: str, *, before: str | None = None, lease: tuple[int, int]) -> str:
+        """Append an event by a lease, after the one with the key `before`; return what it came to:
+        ``stored``, ``repeated`` or Redis' error.
+        """
+        keys = [self.inbox, *(f"{self.channel}:id:{each}" for each in (key, before) if each)]
+        args = (self.channel, key, 100, RETENTION, 300, "PUBLISH", 0, 0, "", *lease)
+        try:
+            reply = self.server.cli("EVAL", source("append.lua", self.now), len(keys), *keys, *args)
+        except ResponseError as error:
+            return str(error)
+        return "repeated" if reply[2] else "stored"
 
     def read(
         self,

@@ -34,19 +34,22 @@ def test_who_identifies_users_is_named_without_a_secret(
     config: dict[str, object], users: str
 ) -> None:
     settings = node_settings(Config.from_mapping(config))
-    assert settings == ("channel push_notifications", f"users {users}")
+    assert settings == ("channel push_notifications", "ingest false", f"users {users}")
 
 
 def test_an_application_that_identifies_users_itself_agrees_with_others() -> None:
-    assert node_settings(Config(), own_authenticator=True) == ("channel push_notifications",)
+    settings = node_settings(Config(), own_authenticator=True)
+    assert settings == ("channel push_notifications", "ingest false")
 
 
 def test_a_difference_has_both_sides_and_what_is_equal_is_none() -> None:
-    ours = (inbox_setting(60, 100), "channel a", "users x y")
+    ours = (inbox_setting(60, 100), "channel a", "ingest true", "users x y")
     assert differences(ours, ours) == []
-    assert differences(ours, ["60 100", "channel b c", "30 100", "users z"]) == [
+    theirs = ["60 100", "channel b c", "30 100", "ingest false", "users z"]
+    assert differences(ours, theirs) == [
         "somebody has redis.channel b c, and this node a",
         "somebody keeps 100 events for 30 s, and this node 100 for 60 s",
+        "somebody has publish.stream false, and this node true",
         "somebody identifies users by z, and this node by x y",
     ]
 

@@ -297,3 +297,25 @@ def test_garbage_at_the_end_does_not_hide_the_last_position(scripts: Scripts) ->
     scripts.pass_time(-600)
     assert scripts.append("b").position == last + 2
     assert scripts.stored()[-1] == f"{last + 2} {last} b"
+
+
+# --- one after the other ------------------------------------------------------------------------
+
+ALWAYS = (0, NOW + SECOND)
+
+
+def test_an_event_is_not_stored_unless_the_one_before_it_is(scripts: Scripts) -> None:
+    """Of several that are sent together Redis may refuse one, and take the next."""
+    assert "before" in scripts.try_append("second", before="first", lease=ALWAYS)
+    assert scripts.stored() == []
+    assert scripts.try_append("first", lease=ALWAYS) == "stored"
+    assert scripts.try_append("second", before="first", lease=ALWAYS) == "stored"
+    assert scripts.try_append("second", before="first", lease=ALWAYS) == "repeated"
+    assert [entry.split()[2] for entry in scripts.stored()] == ["first", "second"]
+
+
+def test_an_event_that_is_stored_is_so_after_the_lease_too(scripts: Scripts) -> None:
+    """Whoever tries again gets to know."""
+    assert scripts.try_append("k", lease=ALWAYS) == "stored"
+    scripts.pass_time(2)
+    assert scripts.try_append("k", lease=ALWAYS) == "repeated"

@@ -104,7 +104,14 @@ def open_shop(
             server = NotifyServer(settings, file=example.config)
             background.call(server.start(until="/readyz"))
             stack.callback(lambda: background.call(server.aclose()))
-            stack.callback(browser.delete_all_cookies)
+            stack.callback(_leave, browser)
             return Shop(example, server, browser)
 
         yield open_shop
+
+
+def _leave(browser: Chrome) -> None:
+    """Have the next test find nothing of this one: no cookie, no page, nothing on the console."""
+    browser.delete_all_cookies()
+    browser.get("about:blank")
+    browser.get_log("browser")  # type: ignore[no-untyped-call]

@@ -29,6 +29,15 @@ def places(tmp_path: Path) -> SimpleNamespace:
     return SimpleNamespace(**made)
 
 
+@pytest.fixture
+def outside() -> Iterator[Path]:
+    """A directory that services can see: of /tmp they have one of their own."""
+    directory = Path(tempfile.mkdtemp(dir="/var/lib", prefix="aionotify-test-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
 def written(directory: Path, text: str, name: str = "aionotify.service") -> Path:
     path = directory / name
     path.parent.mkdir(exist_ok=True)
@@ -56,7 +65,7 @@ def test_the_unit_with_priority_counts_and_its_drop_ins_in_the_order_of_their_na
     written(places.lib, "Environment=C=all", "service.d/05.conf")
     written(places.lib, "Environment=C=never", "aionotify.service.d/readme.txt")
     service = read(places)
-    assert [Path(file).name for file in service.files] == [
+    assert [Path(file).name for file in service.unit.files] == [
         *("aionotify.service", "05.conf", "10.conf", "20.conf"),
     ]
     assert service.command == ["/bin/aionotify", "serve"]
@@ -76,8 +85,11 @@ def test_an_empty_value_takes_back_all_that_came_before(places: SimpleNamespace)
 
 def test_lines_are_continued_and_comments_are_none(places: SimpleNamespace) -> None:
     """A comment between continued lines does not end them; other sections are not ours."""
-    text = "ExecStart=/bin/a serve \\\n# why\n  --config x\n; Environment=A=1\n[Install]\nUser=me"
-    written(places.etc, text)
+    written(
+        places.etc,
+        "ExecStartPre=/bin/what-we-do-not-ask-for %u\nExecStart=/bin/a serve \\\n# why\n"
+        "  --config x\n; Environment=A=1\n[Install]\nUser=me",
+    )
     assert read(places).command == ["/bin/a", "serve", "--config", "x"]
 
 
@@ -149,6 +161,42 @@ def test_credentials_are_found_where_systemd_finds_them(
     }
 
 
+def test_encrypted_credentials_are_decrypted_by_systemd(
+    places: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The encrypted store comes first; a stand-in for systemd-creds says what it is asked."""
+    creds = tmp_path / "bin" / "systemd-creds"
+    creds.parent.mkdir()
+    creds.write_text('#!/bin/sh\necho "$@"; cat "$3"\n')
+    creds.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{creds.parent}:{os.environ['PATH']}")
+    store = tmp_path / "credstore.encrypted"
+    store.mkdir()
+    for path in (store / "one", tmp_path / "two", places.credstore / "one"):
+        path.write_text(f"in {path}")
+    written(
+        places.etc,
+        f"ExecStart=/bin/a\nLoadCredential=a.one:one\nLoadCredentialEncrypted=b.two:{tmp_path}/two",
+    )
+    assert read(places).credentials == {
+        name: f"decrypt --name={name} {path} -\nin {path}".encode()
+        for name, path in (("a.one", store / "one"), ("b.two", tmp_path / "two"))
+    }
+
+
+def test_a_store_that_only_root_may_look_into_is_told(outside: Path) -> None:
+    """It is not taken for one without that credential."""
+    store = outside / "credstore"
+    store.mkdir(mode=0o700)
+    written(outside, "ExecStart=/bin/a\nLoadCredential=redis.url:aionotify.redis.url")
+    os.seteuid(61184)
+    try:
+        with pytest.raises(ConfigError, match=r"redis.url: Permission denied; only root may look"):
+            read_service("aionotify", "/run/x", [str(outside)], [str(store)])
+    finally:
+        os.seteuid(0)
+
+
 @pytest.mark.parametrize(
     ("limit", "files"),
     [("", 524288), ("65536", 65536), ("1024:4096", 4096), ("infinity", resource.RLIM_INFINITY)],
@@ -206,15 +254,6 @@ def test_a_unit_that_is_masked_or_absent_is_told(places: SimpleNamespace) -> Non
 
 
 # Check
-
-
-@pytest.fixture
-def outside() -> Iterator[Path]:
-    """A directory that services can see: of /tmp they have one of their own."""
-    directory = Path(tempfile.mkdtemp(dir="/var/lib", prefix="aionotify-test-"))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory)
 
 
 def checked(aionotify: Run, units: Path, *words: str, **environ: str) -> Result:

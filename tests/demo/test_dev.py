@@ -43,6 +43,8 @@ async def test_users_of_the_demo_get_what_the_printed_key_publishes(tmp_path: Pa
             assert (alice.status, bob.status, eve.status) == (200, 200, 401)
             async with session.post(address, data=event) as answer:
                 assert answer.status == 202
+            async with session.get(f"{server.url}/admin/nodes") as answer:
+                assert answer.status == 200  # the key allows everything
             await alice.wait_for(lambda events: any("Hello" in each.data for each in events))
             assert not any("Hello" in each.data for each in bob.events)
             assert await server.terminate(10) == 0  # the drain is short, too

@@ -6,16 +6,18 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from aionotify import Config, load_config
 from aionotify.app import check
+from tests.deploy.proxies import service
 from tests.docs.snippets import snippet
 
 CONFIGURATIONS = {
     "docs/configuration.rst": snippet("docs/configuration.rst", "url: https://app.internal:8000"),
     "jwt": snippet("docs/authentication.rst", "jwks_url: https://login.example.com"),
+    "operators": snippet("docs/operations.rst", "look, and end streams"),
     "keys": snippet("docs/authentication.rst", 'recipients: "shop:"'),
+    "docs/operations.rst": snippet("docs/operations.rst", "rights: [admin, revoke]"),
 }
 
 
@@ -45,18 +47,19 @@ def test_errors_of_a_configuration_are_told_as_the_page_shows(tmp_path: Path) ->
     assert done.stderr.strip() == snippet("docs/configuration.rst", "stream.hartbeat: unknown")
 
 
-def test_prometheus_is_told_where_to_scrape() -> None:
-    """As its configuration has it: a list of jobs, each with targets."""
-    [job] = yaml.safe_load(snippet("docs/operations.rst", "scrape_configs"))["scrape_configs"]
-    assert job == {
-        "job_name": "aionotify",
-        "static_configs": [{"targets": [f"127.0.0.1:{Config().server.port}"]}],
-    }
-
-
 def test_each_address_of_redis_is_one(tmp_path: Path) -> None:
     for line in snippet("docs/configuration.rst", "redis+sentinel://").splitlines():
         Config.from_mapping({"redis": {"url": line}})
+
+
+@pytest.mark.e2e
+def test_prometheus_takes_the_lines_for_its_own_file(tmp_path: Path) -> None:
+    path = tmp_path / "prometheus.yml"
+    path.write_text(snippet("docs/operations.rst", "scrape_configs"))
+    words = [service("promtool"), "check", "config", str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f":{Config().server.port}" in path.read_text()
 
 
 def test_the_kernel_has_each_setting(tmp_path: Path) -> None:

@@ -65,8 +65,16 @@ def test_the_first_page_leads_everybody_on_in_one_click(site: Path) -> None:
     html = (site / "index.html").read_text()
     [doors] = re.findall(r'(?s)<ul class="doors.*?\n</ul>', html)
     assert doors.count("<li>") == 4
-    pages = {"quickstart", "embedding", "deployment", "operations", "protocol", "browser"}
-    assert pages <= set(re.findall(r'href="(\w+)\.html"', doors))
+    pages = {
+        "quickstart",
+        "guides/index",
+        "embedding",
+        "deployment",
+        "operations",
+        "protocol",
+        "browser",
+    }
+    assert pages <= set(re.findall(r'href="([\w/]+)\.html"', doors))
 
 
 def test_every_public_name_is_in_the_reference(site: Path) -> None:

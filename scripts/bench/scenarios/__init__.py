@@ -8,10 +8,11 @@ from scripts.bench.scenarios.fanout import broadcast, durable, unicast
 from scripts.bench.scenarios.handshake import handshake
 from scripts.bench.scenarios.idle import idle
 from scripts.bench.scenarios.inbox import inbox
+from scripts.bench.scenarios.ingest import ingest
 from scripts.bench.scenarios.publish import publish
 from scripts.bench.scenarios.resume import resume
 
 SCENARIOS: Mapping[str, Callable[[Lab], Awaitable[Result]]] = {
     scenario.__name__: scenario
-    for scenario in (idle, unicast, broadcast, durable, handshake, resume, publish, inbox)
+    for scenario in (idle, unicast, broadcast, durable, handshake, resume, publish, ingest, inbox)
 }

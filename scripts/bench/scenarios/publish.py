@@ -17,11 +17,11 @@ async def publish(lab: Lab) -> Result:
             for way in WAYS:
                 lab.step(f"round {turn + 1}: {way}")
                 await lab.redis.flushall()
-                before = await _redis_cpu(lab)
+                before = await lab.redis_cpu()
                 costs[way].append(
                     await producer.ask(Cost, "publish", url=lab.redis_url, way=way, count=count)
                 )
-                redis_cpu[way].append((await _redis_cpu(lab) - before) / count * 1e6)
+                redis_cpu[way].append((await lab.redis_cpu() - before) / count * 1e6)
     cpu = {way: [cost.cpu / count * 1e6 for cost in each] for way, each in costs.items()}
     for way, each in costs.items():
         result.add(f"{way}: CPU of the producer", cpu[way], "µs")
@@ -31,8 +31,3 @@ async def publish(lab: Lab) -> Result:
     result.add_ratio(f"{one} / {script}", cpu[one], cpu[script])
     result.add_ratio(f"{many} / {script}", cpu[many], cpu[script])
     return result
-
-
-async def _redis_cpu(lab: Lab) -> float:
-    used = await lab.redis.info("cpu")
-    return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])

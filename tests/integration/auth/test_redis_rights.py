@@ -14,6 +14,7 @@ from aionotify import Publisher, setup
 from aionotify.broker.answer_store import RedisAnswerStore
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.control import ControlChannel
+from aionotify.broker.inspection import Inspection
 from aionotify.broker.keys import Keys
 from aionotify.cli.check_redis import check_redis
 from aionotify.config import InboxConfig, RedisConfig
@@ -94,6 +95,7 @@ async def everything(url: str, main_host: MainHost) -> None:
         group.create_task(_publish_and_expire(url))
         group.create_task(_revoke(app[SERVICES].control))
         group.create_task(_answer(url))
+        group.create_task(_inspect(app[SERVICES].inspection))
         ready = (await ask(server, "/readyz")).json
     assert not [each for each in findings if each.status == "failed"]
     assert all(check["ok"] for check in ready["checks"].values())
@@ -134,6 +136,11 @@ async def _publish_and_expire(url: str) -> None:
 async def _revoke(control: ControlChannel) -> None:
     await control.revoke("somebody")
     assert [user for user, _ in (await control.revoked()).users] == ["somebody"]
+
+
+async def _inspect(inspection: Inspection) -> None:
+    asked, answers = await inspection.ask()
+    assert asked == len(answers) == 1
 
 
 async def _answer(url: str) -> None:
