@@ -266,10 +266,10 @@ class Ingest:
     def _found(self, *, has_lease: bool) -> None:
         if has_lease != self._has_lease:
             self._has_lease = has_lease
-            text = (
-                "takes published entries" if has_lease else "another node takes published entries"
-            )
-            _log.info(text)
+            if has_lease:
+                _log.info("takes published entries")
+            else:
+                _log.info("another node takes published entries")
 
     def _idle(self) -> None:
         self.backlog, self.lag = 0, 0.0

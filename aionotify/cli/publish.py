@@ -10,6 +10,7 @@ import msgspec
 
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.publisher import Published, Publisher
+from aionotify.cli.publish_http import publish_http
 from aionotify.config import Config
 from aionotify.errors import AionotifyError, ConfigError
 from aionotify.events.event import split_batch
@@ -34,30 +35,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ephemeral", action="store_true", help="publish without storing, to clients connected now"
     )
+    parser.add_argument(
+        "--url",
+        help="publish over HTTP, with the key in $AIONOTIFY_PUBLISH_KEY, to a node's address,"
+        " https://.../publish; then events are one a line, and published as they come",
+    )
     parser.set_defaults(refuse=parser.error)
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
     """Publish, print each result as one JSON object per line, and return 1 if any failed."""
+    if args.url is not None:
+        event = _event(args)
+        return int(publish_http(args.url, event, args.refuse, ephemeral=args.ephemeral) > 0)
     if config.redis.url.startswith("embedded:"):
         problem = "expected another address: embedded:// belongs to the server's process"
         raise ConfigError({"redis.url": problem})
-    return asyncio.run(_publish(_events(args), config, ephemeral=args.ephemeral))
+    event = _event(args)
+    events = split_batch(sys.stdin.buffer.read(), sys.maxsize) if event is None else [event]
+    return asyncio.run(_publish(events, config, ephemeral=args.ephemeral))
 
 
-def _events(args: argparse.Namespace) -> list[bytes]:
+def _event(args: argparse.Namespace) -> bytes | None:
+    """Return the one that the arguments have, or None if events are on standard input."""
     if args.ephemeral and args.id is not None:
         args.refuse("--id is for durable events only: leave out --id or --ephemeral")
     given = {"event": args.event, "id": args.id, "data": args.data}
     given = {name: value for name, value in given.items() if value is not None}
     if args.recipient is not None:
         try:
-            return [msgspec.json.encode({"recipient_id": args.recipient} | given)]
+            return msgspec.json.encode({"recipient_id": args.recipient} | given)
         except UnicodeEncodeError:
             args.refuse("RECIPIENT, --event and --id are text in UTF-8")
     if given:
         args.refuse("without RECIPIENT, give the whole event on standard input")
-    return split_batch(sys.stdin.buffer.read(), limit=sys.maxsize)
+    return None
 
 
 async def _publish(events: Sequence[bytes], config: Config, *, ephemeral: bool) -> int:
