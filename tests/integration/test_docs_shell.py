@@ -101,6 +101,34 @@ async def test_the_command_publishes_what_it_is_given(
     assert [event.get("event") for event in events] == ["order.shipped", None, None]
 
 
+# docs/guides/index.rst
+
+
+async def test_the_key_that_an_example_shares_with_its_node_ends_streams(
+    redis_server: RedisServer, main_host: MainHost
+) -> None:
+    """With the example's own configuration, and whatever key was made."""
+    port = free_port()
+    script = changed(
+        snippet("docs/guides/index.rst", "export PUBLISH_KEY"),
+        ("aionotify serve", "exec aionotify serve"),
+        ("$(openssl rand -hex 32)", KEY),
+    )
+    variables = {
+        "AIONOTIFY_SERVER__PORT": str(port),
+        "AIONOTIFY_REDIS__URL": redis_server.url,
+        "AIONOTIFY_AUTH__MAIN_HOST__URL": main_host.url,
+    }
+    async with (
+        serving(script, ROOT / "docs/examples/flask", **variables),
+        stream(f"http://127.0.0.1:{port}", "42") as client,
+    ):
+        await client.wait_events(1)
+        delete = changed(snippet("docs/guides/index.rst", "curl -X DELETE"), ("8001", port))
+        await asyncio.to_thread(bash, delete, PUBLISH_KEY=KEY)
+        assert await client.wait_end() == "complete"
+
+
 # README.rst
 
 
