@@ -17,7 +17,7 @@ from aionotify.events.event import Event
 from aionotify.web import publish
 from aionotify.web.errors import json_lines
 from aionotify.web.publish_streams import NodeLeaves
-from aionotify.web.request_id import request_id
+from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES
 
 NDJSON: Final = "application/x-ndjson"
@@ -43,7 +43,7 @@ async def _publish_lines(request: web.Request) -> web.StreamResponse:
     holder = publish.key_holder(request, "publish")
     ephemeral = publish.is_ephemeral(request)
     publish.check_coding(request)
-    answers = web.StreamResponse(headers=_HEADERS)
+    answers = web.StreamResponse(headers={**_HEADERS, HEADER: request_id(request)})
     with services.publish_bytes.request() as held:
         lines = _Lines(services.terms.config.events.max_bytes)
         held.add(lines.most_bytes)
