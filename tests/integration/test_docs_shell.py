@@ -101,6 +101,29 @@ async def test_the_command_publishes_what_it_is_given(
     assert [event.get("event") for event in events] == ["order.shipped", None, None]
 
 
+# docs/operations.rst
+
+
+async def test_the_view_in_a_terminal_is_what_the_page_shows(serve: Serve) -> None:
+    """But for the figures, and without workers."""
+    up = (await serve()).url.removeprefix("http://")
+    down = f"127.0.0.1:{free_port()}"
+    script = changed(
+        snippet("docs/operations.rst", "aionotify top http"),
+        ("push1.internal:9001", up),
+        ("push2.internal:9001", down),
+        ("--interval 5", "--interval 0.5"),
+    )
+    done = await asyncio.to_thread(ran, script)
+    assert done.returncode == 1
+    shown = snippet("docs/operations.rst", "Events/s Latency").splitlines()
+    told = [line.split() for line in done.stdout.splitlines()]
+    assert told[0] == shown[0].split()
+    assert [line for line in told[1:3] if line[0] == up]
+    for line in shown[3:]:
+        assert line.replace("push2.internal:9001", down).split() in told
+
+
 # docs/guides/index.rst
 
 
