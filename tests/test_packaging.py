@@ -183,7 +183,8 @@ def test_locked_versions_are_for_the_oldest_python() -> None:
     refused = [
         f"{found.name} {found.version} wants Python {wanted}"
         for found in distributions()
-        if (wanted := found.metadata.get("Requires-Python")) and oldest not in SpecifierSet(wanted)
+        if (wanted := found.metadata.json.get("requires_python"))
+        and oldest not in SpecifierSet(str(wanted))
     ]
     assert refused == []
 

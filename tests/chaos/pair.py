@@ -167,7 +167,7 @@ class Pair:
 
 
 async def _threaded(condition: Callable[[], bool]) -> None:
-    """Wait for what is asked of a server in a thread: one that hangs must not hold up who watches."""
+    """Wait for what a server says, in a thread: one that hangs must not hold up who watches."""
     async with asyncio.timeout(_PATIENCE):
-        while not await asyncio.to_thread(condition):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.1)
