@@ -68,6 +68,15 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
+def lives(pid: str) -> bool:
+    """Whether a process has not ended; that of nobody's may stay as a zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return text.rpartition(")")[2].split()[0] != "Z"
+
+
 class Image:
     """A built image, as buildah has it."""
 
@@ -182,9 +191,7 @@ class Container(AbstractContextManager["Container"]):
             children = self._children()
             self._process.kill()
             self._process.wait()
-            eventually(
-                lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "it ends"
-            )
+            eventually(lambda: not any(map(lives, children)), "it ends")
 
     def _children(self) -> list[str]:
         assert self._process is not None
