@@ -31,6 +31,9 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=20, help="with streams (default 20)")
     parser.add_argument("--streams", type=int, default=3, help="of each user (default 3)")
     parser.add_argument("--rate", type=float, default=500, help="events a second (default 500)")
+    parser.add_argument(
+        "--added", type=float, default=0, help="share of events that XADD adds (default 0)"
+    )
     args = parser.parse_args()
     seed = random.randrange(2**31) if args.seed is None else args.seed
     console = Console()
@@ -51,7 +54,9 @@ async def _run(args: argparse.Namespace, seed: int, directory: Path, console: Co
         receive_buffer=16384,
         gaps=("lost",),
         with_replica=True,
-        settings={"inbox.max_events": 5000},  # ten minutes, and Redis stays small
+        # Ten minutes, and Redis stays small.
+        settings={"inbox.max_events": 5000, "publish.stream": args.added > 0},
+        added=args.added,
     )
     if scene.world.pair is not None and scene.world.pair.clocks:
         console.print(f"[bold red]No clock is set: {scene.world.pair.clocks}.[/]")

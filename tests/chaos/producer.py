@@ -16,6 +16,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.world import KEY, World
 
 Events = Sequence[Mapping[str, Any]]
+_TAKEN = 15  # seconds within which a node takes what was added, or it is added again
 Way = Callable[[Events], Awaitable[list[bool]]]
 """Publishes some events; says of each whether it is known to be stored."""
 
@@ -31,6 +32,7 @@ class Producer:
         recipients: each gets events of its own.
         rate: events a second, over all of them.
         silently: share of events whose message pub/sub loses.
+        added: share of events that are added to the Redis stream, for a node to take.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Producer:
         rate: float = 500,
         size: int = 100,
         silently: float = 0,
+        added: float = 0,
     ) -> None:
         self._world = world
         self._ledger = ledger
@@ -51,6 +54,7 @@ class Producer:
         self._interval = min(len(recipients), 50) / rate
         self._padding = "x" * size
         self.silently = silently
+        self._added = added
         self._turn = asyncio.Lock()
         self._limits = (world.inbox.max_events, world.inbox.retention, world.inbox.idempotency)
         self._append = resources.files("aionotify.broker").joinpath("append.lua").read_text()
@@ -119,6 +123,8 @@ class Producer:
     def _way(self) -> Way:
         if self._random.random() < self.silently:
             return self._unheard
+        if self._random.random() < self._added:
+            return self._by_stream
         return self._random.choice((self._directly, self._over_http))
 
     async def _directly(self, events: Events) -> list[bool]:
@@ -141,6 +147,23 @@ class Producer:
             for recipient, number in event["n"].items():
                 self._ledger.knows(node.name, recipient, number)
         return stored
+
+    async def _by_stream(self, events: Events) -> list[bool]:
+        """Add events with XADD; they are stored when a node has taken them."""
+        try:
+            async with (
+                asyncio.timeout(_TAKEN),
+                Redis(port=self._world.redis.port, protocol=2) as client,
+            ):
+                ids = [
+                    await client.xadd("aionotify:publish", {"event": msgspec.json.encode(event)})
+                    for event in events
+                ]
+                while await client.xrange("aionotify:publish", ids[0], ids[-1], count=1):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        except Exception:  # noqa: BLE001 - whatever it is, the events are tried again
+            return [False] * len(events)
+        return [True] * len(events)
 
     async def _unheard(self, events: Events) -> list[bool]:
         """Store events without a message that anybody hears."""

@@ -83,3 +83,17 @@ async def test_what_a_replica_or_a_backup_does_not_have_is_told(
             await story.have_happen(act)
             assert not act.problems, f"{act.name}: {act.problems[:5]}"
             assert not act.judgement.unfounded
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [faults.kill_node, faults.freeze_node, faults.kill_redis],
+    ids=lambda cause: cause.__name__,
+)
+async def test_what_is_added_with_xadd_survives_what_all_else_does(
+    play: Play, cause: faults.Cause
+) -> None:
+    """Whichever node takes it: some events come in another way meanwhile."""
+    async with play(settings={"publish.stream": True}, added=0.7) as scene:
+        await cause(scene, 7 if cause is faults.freeze_node else SHORT)  # longer than a lease
+        await scene.progress()
