@@ -134,6 +134,20 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
     assert told - set(SETTINGS) - {"auth.main_host", "auth.jwt"} == set()
 
 
+def test_every_finding_of_check_is_documented() -> None:
+    found = {
+        str(node.args[0].value)
+        for module in MODULES
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", "") == "Finding"
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert found >= {"service", "redis pub/sub", "main host"}
+    for name in found:
+        assert entry("operations", name)
+
+
 # The log
 
 

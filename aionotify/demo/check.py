@@ -24,7 +24,7 @@ from aionotify.demo.world import USERS, Ports, World
 from aionotify.errors import AionotifyError
 
 _TYPE: Final = "demo.check"
-_TIMEOUT: Final = 10.0  # seconds for each step
+_TIMEOUT: Final = 30.0  # seconds for each step; some start processes, and a machine may be busy
 _LAST: Final = {("last", "ephemeral"), ("last", "durable")}
 
 

@@ -5,6 +5,9 @@ safe as long as no other site can read the page: the shop listens on loopback on
 headers, and `local_only` refuses requests for any host name but its own, so a site whose name
 suddenly resolves to 127.0.0.1 (DNS rebinding) gets nothing. A form or an image of another site can
 send requests here, but not with the key in a header (CSRF).
+
+The notification server is one as in production: it answers under any name. Whoever knows the users'
+tokens, which are no secret, can read this demo's events there, and do nothing else.
 """
 
 import json

@@ -16,6 +16,7 @@ from aionotify.errors import AionotifyError, Forbidden, InvalidEvent
 from aionotify.events.event import Event
 from aionotify.web import publish
 from aionotify.web.errors import json_lines
+from aionotify.web.publish_streams import NodeLeaves
 from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES
 
@@ -53,6 +54,9 @@ async def _publish_lines(request: web.Request) -> web.StreamResponse:
                     await _publish(request, holder, answers, lines.of(part), ephemeral=ephemeral)
                 await _publish(request, holder, answers, lines.rest(), ephemeral=ephemeral)
             await _write(answers, [], end=True)
+        except NodeLeaves:
+            await _write(answers, [], end=True)
+            request.protocol.force_close()  # or aiohttp would read on
         except web.RequestPayloadError:  # the body contradicts its headers; the text quotes it
             problem = _error(400, "bad_request", "the body is not what its headers announce")
             await _write(answers, [problem], end=True)

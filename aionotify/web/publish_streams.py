@@ -21,11 +21,10 @@ class PublishStreams:
 
     @contextlib.contextmanager
     def reading(self, content: StreamReader) -> Iterator[None]:
-        """Read a request's body, until its end or that of the node."""
+        """Read a request's body; raises NodeLeaves when the node does."""
         self._open.add(content)
         try:
-            with contextlib.suppress(NodeLeaves):
-                yield
+            yield
         finally:
             self._open.discard(content)
 

@@ -19,8 +19,8 @@ FLAGS = (
 )
 
 
-def start(profile: Path) -> Chrome:
-    """Start it with its profile in this directory.
+def start(profile: Path, *flags: str) -> Chrome:
+    """Start it with its profile in this directory, and with these flags besides.
 
     Raises FileNotFoundError: it is not installed.
     """
@@ -31,7 +31,7 @@ def start(profile: Path) -> Chrome:
         )
     options = ChromeOptions()
     options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+    for flag in (*FLAGS, *flags, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return Chrome(options, Service(driver))

@@ -88,11 +88,14 @@ def tab(open_tab: Callable[[str], Tab], site: Site) -> Tab:
 @pytest.fixture
 def open_shop(
     background: Background, redis_server: RedisServer, browser: Chrome, tmp_path: Path
-) -> Iterator[Callable[[str], Shop]]:
-    """Copies an example and starts a node with its configuration, which knows the publish key."""
+) -> Iterator[Callable[..., Shop]]:
+    """Copies an example and starts a node with its configuration, which knows the publish key.
+
+    And with further settings, ``publish__stream=True``.
+    """
     with ExitStack() as stack:
 
-        def open_shop(name: str) -> Shop:
+        def open_shop(name: str, **more: object) -> Shop:
             example = stack.enter_context(Example(name, tmp_path, redis_server.port))
             settings: Mapping[str, object] = {
                 "server.port": example.node,
@@ -100,9 +103,11 @@ def open_shop(
                 "admin.publish_keys": [SECRETS["PUBLISH_KEY"]],
                 "auth.main_host.cache_ttl": 0,
                 "auth.main_host.refusal_ttl": 0,
+                **{name.replace("__", "."): value for name, value in more.items()},
             }
             server = NotifyServer(settings, file=example.config)
             background.call(server.start(until="/readyz"))
+            stack.callback(redis_server.cli, "DEL", "aionotify:publish")  # it has no TTL
             stack.callback(lambda: background.call(server.aclose()))
             stack.callback(_leave, browser)
             return Shop(example, server, browser)

@@ -3,12 +3,16 @@
 scripts/check-guides runs this, and scripts/test does not.
 """
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.browser.shop import Shop
 from tests.harness import RedisServer
+from tests.harness.example import ROOT, Example
 
 
 def test_go_tells_the_user_of_a_session(open_shop: Callable[[str], Shop]) -> None:
@@ -53,10 +57,7 @@ def test_laravel_tells_the_user_of_a_session_what_a_transaction_has_committed(
     shop = open_shop("laravel")
     example = shop.example
     php = program("php", "php-cli")
-    shutil.copytree(LARAVEL, example.directory, dirs_exist_ok=True)
-    folders = ("bootstrap/cache", "database", "storage/logs", "storage/framework/cache")
-    for folder in (*folders, "storage/framework/sessions", "storage/framework/views"):
-        (example.directory / folder).mkdir(parents=True)
+    prepare_laravel(example)
     assert example.run(php, "set_up.php") == "0 0"
     address = f"127.0.0.1:{example.port}"
     example.start(php, "-S", address, "-t", "public", "public/index.php", port=example.port)
@@ -66,6 +67,55 @@ def test_laravel_tells_the_user_of_a_session_what_a_transaction_has_committed(
 
 
 LARAVEL = Path(__file__).with_name("laravel8")
+
+
+EVENT = '{"recipient_id": "42", "data": "\u00e9"}'
+CONNECTED = {
+    "PHP, phpredis": "$redis = new Redis(); $redis->connect('127.0.0.1', 6379);",
+    "PHP, Laravel": """
+        use Illuminate\\Support\\Facades\\Redis;
+        $app = require 'bootstrap/laravel8.php';
+        $app->make(Illuminate\\Contracts\\Console\\Kernel::class)->bootstrap();
+        $app->register(Illuminate\\Redis\\RedisServiceProvider::class);
+        config(['database.redis' => [
+            'client' => 'phpredis', 'default' => ['host' => '127.0.0.1', 'port' => 6379],
+        ]]);
+    """,
+    "Ruby, redis-rb": 'require "redis"; redis = Redis.new(port: 6379)',
+}
+
+
+@pytest.mark.parametrize("client", CONNECTED)
+def test_a_redis_client_adds_an_event_with_the_line_of_producers(
+    own_redis: RedisServer, tmp_path: Path, client: str
+) -> None:
+    page = (ROOT / "docs/producers.rst").read_text("utf-8")
+    [line] = re.findall(rf"(?m)^{client} +``(.*)``$", page)
+    script = CONNECTED[client].replace("6379", str(own_redis.port))
+    with Example("laravel", tmp_path, own_redis.port) as example:
+        if client.startswith("PHP"):
+            prepare_laravel(example)
+            example.run(program("php", "php-cli"), "-r", f"{script} $event = '{EVENT}'; {line}")
+        else:
+            example.run(program("ruby", "ruby"), "-e", f"{script}\nevent = '{EVENT}'\n{line}")
+    [[_, fields]] = own_redis.cli("XRANGE", "aionotify:publish", "-", "+")
+    assert dict(pairs(fields)) == {"event": EVENT}
+
+
+def pairs(fields: object) -> list[tuple[str, str]]:
+    """The fields of an entry, however redis-py has them."""
+    if isinstance(fields, dict):
+        return list(fields.items())
+    assert isinstance(fields, list)
+    return list(zip(fields[::2], fields[1::2], strict=True))
+
+
+def prepare_laravel(example: Example) -> None:
+    """Add what a project has beside what the example shows."""
+    shutil.copytree(LARAVEL, example.directory, dirs_exist_ok=True)
+    folders = ("bootstrap/cache", "database", "storage/logs", "storage/framework/cache")
+    for folder in (*folders, "storage/framework/sessions", "storage/framework/views"):
+        (example.directory / folder).mkdir(parents=True)
 
 
 def tells(shop: Shop, cookie: str, user: object = "alice") -> None:

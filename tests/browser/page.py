@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -58,9 +59,10 @@ class Page:
         if is_new:
             return
         self.before = f"the beginning of {next(_numbers)}"
-        self.publish("*", {"text": self.before}, event="announcement")
+        now = time.time_ns() // 1_000_000
+        self.publish("*", {"text": self.before}, event="announcement", sent_at=now)
         for user in users:
-            self.wait_texts(user)
+            self.wait_heard(user, self.before)
             self.press(f"#of-{user} .bell")
         self.run("for (const toast of document.querySelectorAll('.toast')) toast.remove()")
 
@@ -74,6 +76,10 @@ class Page:
 
     def find(self, selector: str) -> WebElement:
         return self.browser.find_element(By.CSS_SELECTOR, selector)
+
+    def text(self, selector: str) -> str:
+        """Return the text of an element, also of one that is not seen."""
+        return self.find(selector).get_attribute("textContent") or ""
 
     def run(self, script: str, *arguments: object) -> Any:
         return self.browser.execute_script(script, *arguments)
@@ -114,7 +120,7 @@ class Page:
 
     def unread(self, user: str) -> int:
         """The number at the bell."""
-        return int(self.find(f"#of-{user} .count").get_attribute("textContent") or 0)
+        return int(self.text(f"#of-{user} .count") or 0)
 
     def items(self, user: str) -> list[Item]:
         """The notifications since the page was opened, in the order in which they came."""
@@ -155,6 +161,10 @@ class Page:
 
     def wait_state(self, user: str, state: str) -> None:
         self.wait(lambda: self.state(user) == state)
+
+    def wait_heard(self, user: str, text: str) -> None:
+        """Return when this was announced, in whatever words around it."""
+        self.wait(lambda: text in self.text(f"#of-{user} .heard"))
 
     def wait_texts(self, user: str, *texts: str) -> None:
         """Return when these are the texts of all items; fail when they do not become it."""

@@ -64,7 +64,6 @@ def main() -> None:
             ("shop-light", DESKTOP, "light"),
             ("shop-dark", DESKTOP, "dark"),
             ("shop-phone-light", PHONE, "light"),
-            ("shop-phone-dark", PHONE, "dark"),
         ):
             show(browser, size, scheme)
             browser.save_screenshot(str(directory / f"{name}.png"))

@@ -129,6 +129,18 @@ def test_the_list_and_what_is_read_survive_a_reload(page: Page) -> None:
     assert [(item.away, item.unread) for item in page.items("alice")] == [(True, True)] * 2
 
 
+def test_what_is_published_twice_without_an_id_is_read_twice(page: Page) -> None:
+    for _ in range(2):
+        page.publish("alice", {"text": "same"})
+    page.wait_texts("alice", "same", "same")
+    page.press("#of-alice .bell")
+    page.load()
+    page.wait_texts("alice", "same", "same")
+    assert [item.unread for item in page.items("alice")] == [False, False]
+    page.publish("alice", {"text": "same"})
+    page.wait(lambda: page.unread("alice") == 1)
+
+
 def test_what_is_missed_while_cut_off_comes_marked_and_once(page: Page) -> None:
     page.write("alice", "before")
     page.wait_texts("bob", "before")
@@ -224,8 +236,7 @@ def test_what_the_inbox_could_not_keep_is_told(page: Page) -> None:
     page.before = ""
     page.press("#of-bob .cut")
     page.wait_texts("bob", *(f"{n}" for n in range(80, 130)))
-    told = "return document.querySelector('#of-bob .heard').textContent"
-    page.wait(lambda: "Some notifications are gone: The inbox did" in page.run(told))
+    page.wait_heard("bob", "Some notifications are gone: The inbox did not keep everything")
     assert page.run(VISIBLE) == 4
     assert page.find("#of-bob .more").text == "Show all 50"
     page.press("#of-bob .more")
@@ -358,14 +369,14 @@ def test_what_arrives_is_announced_to_those_who_do_not_see_it(page: Page) -> Non
         assert log.get_attribute("aria-live") == "polite"
         assert page.find(f"#of-{user}").accessible_name == f"Browser of {user}"
         assert page.find(f"#of-{user} .bar .state").aria_role == "status"
-    heard = "return document.querySelector('#of-bob .heard').lastElementChild.textContent"
+    last = "#of-bob .heard :last-child"
     page.write("alice", "hello")
-    page.wait(lambda: page.run(heard) == "Message from alice: hello")
+    page.wait(lambda: page.text(last) == "Message from alice: hello")
     page.press("#of-bob .cut")
     page.announce("1")
     page.announce("2")
     page.press("#of-bob .cut")
-    page.wait(lambda: page.run(heard) == "While you were away: 2 notifications")
+    page.wait(lambda: page.text(last) == "While you were away: 2 notifications")
     for selector in ("#announce .result", "#server-state", "#of-bob .bought"):
         assert page.find(selector).aria_role == "status"
 
@@ -380,6 +391,15 @@ def test_internals_are_behind_details(page: Page) -> None:
     assert frame[0] == "event: message"
     assert json.loads(frame[1].removeprefix("data: "))["data"] == {"text": "seen"}
     assert frame[2] == f"id: {page.find('#of-alice .cursor').text}"
+
+
+def test_a_line_for_the_terminal_is_copied(page: Page) -> None:
+    page.run("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+    page.press(".terminal summary")
+    page.press("#commands button")
+    page.wait(lambda: page.find("#commands button").text == "Copied")
+    url = f"{page.demo.server_url}notify"
+    assert page.run("return copied") == f"curl -N -H 'Authorization: Bearer alice-token' {url}"
 
 
 def test_the_page_asks_nobody_but_its_two_servers(page: Page, demo: Demo) -> None:

@@ -136,10 +136,11 @@ def test_fastapi_tells_the_bearer_of_a_token_from_another_origin(
     assert shop.whose("nonsense") is None
 
 
-def test_express_tells_the_user_of_a_session(open_shop: Callable[[str], Shop]) -> None:
+def test_express_tells_the_user_of_a_session(open_shop: Callable[..., Shop]) -> None:
+    """With POST /publish, and with XADD."""
     packages = ROOT / "build/express/node_modules"
     assert packages.exists(), "express is missing: run scripts/install-npm-packages"
-    shop = open_shop("express")
+    shop = open_shop("express", publish__stream=True)
     example = shop.example
     (example.directory / "node_modules").symlink_to(packages)
     example.start(node_program(), "server.js", port=example.port)
@@ -148,6 +149,13 @@ def test_express_tells_the_user_of_a_session(open_shop: Callable[[str], Shop]) -
 
     shop.click("#ship")
     assert shop.told(1) == ["Order 1 is on its way"]
+
+    # As it could take the place of the function of that name in server.js.
+    script = "import { close, publish } from './xadd.js'; await publish({EVENT}); close();"
+    event = {"recipient_id": "alice", "event": "order.shipped", "data": {"order": "2"}}
+    script = script.replace("{EVENT}", json.dumps(event))
+    example.run(str(node_program()), "--input-type=module", "--eval", script)
+    assert shop.told(2) == ["Order 1 is on its way", "Order 2 is on its way"]
 
     cookie = shop.cookies()["notifications"]
     assert cookie["httponly"]

@@ -29,7 +29,7 @@ async def play(
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/clients", description=__doc__)
     parser.add_argument("--only", metavar="WORD", help="clients with this in their name")
-    parser.add_argument("--scene", metavar="NAME", help="one scene; writes nothing")
+    parser.add_argument("--scene", metavar="NAME", help="one scene")
     arguments = parser.parse_args()
     clients = [each for each in present() if (arguments.only or "") in each.name]
     wanted = [each for each in scenes.ALL if arguments.scene in (None, each.__name__)]
@@ -38,13 +38,12 @@ def main() -> None:
     for column, verdicts in found.items():
         for client, verdict in verdicts.items():
             sys.stdout.write(f"{column:12} {client:32} {verdict.word:12} {verdict.why}\n")
-    if arguments.scene is None:
-        rows = {
-            client.name: {"version": version(client), "token": client.token}
-            | {column: verdicts[client.name].word for column, verdicts in found.items()}
-            for client in clients
-        }
-        page.PAGE.write_text(page.write(page.PAGE.read_text("utf-8"), rows), "utf-8")
+    rows = {
+        client.name: {"version": version(client), "token": client.token}
+        | {column: verdicts[client.name].word for column, verdicts in found.items()}
+        for client in clients
+    }
+    page.PAGE.write_text(page.write(page.PAGE.read_text("utf-8"), rows), "utf-8")
 
 
 if __name__ == "__main__":

@@ -66,6 +66,13 @@ CLIENTS = (
     Client("requests-sse", "python", "python/requests-sse.py"),
     Client("launchdarkly-eventsource", "python", "python/launchdarkly-eventsource.py"),
     Client("aiohttp-sse-client2", "python", "python/aiohttp-sse-client2.py"),
+    Client("tmaxmax/go-sse", "go", "go/tmaxmax/main.go"),
+    Client("launchdarkly/eventsource", "go", "go/launchdarkly/main.go"),
+    Client("r3labs/sse", "go", "go/r3labs/main.go"),
+    Client("reqwest-eventsource", "rust", "rust/reqwest-eventsource/main.rs"),
+    Client("eventsource-client", "rust", "rust/eventsource-client/main.rs"),
+    Client("okhttp-eventsource", "java", "java/okhttp-eventsource/Main.java"),
+    Client("okhttp-sse", "java", "java/okhttp-sse/Main.java"),
     Client("curl", "shell", "shell/curl.sh"),
 )
 
@@ -108,10 +115,12 @@ def version(client: Client) -> str:
         curl = [str(SERVICES / "curl"), "--version"]
         said = subprocess.run(curl, capture_output=True, text=True, check=True)
         return said.stdout.split()[1]
-    lock = {"go": "go/go.mod", "rust": "rust/Cargo.lock", "java": "java/pom.xml"}[client.where]
-    found = re.search(
-        rf"{re.escape(client.name)}\S*\s+(?:version = \"|<version>|v)([0-9.]+)",
-        (PROGRAMS / lock).read_text("utf-8"),
-    )
+    lock, pattern = {
+        "go": ("go/go.mod", r"{}\S* v([0-9.]+)"),
+        "rust": ("rust/Cargo.lock", r'name = "{}"\nversion = "([0-9.]+)"'),
+        "java": ("java/pom.xml", r"<artifactId>{}</artifactId>\s*<version>([0-9.]+)"),
+    }[client.where]
+    locked = (PROGRAMS / lock).read_text("utf-8")
+    found = re.search(pattern.format(re.escape(client.name)), locked)
     assert found, f"{lock} has no version of {client.name}"
     return found[1]

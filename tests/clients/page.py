@@ -33,7 +33,7 @@ def read(text: str) -> list[Rows]:
 
 
 def write(text: str, found: Mapping[str, Mapping[str, str]]) -> str:
-    """Return the page with what was found, by client and column; other rows stay as they are."""
+    """Return the page with what was found, by client and column; the rest stays as it is."""
     tables = iter(TABLES)
     old = iter(read(text))
 
@@ -43,8 +43,8 @@ def write(text: str, found: Mapping[str, Mapping[str, str]]) -> str:
         columns = next(tables)
         rows = dict(next(old))
         for name, row in found.items():
-            if all(column in row for column in columns):
-                rows[name] = {column: row[column] for column in columns}
+            had = rows.get(name, dict.fromkeys(columns, "-"))
+            rows[name] = {column: row.get(column, had[column]) for column in columns}
         return _table(
             [["Client", *columns], *([name, *row.values()] for name, row in rows.items())]
         )
@@ -70,4 +70,4 @@ def snippet(program: Path) -> str:
     _, _, shown = source.partition("In docs/clients.rst:\n")
     assert shown, f"{program} has no line that says what the page shows of it"
     shown = re.split(r"(?m)^ *(?:#|//) Until here\.\n", shown)[0]
-    return shown.strip("\n")
+    return shown.strip("\n").expandtabs(4)

@@ -200,6 +200,8 @@ def _whole(runs: Sequence[Run], start: int, end: int) -> Verdicts:
 
 def _amiss(run: Run, start: int, end: int) -> str:
     """What is wrong with the numbers from `start` to `end`, if anything."""
+    if half := [data for _, data in run.events if not isinstance(data, dict)]:
+        return f"half an event: {half[0]!r:.40}"
     wanted = range(start, end + 1)
     got = [number for number in run.numbers if number in wanted]
     if got == [*wanted]:
@@ -323,7 +325,7 @@ async def silences(world: World, clients: Sequence[Client]) -> dict[str, Verdict
                 back[run] = asyncio.get_running_loop().time() - start
             return run in back
 
-        await world.until(has_noticed, runs, 60)
+        await world.until(has_noticed, runs, 120)
         return {
             "silence": verdicts(
                 runs,

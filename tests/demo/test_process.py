@@ -10,6 +10,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.harness import eventually
 from tests.harness.demo import FREE_PORTS, Demo
 
 
@@ -50,6 +51,14 @@ def test_a_ctrl_c_that_the_server_gets_too_ends_all_in_order(tmp_path: Path) -> 
         assert demo.end(signal.SIGINT) == 0
         assert demo.left_behind() == []
         assert "second signal" not in demo.output
+
+
+async def test_a_demo_that_is_killed_takes_everything_with_it(tmp_path: Path) -> None:
+    """Its server notices, and so does the guard of its Redis."""
+    with Demo(tmp_path, *FREE_PORTS) as demo:
+        assert demo.wait_ready().left_behind()
+        assert demo.end(signal.SIGKILL) == -signal.SIGKILL
+        await eventually(lambda: demo.left_behind() == [])
 
 
 def demo_urls(demo: Demo) -> tuple[str, str]:

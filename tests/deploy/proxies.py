@@ -80,11 +80,11 @@ class Proxy:
         """Write the configuration and return what runs it."""
         raise NotImplementedError
 
-    def adapted(self, *changes: tuple[str, str]) -> str:
+    def adapted(self, *changes: tuple[str, str], file: str = "") -> str:
         """Return our configuration with what has to be other than on a real machine."""
-        text = (REPOSITORY / "scripts" / self.template).read_text("utf-8")
+        text = (REPOSITORY / "scripts" / self.template / file).read_text("utf-8")
         for old, new in changes:
-            assert old in text, f"{self.template} has no {old!r}"
+            assert old in text, f"{self.template} {file} has no {old!r}"
             text = text.replace(old, new)
         return text
 
@@ -117,21 +117,29 @@ class Proxy:
 
 
 class Nginx(Proxy):
-    template = "nginx.conf"
+    template = "nginx"  # a folder, laid out as /etc/nginx
 
     def command(self) -> list[str]:
-        site, pem = self._directory / "site.conf", str(self._directory / "tls.pem")
-        site.write_text(
-            self.adapted(
+        pem, logs = str(self._directory / "tls.pem"), ("/var/log/nginx/", f"{self._directory}/")
+        second = "server 127.0.0.1:{} max_fails=0;\n"
+        changes: dict[str, list[tuple[str, str]]] = {
+            "conf.d/aionotify-variables.conf": [],
+            "conf.d/aionotify-nodes.conf": [
+                ("127.0.0.1:8001", f"127.0.0.1:{self._nodes[0]}"),
+                ("# " + second.format(8011), "".join(map(second.format, self._nodes[1:]))),
+            ],
+            "snippets/aionotify.conf": [logs],
+            "sites-available/push.conf": [
                 ("listen 80;", f"listen 127.0.0.1:{self.plain_port};"),
                 ("listen 443 ", f"listen 127.0.0.1:{self.port} "),
                 ("/etc/ssl/aionotify.pem", pem),
                 ("/etc/ssl/private/aionotify.key", pem),
-                ("/var/log/nginx/", f"{self._directory}/"),
-                ("127.0.0.1:8001", f"127.0.0.1:{self._nodes[0]}"),
-                self.second("    server 127.0.0.1:8011 max_fails=0;\n"),
-            )
-        )
+                logs,
+            ],
+        }
+        for file, replaced in changes.items():
+            (self._directory / file).parent.mkdir(exist_ok=True)
+            (self._directory / file).write_text(self.adapted(*replaced, file=file))
         main = self._directory / "main.conf"
         # Temporary files of its own, and the user that it is started by: it may be root's.
         folders = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -139,7 +147,8 @@ class Nginx(Proxy):
         main.write_text(
             f"daemon off;\nuser root;\nworker_processes 2;\npid {self._directory}/nginx.pid;\n"
             f"error_log stderr warn;\nevents {{ worker_connections {self._connections}; }}\n"
-            f"http {{\n{places}access_log off;\ninclude {site};\n}}\n"
+            f"http {{\n{places}access_log off;\n"
+            "include conf.d/*.conf;\ninclude sites-available/*.conf;\n}\n"
         )
         return [service("nginx"), "-p", str(self._directory), "-c", str(main), "-e", "stderr"]
 

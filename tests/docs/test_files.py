@@ -14,11 +14,8 @@ from tests.docs.snippets import snippet
 
 CONFIGURATIONS = {
     "docs/configuration.rst": snippet("docs/configuration.rst", "url: https://app.internal:8000"),
-    "docs/deployment.rst": snippet("docs/deployment.rst", "trusted_proxies: [127.0.0.1]"),
     "jwt": snippet("docs/authentication.rst", "jwks_url: https://login.example.com"),
-    "operators": snippet("docs/operations.rst", "look, and end streams"),
     "keys": snippet("docs/authentication.rst", 'recipients: "shop:"'),
-    "docs/operations.rst": snippet("docs/operations.rst", "rights: [admin, revoke]"),
 }
 
 
@@ -61,20 +58,6 @@ def test_prometheus_takes_the_lines_for_its_own_file(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f":{Config().server.port}" in path.read_text()
-
-
-@pytest.mark.e2e
-def test_nginx_takes_the_lines_for_its_own_file(tmp_path: Path) -> None:
-    lines = snippet("docs/deployment.rst", "worker_rlimit_nofile")
-    path = tmp_path / "nginx.conf"
-    path.write_text(f"{lines}\npid {tmp_path}/nginx.pid;\nhttp {{ access_log off; }}\n")
-    done = subprocess.run(
-        [service("nginx"), "-t", "-p", str(tmp_path), "-c", str(path), "-e", "stderr"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_the_kernel_has_each_setting(tmp_path: Path) -> None:

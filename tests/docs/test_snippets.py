@@ -18,6 +18,7 @@ from tests.docs.snippets import Snippet, containing, snippets
 TESTS = ROOT / "tests"
 PICTURE = "a picture"
 MACHINE = "changes the machine, and needs a systemd that has booted"
+CONTAINERS = "needs Docker; scripts/check-image does the same without"
 NOT_RUN = {
     ("README.rst", "browser ── GET /notify"): PICTURE,
     ("README.rst", "scripts/demo"): "installs, then is `aionotify demo`, which the next ones use",
@@ -26,13 +27,12 @@ NOT_RUN = {
     ("docs/architecture.rst", "BrokerEvents\n"): PICTURE,
     ("docs/architecture.rst", "the public names, nothing else"): PICTURE,
     ("docs/architecture.rst", "─> cli\n"): "written by scripts/graph; test_imports.py compares it",
-    ("docs/deployment.rst", "install -D aionotify"): MACHINE,
-    ("docs/deployment.rst", "/etc/credstore/aionotify.redis.url"): MACHINE,
-    ("docs/deployment.rst", "systemctl enable --now"): MACHINE,
-    ("docs/deployment.rst", "https://push.example.com/notify"): MACHINE,
-    ("docs/deployment.rst", "cp scripts/nginx.conf"): MACHINE,
     ("docs/deployment.rst", "cp scripts/Caddyfile"): MACHINE,
-    ("docs/deployment.rst", "systemctl restart"): MACHINE,
+    ("docs/deployment.rst", "systemctl restart aionotify.service"): MACHINE,
+    ("docs/deployment.rst", "docker build"): CONTAINERS,
+    ("docs/deployment.rst", "docker compose up"): CONTAINERS,
+    ("docs/deployment.rst", "docker compose exec"): CONTAINERS,
+    ("docs/deployment.rst", "kubectl apply"): "needs a cluster",
     ("docs/performance.rst", "scripts/bench/run"): "takes minutes, and a machine with nothing else",
 }
 """By page and words that only this snippet has: why no test runs it."""

@@ -101,82 +101,6 @@ async def test_the_command_publishes_what_it_is_given(
     assert [event.get("event") for event in events] == ["order.shipped", None, None]
 
 
-# docs/operations.rst
-
-
-async def test_the_view_in_a_terminal_is_what_the_page_shows(serve: Serve) -> None:
-    """But for the figures, and without workers."""
-    server = await serve()
-    up, down = (
-        url.removeprefix("http://") for url in (server.url, f"http://127.0.0.1:{free_port()}")
-    )
-    script = changed(
-        snippet("docs/operations.rst", "aionotify top http"),
-        ("push1.internal:9001", up),
-        ("push2.internal:9001", down),
-        ("--interval 5", "--interval 0.5"),
-    )
-    done = await asyncio.to_thread(ran, script)
-    assert done.returncode == 1
-    shown = snippet("docs/operations.rst", "Events/s Latency").splitlines()
-    told = done.stdout.splitlines()
-    assert told[0].split() == shown[0].split()
-    assert [line for line in told[1:3] if line.split()[0] == up]
-    for line in shown[3:]:
-        assert line.replace("push2.internal:9001", down).split() in [each.split() for each in told]
-
-
-# docs/authentication.rst
-
-
-async def test_a_token_that_was_made_to_try_opens_a_stream(serve: Serve, tmp_path: Path) -> None:
-    settings = {
-        "auth.method": "jwt",
-        "auth.jwt.key": "0123456789abcdef0123456789abcdef",
-        "auth.jwt.algorithms": "HS256",
-    }
-    server = await serve(settings)
-    script = changed(
-        snippet("docs/authentication.rst", "$(aionotify token alice)"),
-        ("http://127.0.0.1:8001", server.url),
-    )
-    variables = {f"AIONOTIFY_{k.upper().replace('.', '__')}": v for k, v in settings.items()}
-
-    def listen() -> None:
-        with Listening(script, tmp_path / "heard", **variables) as listening:
-            listening.wait('"user_id":"alice"')
-
-    await asyncio.to_thread(listen)
-
-
-# docs/guides/index.rst
-
-
-async def test_the_key_that_an_example_shares_with_its_node_ends_streams(
-    redis_server: RedisServer, main_host: MainHost
-) -> None:
-    """With the example's own configuration, and whatever key was made."""
-    port = free_port()
-    script = changed(
-        snippet("docs/guides/index.rst", "export PUBLISH_KEY"),
-        ("aionotify serve", "exec aionotify serve"),
-        ("export PUBLISH_KEY=$(openssl rand -hex 32)", f"export PUBLISH_KEY={KEY}"),
-    )
-    variables = {
-        "AIONOTIFY_SERVER__PORT": str(port),
-        "AIONOTIFY_REDIS__URL": redis_server.url,
-        "AIONOTIFY_AUTH__MAIN_HOST__URL": main_host.url,
-    }
-    async with (
-        serving(script, ROOT / "docs/examples/flask", **variables),
-        stream(f"http://127.0.0.1:{port}", "42") as client,
-    ):
-        await client.wait_events(1)
-        delete = changed(snippet("docs/guides/index.rst", "curl -X DELETE"), ("8001", port))
-        await asyncio.to_thread(bash, delete, PUBLISH_KEY=KEY)
-        assert await client.wait_end() == "complete"
-
-
 # README.rst
 
 
@@ -212,7 +136,7 @@ def test_the_first_notification_arrives_whichever_way_it_is_sent(tmp_path: Path)
     """At curl, which shows it as the page does; a durable one too."""
     with Demo(tmp_path, *FREE_PORTS) as demo:
         demo.wait_ready()
-        url = demo.url.rstrip("/")
+        url = demo.server_url.rstrip("/")
         curl = changed(snippet("README.rst", "Bearer alice-token"), ("http://127.0.0.1:8001", url))
         with Listening(curl, tmp_path / "heard") as listening:
             listening.wait("event: aionotify.open")

@@ -11,12 +11,12 @@ from typing import Any
 
 import redis
 
+from tests.docs.snippets import snippet
 from tests.harness import NotifyServer, RedisServer, eventually
 from tests.integration.auth.test_redis_rights import user
 from tests.integration.conftest import Serve
 from tests.integration.talk import ask, metric, received, stream
 
-PAGE = (Path(__file__).parents[2] / "docs" / "producers.rst").read_text()
 STREAM = "aionotify:publish"
 ON = {"publish.stream": True, "inbox.max_events": 100_000, "server.drain": 0}
 
@@ -53,8 +53,7 @@ async def holder(servers: Sequence[NotifyServer]) -> NotifyServer:
 
 async def test_the_line_in_the_docs_reaches_a_client(serve: Serve, own_redis: RedisServer) -> None:
     """And what is invalid is told where the docs say."""
-    lines = [line.strip() for line in PAGE.splitlines()]
-    [line] = [each for each in lines if each.startswith("redis-cli XADD")]
+    line = snippet("docs/producers.rst", "redis-cli XADD")
     server = await serve({**ON, "redis.url": own_redis.url})
     async with stream(server, "42") as client:
         await client.wait_events(1)
@@ -64,7 +63,7 @@ async def test_the_line_in_the_docs_reaches_a_client(serve: Serve, own_redis: Re
         assert event.event == "order.shipped"
         assert event.id
     own_redis.cli("XADD", STREAM, "*", "event", "{}")
-    [shown] = [each for each in lines if each.startswith("redis-cli XRANGE")]
+    shown = snippet("docs/producers.rst", "redis-cli XRANGE")
     await eventually(lambda: own_redis.cli(*shlex.split(shown)[1:]))
     assert await metric(server, "aionotify_ingested_entries_total", outcome="rejected") == 1
     checks = (await ask(server, "/readyz")).json["checks"]

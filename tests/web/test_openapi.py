@@ -29,7 +29,9 @@ from tests.web.test_answers import Failing
 
 PAGE = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 KEY, SCOPED = "publisher-key-0123456789", "scoped-key-0123456789"
-ADMIN = {"publish_keys": [KEY, {"key": SCOPED, "recipients": "shop:"}]}
+RIGHTS = ["publish", "presence", "revoke", "admin"]
+ADMIN = {"publish_keys": [{"key": KEY, "rights": RIGHTS}, {"key": SCOPED, "recipients": "shop:"}]}
+PAGE_FILES = {"/admin", "/admin/admin.js", "/admin/admin.css", "/admin/bell.svg"}
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio"])
 
@@ -67,16 +69,14 @@ async def test_the_document_is_openapi() -> None:
 
 
 async def test_every_route_is_in_the_document_and_no_other_one() -> None:
-    """HEAD where it does something of its own. OPTIONS are for browsers, and the operator's page is
-    the only one to know what it asks for.
-    """
+    """HEAD where it does something of its own; OPTIONS and files of a page are for browsers."""
     own_head = {"/notify"}
     routes = {
         (route.method, route.resource.canonical)
         for route in create_app(Config()).router.routes()
         if route.resource is not None
         and route.method not in ("*", "OPTIONS")
-        and not route.resource.canonical.startswith("/admin")
+        and route.resource.canonical not in PAGE_FILES
         and (route.method != "HEAD" or route.resource.canonical in own_head)
     }
     assert OPERATIONS.keys() == routes
@@ -233,6 +233,8 @@ async def test_every_status_is_answered_as_the_document_says(
         assert await talk.ask("POST", "/publish", json=event) == 503
         assert await talk.ask("GET", "/presence", "?recipient_id=42") == 503
         assert await talk.ask("DELETE", "/streams/{user_id}") == 503
+        assert await talk.ask("DELETE", "/admin/streams", "?user_id=42") == 503
+        assert await talk.ask("GET", "/admin/nodes") == 200
         await _until_not_ready(talk)
     own_redis.start()
     for error in (InvalidToken("no"), AuthFailed("no"), AuthUnavailable("no")):
@@ -288,6 +290,10 @@ async def _what_goes_well(talk: Talk) -> None:
     assert await talk.ask("POST", "/publish", data=some, headers=accept) == 200
     assert await talk.ask("GET", "/presence", "?recipient_id=42&recipient_id=43") == 200
     assert await talk.ask("DELETE", "/streams/{user_id}") == 202
+    async with _open(talk):
+        assert await talk.ask("GET", "/admin/nodes") == 200
+        assert await talk.ask("GET", "/admin/streams", "?user_id=42") == 200
+    assert await talk.ask("DELETE", "/admin/streams", "?user_id=42") == 202
     assert await talk.ask("GET", "/healthz", token=None) == 200
     assert await talk.ask("GET", "/readyz", token=None) == 200
     assert await talk.ask("GET", "/metrics", token=None) == 200
@@ -302,6 +308,9 @@ async def _what_publishers_do_wrong(talk: Talk, monkeypatch: pytest.MonkeyPatch)
         ("POST", "/publish", ""),
         ("GET", "/presence", "?recipient_id=42"),
         ("DELETE", "/streams/{user_id}", ""),
+        ("GET", "/admin/nodes", ""),
+        ("GET", "/admin/streams", "?user_id=42"),
+        ("DELETE", "/admin/streams", "?user_id=42"),
     ):
         event = {"json": {"recipient_id": "42"}} if method == "POST" else {}
         assert await talk.ask(method, path, query, token=None, **event) == 403
@@ -315,6 +324,8 @@ async def _what_publishers_do_wrong(talk: Talk, monkeypatch: pytest.MonkeyPatch)
     )
     assert await talk.ask("GET", "/presence") == 400
     assert await talk.ask("DELETE", "/streams/{user_id}", instead="/streams/*") == 400
+    for method in ("GET", "DELETE"):
+        assert await talk.ask(method, "/admin/streams") == 400
     monkeypatch.setattr(publish, "_BODY_SECONDS", 0.05)
     await _keep_waiting_for_a_body(talk)
 

@@ -242,8 +242,8 @@ class Browser {
     else if (type === "aionotify.gap") this.#gap(json);
     else if (!type.startsWith("aionotify.")) {
       // The same each time the inbox tells it; what has no id of its publisher's is told by its text.
-      const key = isText(json.id) ? json.id : cut(data);
-      this.#take(type, json, isDurable ? key : undefined);
+      const name = isText(json.id) ? json.id : cut(data);
+      this.#take(type, json, isDurable ? name : undefined);
     }
   }
 
@@ -263,17 +263,17 @@ class Browser {
     this.#add({ icon: "note", title: "Some notifications are gone", text, time: Date.now(), mark: "new" });
   }
 
-  #take(type, json, key) {
+  #take(type, json, name) {
     this.#isFresh = false;
     const now = Date.now();
     const time = isTime(json.sent_at) ? json.sent_at : undefined;
     const isLate = (time ?? now - BACKLOG) < this.#connectedAt;
-    if (isLate && key && isText(json.id) && this.#items.some((item) => item.key === key)) {
-      return; // after a gap the inbox tells all that it keeps
-    }
-    const known = isLate && key ? this.#marks.get(key) : undefined;
+    const before = this.#items.filter((item) => item.name === name).length;
+    if (name && isLate && isText(json.id) && before) return; // after a gap the inbox tells all it has
+    const key = name && `${name} ${before}`; // one may be published again, and again
+    const known = key && this.#marks.get(key);
     const mark = known ?? (isLate ? "missed" : "new");
-    const item = { key, mark, time: time ?? (isLate ? undefined : now), ...shown(type, json) };
+    const item = { name, key, mark, time: time ?? (isLate ? undefined : now), ...shown(type, json) };
     this.#add(item, known !== undefined);
   }
 

@@ -32,6 +32,7 @@ SECURITY = Path(__file__).parents[3] / "docs" / "security.rst"
 RULES = {
     "aionotify": snippet("docs/security.rst", "user aionotify on"),
     "producer": snippet("docs/security.rst", "user producer on"),
+    "adder": snippet("docs/security.rst", "user adder on"),
 }
 
 
