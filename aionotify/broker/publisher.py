@@ -217,25 +217,10 @@ class Publisher:
         self, events: Iterable[Event], *, ephemeral: bool = False
     ) -> list[Published | BrokerError]:
         """The same for events that `decode`, and `check_ephemeral` of those, have let pass."""
-        return await self._publish(list(events), ephemeral=ephemeral)
-
-    async def publish_in_order(
-        self, events: list[Event], lease: Lease
-    ) -> list[Published | BrokerError]:
-        """The same for events that each have a key, which is kept for `KEPT` seconds.
-
-        None is stored for a recipient unless the one before it is, nor outside of the lease.
-        """
-        return await self._publish(events, _Order(lease))
-
-    async def _publish(
-        self, events: list[Event], order: "_Order | None" = None, *, ephemeral: bool = False
-    ) -> list[Published | BrokerError]:
+        events = list(events)
         keys = self._keys = self._keys or self._named()
         try:
-            found = await self._data_set.refresh() if events else None
-            if found is not None and self._endpoint is not None:
-                await self._stay_with_master(self._endpoint, found.read_only)
+            await self._refresh(events)
         except BrokerError as error:
             return [error] * len(events)
         if ephemeral:
@@ -244,13 +229,35 @@ class Publisher:
         pending: deque[tuple[Event, list[asyncio.Future[Any]]]] = deque()
         ahead = 0
         for event in events:
-            appended = [self._append(keys, event, id, order) for id in event.recipients]
-            pending.append((event, appended))
+            pending.append((event, [self._append(keys, event, id) for id in event.recipients]))
             ahead += len(event.recipients)
             while ahead > _AHEAD:
                 ahead -= len(pending[0][0].recipients)
                 results.append(await self._outcome(*pending.popleft()))
         return results + [await self._outcome(*each) for each in pending]
+
+    async def publish_in_order(
+        self, events: list[Event], lease: Lease
+    ) -> list[Published | BrokerError]:
+        """The same for events that each have a key, which is kept for `KEPT` seconds.
+
+        None is stored for a recipient unless the one before it is, nor outside of the lease.
+        """
+        keys = self._keys = self._keys or self._named()
+        try:
+            await self._refresh(events)
+        except BrokerError as error:
+            return [error] * len(events)
+        replies = iter(await self._script.call_in_order(self._in_order(keys, events, lease)))
+        return [
+            summed_up(event, [self._published(id, next(replies)) for id in event.recipients])
+            for event in events
+        ]
+
+    async def _refresh(self, events: list[Event]) -> None:
+        found = await self._data_set.refresh() if events else None
+        if found is not None and self._endpoint is not None:
+            await self._stay_with_master(self._endpoint, found.read_only)
 
     async def _stay_with_master(self, endpoint: Endpoint, demoted: bool) -> None:
         """Connect anew where the master is another one now than the one that was asked.
@@ -263,13 +270,8 @@ class Publisher:
             endpoint.drop(other)
             await self._data_set.probe()
 
-    def _append(
-        self, keys: Keys, event: Event, recipient_id: str, order: "_Order | None"
-    ) -> asyncio.Future[Any]:
+    def _append(self, keys: Keys, event: Event, recipient_id: str) -> asyncio.Future[Any]:
         words = partial(self._words, keys, event, recipient_id)
-        if order is not None:
-            before = order.before(recipient_id, event)
-            words = partial(self._ordered_words, keys, event, recipient_id, before, order.lease)
         return self._script.call_lazily(words, event.size)
 
     def _words(self, keys: Keys, event: Event, recipient_id: str) -> Words:
@@ -279,6 +281,15 @@ class Publisher:
             return (1, inbox, live, data, *self._data_set.append_words, self._waits)
         key = keys.idempotency(recipient_id, event.key)
         return (2, inbox, key, live, data, *self._data_set.append_words, self._waits)
+
+    def _in_order(
+        self, keys: Keys, events: list[Event], lease: Lease
+    ) -> Iterator[tuple[Words, int]]:
+        before: dict[str, str | None] = {}
+        for event in events:
+            for id in event.recipients:
+                yield self._ordered_words(keys, event, id, before.get(id), lease), event.size
+                before[id] = event.key
 
     def _ordered_words(
         self, keys: Keys, event: Event, recipient_id: str, before: str | None, lease: Lease
@@ -301,9 +312,14 @@ class Publisher:
 
     def _result(self, recipient_id: str, reply: asyncio.Future[Any]) -> Published | BrokerError:
         try:
-            text, online, repeated = reply.result()
+            return self._published(recipient_id, reply.result())
         except BrokerError as error:
             return error
+
+    def _published(self, recipient_id: str, reply: Any) -> Published | BrokerError:
+        if isinstance(reply, BrokerError):
+            return reply
+        text, online, repeated = reply
         position = int(text)
         if not repeated:
             self._acknowledged(recipient_id, position)
@@ -367,19 +383,6 @@ def check_ephemeral(event: Event) -> None:
     """Raise InvalidEvent for what only a durable event can have."""
     if event.key is not None:
         raise InvalidEvent({"id": "is for durable events only"})
-
-
-class _Order:
-    """Which event comes before another one, for each recipient."""
-
-    def __init__(self, lease: Lease) -> None:
-        self.lease = lease
-        self._last: dict[str, str | None] = {}
-
-    def before(self, recipient_id: str, event: Event) -> str | None:
-        """Return the key of the event before this one, which is the next one's."""
-        before, self._last[recipient_id] = self._last.get(recipient_id), event.key
-        return before
 
 
 def check(

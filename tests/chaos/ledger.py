@@ -29,12 +29,14 @@ class Ledger:
         stored: how many are known to be stored.
         loses: whether Redis may lose just now what it has acknowledged.
         known: which nodes knew of an event, and when; while it may be lost.
+        takes_again: whether a Redis that falls back to an older state has events to be taken again:
+            then they may come after later ones, but only after a gap.
     """
 
     def __init__(self) -> None:
         self.begun: Counter[str] = Counter()
         self.stored: Counter[str] = Counter()
-        self.loses = False
+        self.loses = self.takes_again = False
         self._judged: Counter[str] = Counter()
         self.known: defaultdict[tuple[str, int], list[tuple[str, float]]] = defaultdict(list)
 
@@ -117,6 +119,7 @@ class Track:
         self._next: dict[str, int] = {}
         self._latest_first: dict[str, int] = {}
         self._told: set[str] = set()
+        self._gaps_at: defaultdict[str, dict[int, int]] = defaultdict(dict)
         self._all_gaps = 0
         self._node, self._since = "", 0.0
         self._positions: defaultdict[str, dict[int, int]] = defaultdict(dict)
@@ -146,6 +149,7 @@ class Track:
             self._violate(f"event {number} of {recipient}, who is somebody else")
         else:
             self._take(recipient, number, position)
+            self._gaps_at[recipient][number] = self._all_gaps
             self._positions[recipient].pop(number, None)
             self._positions[recipient][number] = position
 
@@ -240,6 +244,8 @@ class Track:
                 return
             positions = self._positions[recipient]
             seen = {each: at for each, at in positions.items() if each >= number}
+            if self._ledger.takes_again:
+                told = told or self._all_gaps > self._gaps_at[recipient].get(number, 0)
             self._doubts.append(
                 _Return(recipient, number, position, told, seen or {expected - 1: -1})
             )

@@ -10,6 +10,8 @@ from typing import Any
 import aiohttp
 import msgspec
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from aionotify import Published, Publisher
 from tests.chaos.ledger import Ledger
@@ -55,6 +57,7 @@ class Producer:
         self._padding = "x" * size
         self.silently = silently
         self._added = added
+        ledger.takes_again = added > 0
         self._turn = asyncio.Lock()
         self._limits = (world.inbox.max_events, world.inbox.retention, world.inbox.idempotency)
         self._append = resources.files("aionotify.broker").joinpath("append.lua").read_text()
@@ -153,7 +156,12 @@ class Producer:
         try:
             async with (
                 asyncio.timeout(_TAKEN),
-                Redis(port=self._world.redis.port, protocol=2) as client,
+                Redis(
+                    port=self._world.redis.port,
+                    protocol=2,
+                    socket_timeout=2,
+                    retry=Retry(NoBackoff(), 0),
+                ) as client,
             ):
                 ids = [
                     await client.xadd("aionotify:publish", {"event": msgspec.json.encode(event)})

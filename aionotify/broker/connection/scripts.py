@@ -9,6 +9,7 @@ import asyncio
 import functools
 import hashlib
 import operator
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from importlib import resources
@@ -17,11 +18,14 @@ from typing import Any, Final
 from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from aionotify import tasks
 from aionotify.batcher import Batcher
 from aionotify.broker.connection.endpoint import LOST, translate
 from aionotify.broker.connection.pipeline import Command, Execute
 
 _BATCH: Final = 64  # calls
+_BATCH_IN_ORDER: Final = 128  # calls of one caller; some milliseconds of Redis
+_IN_FLIGHT: Final = 2  # of these batches: while Redis works on one, the next is made
 _BATCH_BYTES: Final = 1 << 20  # of words that are made to be sent; they are copied some four times
 _SILENCE: Final = (RedisTimeoutError, TimeoutError)
 
@@ -90,6 +94,26 @@ class Script:
         """
         return self._batcher.submit(_Call(words, size))
 
+    async def call_in_order(self, calls: Iterable[tuple[Words, int]]) -> list[Any]:
+        """The replies to calls, each with its size in bytes, or the BrokerErrors in their places.
+
+        Some are sent while Redis works on those before. If a connection is lost meanwhile, calls
+        may be carried out though others before them were not.
+        """
+        replies: list[Any] = []
+        under_way: deque[asyncio.Task[list[Any]]] = deque()
+        try:
+            for batch in _batches(calls):
+                if len(under_way) == _IN_FLIGHT:
+                    replies += await under_way.popleft()
+                under_way.append(asyncio.create_task(self._run(batch), name="aionotify calls"))
+                await asyncio.sleep(0)  # it is on its way before the next is made
+            while under_way:
+                replies += await under_way.popleft()
+        finally:
+            await tasks.cancelled(under_way)
+        return replies
+
     async def close(self) -> None:
         """Wait for the calls that are under way."""
         await self._batcher.close()
@@ -139,6 +163,19 @@ class Script:
             return await self._execute_all(commands)
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
             return [error] * len(batch)
+
+
+def _batches(calls: Iterable[tuple[Words, int]]) -> Iterable[list[_Call]]:
+    batch: list[_Call] = []
+    free = _BATCH_BYTES
+    for words, size in calls:
+        if batch and (size > free or len(batch) == _BATCH_IN_ORDER):
+            yield batch
+            batch, free = [], _BATCH_BYTES
+        batch.append(_Call(words, size))
+        free -= size
+    if batch:
+        yield batch
 
 
 def _parts(batch: list[_Call]) -> Iterable[list[_Call]]:
