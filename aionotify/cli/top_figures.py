@@ -66,6 +66,7 @@ def parse(text: str, at: float) -> dict[str, Scrape]:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 worker = sample.labels.pop("worker", "")
+                _check(worker, sample.name, sample.labels)
                 found[worker][sample.name][frozenset(sample.labels.items())] = sample.value
     except Exception as error:  # the parser fails with whatever there is
         raise ValueError("it answers with something else than metrics") from error
@@ -74,6 +75,16 @@ def parse(text: str, at: float) -> dict[str, Scrape]:
     if not any("aionotify_build_info" in each.series for each in scrapes.values()):
         raise ValueError("it answers with metrics of something else")
     return scrapes
+
+
+def _check(worker: str, name: str, labels: Mapping[str, str]) -> None:
+    """Raise an error where a label is missing or wrong without which there is nothing to show."""
+    if worker:
+        int(worker)
+    if name == "aionotify_check_ok" and not labels["check"].isprintable():
+        raise ValueError("it could move the cursor")
+    if name.startswith("aionotify_") and name.endswith("_bucket"):
+        float(labels["le"])
 
 
 def is_up(scrape: Scrape) -> bool:

@@ -84,7 +84,20 @@ def test_workers_are_told_apart_in_the_order_of_their_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<!doctype html>", "up 1\n", "a{b=} 1", "aionotify_streams x"]
+    "text",
+    [
+        "",
+        "<!doctype html>",
+        "up 1\n",
+        "a{b=} 1",
+        "aionotify_streams x",
+        START + "aionotify_check_ok 0\n",
+        START + 'aionotify_check_ok{check="\x1b[2J"} 0\n',
+        START + "aionotify_delivery_latency_seconds_bucket 1\n",
+        START + 'aionotify_delivery_latency_seconds_bucket{le="x"} 1\n',
+        START + 'aionotify_streams{worker="[/red]"} 1\n',
+        START + 'aionotify_streams{worker="\x1b[2J"} 1\n',
+    ],
 )
 def test_what_is_no_node_s_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="it answers with"):
