@@ -306,13 +306,15 @@ class Hub:
         verdict = judge_page(recipient.newest, recipient.confirmations, question, page)
         if verdict is Verdict.NEXT:
             self.hold()
-            for position, previous, event in page.entries:
-                verdict = judge_read(recipient.newest or NOWHERE, position, previous)
-                if verdict is Verdict.NEXT:
-                    self._deliver(recipient, position, event)
-                elif verdict is Verdict.GAP:
-                    self._missed(recipient, position)
-            self.release()
+            try:
+                for position, previous, event in page.entries:
+                    verdict = judge_read(recipient.newest or NOWHERE, position, previous)
+                    if verdict is Verdict.NEXT:
+                        self._deliver(recipient, position, event)
+                    elif verdict is Verdict.GAP:
+                        self._missed(recipient, position)
+            finally:
+                self.release()
             self._set(recipient, latest((recipient.newest or NOWHERE, page.upto)))
         elif verdict is Verdict.RESYNC:
             self._resync(recipient, ResyncReason.MISSED)

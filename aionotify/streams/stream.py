@@ -188,9 +188,10 @@ class Stream(asyncio.Protocol):
         self._transport, self._on_end, self._in_chunks = transport, on_end, in_chunks
         self._drain, self._ended = drain, ended
         # Writing is paused as soon as the socket is full, so that draining waits for just that.
-        transport.set_write_buffer_limits(high=0)
+        # At 0, TLS would pause when nothing waits, and not resume until something is written.
+        transport.set_write_buffer_limits(high=1)
         # Where aiohttp keeps the connection, what waits is its to know, and `drain` waits for it.
-        self._paused = drain is not None or transport.get_write_buffer_size() > 0
+        self._paused = drain is not None or self._waiting() > 0
         if ended is None and not transport.is_reading():
             transport.resume_reading()  # or nobody would say that the client has left
         self._hub.attach(self)
@@ -259,7 +260,7 @@ class Stream(asyncio.Protocol):
         if self._queued > _WRITE_AT:
             self.flush()
         if self._paused:
-            waiting = self._transport.get_write_buffer_size()
+            waiting = self._waiting()
             if waiting and waiting + self._queued + len(chunk) > self._settings.buffer:
                 return False
         self.events += 1
@@ -313,11 +314,7 @@ class Stream(asyncio.Protocol):
     def _finish(self) -> None:
         assert self.ended is not None
         transport, closing = self._transport, self._transport.is_closing()
-        try:
-            unsent = transport.get_write_buffer_size()
-        except AttributeError:  # asyncio's of TLS does not know once it is closed
-            unsent = 0
-        if unsent or (self.ended is CloseReason.FAILED and not closing):
+        if self._waiting() or (self.ended is CloseReason.FAILED and not closing):
             sockets.reset(transport)
         elif self._ended is None and not closing:
             transport.close()
@@ -327,7 +324,14 @@ class Stream(asyncio.Protocol):
         self._on_end(self)
 
     def buffered(self) -> int:
-        return self._queued + self._transport.get_write_buffer_size()
+        return self._queued + self._waiting()
+
+    def _waiting(self) -> int:
+        """Bytes that the transport keeps for the client."""
+        try:
+            return self._transport.get_write_buffer_size()
+        except AttributeError:  # asyncio's of TLS does not know once it is closed
+            return 0
 
     def report(self) -> StreamReport:
         return StreamReport(
@@ -344,7 +348,7 @@ class Stream(asyncio.Protocol):
         if self._transport.is_closing():
             self.close(CloseReason.GONE)
             return
-        waiting = self._transport.get_write_buffer_size()
+        waiting = self._waiting()
         if not waiting:
             self._stalled_at = None
             self.write(_HEARTBEAT)

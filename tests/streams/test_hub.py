@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -326,6 +327,16 @@ def test_an_event_is_encoded_once_however_many_streams_it_is_for(
             hub.durable("*", Entry(110, 100, event("*")))
     assert all(len(each.taken) == 1 for each in streams)
     assert len(made) == 1
+
+
+def test_a_failure_while_events_are_held_back_leaves_nothing_held(hub: Hub) -> None:
+    """Or all streams would wait for what is heard together next."""
+    one = attach(hub, "1", newest=200)
+    broken = msgspec.structs.replace(event("1"), _own={})  # has no data for "1"
+    page = Page([Entry(210, 200, broken)], 210, 210, None)
+    with pytest.raises(KeyError):
+        hub.apply_page(one.recipient, one.recipient.question(200), page)
+    assert not hub.holds
 
 
 async def test_what_is_heard_together_leaves_in_one_write_and_what_comes_alone_at_once(

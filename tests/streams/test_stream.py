@@ -10,7 +10,8 @@ import json
 import socket
 import ssl
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from hypothesis import strategies as st
 
 from aionotify import Publisher, setup
 from aionotify.events.cursor import Cursor
+from aionotify.events.event import decode
 from aionotify.events.frame import chunk
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
@@ -269,6 +271,31 @@ async def test_what_waits_in_this_process_when_a_connection_is_handed_over_is_kn
     stream.close(CloseReason.GONE)
     await asyncio.sleep(0)
     transport.close.assert_called_once()
+
+
+async def test_a_transport_that_knows_no_more_what_waits_costs_no_other_stream_an_event() -> None:
+    """As asyncio's of TLS does, once it is closed and before it says so to its protocol."""
+    hub = Hub(_Nobody())
+    streams = []
+    for _ in range(20):  # of which the set has the one with the closed transport anywhere
+        transport = mock.create_autospec(asyncio.Transport, instance=True)
+        transport.get_write_buffer_size.return_value = 0
+        transport.is_closing.return_value = False
+        stream = Stream(
+            StreamSettings(), hub, hub.enter("42"), mock.Mock(), Heartbeat(60), start=Cursor(0, 0)
+        )
+        stream.begin(transport, lambda stream: None)
+        streams.append((stream, transport))
+    for stream, transport in streams[::2]:
+        stream.pause_writing()
+        transport.is_closing.return_value = True
+        transport.get_write_buffer_size.side_effect = AttributeError("'NoneType' object has no…")
+    hub.ephemeral(decode(b'{"recipient_id": "42"}'))
+    assert all(transport.write.called for _, transport in streams[1::2])
+    for stream, _ in streams:
+        assert stream.buffered() == 0
+        stream.close(CloseReason.GONE)
+    await asyncio.sleep(0)
 
 
 async def test_what_waits_when_a_connection_is_kept_by_aiohttp_is_known_to_aiohttp_alone() -> None:
@@ -592,31 +619,76 @@ def certificate(directory: Path) -> Path:
     return path
 
 
-async def test_it_streams_over_tls_and_notices_who_leaves(
-    redis_server: RedisServer, tmp_path: Path, hand_over: bool
-) -> None:
+Opened = Callable[..., Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+@asynccontextmanager
+async def over_tls(
+    redis: RedisServer, directory: Path, *, hand_over: bool, **stream: float
+) -> AsyncIterator[tuple[Services, Opened]]:
+    """What an application has that serves TLS by itself, and what opens a stream of it."""
     app = web.Application()
-    fast = {"heartbeat": 0.2, "send_timeout": 0.5}
     known = KnownByToken()
-    setup(app, config(redis_server.url, stream=fast), authenticator=known, hand_over=hand_over)
+    setup(app, config(redis.url, stream=stream), authenticator=known, hand_over=hand_over)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate(tmp_path))
+    context.load_cert_chain(certificate(directory))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-    services = app[SERVICES]
 
-    async def opened() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def opened(after: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", runner.addresses[0][1], ssl=trusting
         )
-        writer.write(b"GET /notify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-42\r\n\r\n")
+        last = b"Last-Event-ID: %b\r\n" % after if after else b""
+        writer.write(
+            b"GET /notify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-42\r\n%b\r\n" % last
+        )
         async with asyncio.timeout(10):
             await reader.readuntil(b"aionotify.open")
         return reader, writer
 
+    try:
+        yield app[SERVICES], opened
+    finally:
+        await runner.cleanup()
+
+
+async def test_over_tls_what_was_missed_is_caught_up_with_at_once(
+    redis_server: RedisServer, tmp_path: Path, hand_over: bool
+) -> None:
+    """Page by page, with no heartbeat in between that would have TLS look at what waits again."""
+    async with (
+        over_tls(redis_server, tmp_path, hand_over=hand_over, heartbeat=90) as (services, opened),
+        Publisher(redis_server.url) as publisher,
+    ):
+        reader, writer = await opened()
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"id: ")
+            at = (await reader.readline()).strip()
+        writer.transport.abort()
+        for n in range(90):
+            await publisher.publish({"recipient_id": "42", "n": n, "text": "x" * 1000})
+        reader, writer = await opened(at)
+        async with asyncio.timeout(10):
+            await reader.readuntil(b'"n":89')
+        await eventually(lambda: all(each.live for each in services.hub.streams()))
+        writer.transport.abort()
+
+
+async def test_it_streams_over_tls_and_notices_who_leaves(
+    redis_server: RedisServer, tmp_path: Path, hand_over: bool
+) -> None:
+    fast = {"heartbeat": 0.2, "send_timeout": 0.5}
+    async with over_tls(redis_server, tmp_path, hand_over=hand_over, **fast) as (services, opened):
+        await _streams_and_notices(redis_server, services, opened)
+
+
+async def _streams_and_notices(
+    redis_server: RedisServer, services: Services, opened: Opened
+) -> None:
     reader, writer = await opened()
     publish(redis_server, {"recipient_id": "42", "n": 1})
     async with asyncio.timeout(10):
@@ -633,4 +705,3 @@ async def test_it_streams_over_tls_and_notices_who_leaves(
         await asyncio.sleep(0.01)
     await eventually(lambda: len(services.hub) == 0)
     writer.transport.abort()
-    await runner.cleanup()
