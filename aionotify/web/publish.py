@@ -28,7 +28,7 @@ from aionotify.web.trace_context import traceparent
 MAX_EVENTS: Final = 1000
 _BODY_EVENTS: Final = 16  # events of the largest size per body; a thousand usual ones take less
 _BODY_SECONDS: Final = 30
-_RECIPIENT_BYTES: Final = 1024  # for each recipient of an event: its id, result and answer, rounded
+RECIPIENT_BYTES: Final = 1024  # for each recipient of an event: its id, result and answer, rounded
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ async def _events(
     raw = split_batch(body, MAX_EVENTS)
     alone = len(raw) == 1 and not body.lstrip().startswith(b"[")
     events = _checked(raw, max_bytes, alone, ephemeral=ephemeral)
-    held.add(_RECIPIENT_BYTES * sum(len(event.recipients) for event in events))
+    held.add(RECIPIENT_BYTES * sum(len(event.recipients) for event in events))
     return events, alone
 
 

@@ -4,6 +4,8 @@ A request holds its body, or what was decoded of it, and for each recipient what
 neither events nor Redis.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Self
 
 from aionotify.errors import PublishOverloaded
@@ -59,3 +61,13 @@ class HeldBytes:
         """Hold `count` bytes more; raises PublishOverloaded."""
         self._all.take(count, self._count)
         self._count += count
+
+    @contextlib.contextmanager
+    def also(self, count: int) -> Iterator[None]:
+        """Hold `count` bytes more while a block is carried out; raises PublishOverloaded."""
+        self.add(count)
+        try:
+            yield
+        finally:
+            self._all.held -= count
+            self._count -= count

@@ -1,10 +1,12 @@
 """POST /publish for a producer that keeps its request open: an event a line, and an answer a line.
 
-What has come is published together and answered, then more is read. So what is under way is bounded
-by what one read brings, and the connection slows down a producer that is faster than Redis.
+What has come is published and answered, then more is read. So what is under way is bounded by what
+one read brings, and the connection slows down a producer that is faster than Redis. A read may
+bring lines for a hundred thousand recipients, so they are taken in portions.
 """
 
 import logging
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -12,21 +14,31 @@ from aiohttp import hdrs, web
 from aionotify import tasks
 from aionotify.auth.publish_keys import KeyHolder
 from aionotify.broker.publisher import PartlyPublished, Published, merge, valid
-from aionotify.errors import AionotifyError, Forbidden, InvalidEvent
+from aionotify.errors import (
+    AionotifyError,
+    Forbidden,
+    InvalidEvent,
+    PublishOverloaded,
+    RequestError,
+)
 from aionotify.events.event import Event
 from aionotify.web import publish
 from aionotify.web.errors import json_lines
+from aionotify.web.publish_bytes import HeldBytes
 from aionotify.web.publish_streams import NodeLeaves
 from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES
 
 NDJSON: Final = "application/x-ndjson"
 _ANSWER_SECONDS: Final = 30  # that answers may remain unread
+_RECIPIENTS: Final = 4000  # of events that are published together; as fast as more at a time
 _HEADERS: Final = {
     hdrs.CONTENT_TYPE: NDJSON,
     hdrs.CACHE_CONTROL: "no-store, no-transform",
     "X-Accel-Buffering": "no",  # nginx
 }
+
+_Checked = Event | InvalidEvent | Forbidden
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +52,7 @@ async def publish_either(request: web.Request) -> web.StreamResponse:
 
 async def _publish_lines(request: web.Request) -> web.StreamResponse:
     services = request.config_dict[SERVICES]
-    holder = publish.key_holder(request, "publish")
+    publish.key_holder(request, "publish")  # refuses in the answer's head who has no key
     ephemeral = publish.is_ephemeral(request)
     publish.check_coding(request)
     answers = web.StreamResponse(headers={**_HEADERS, HEADER: request_id(request)})
@@ -51,12 +63,16 @@ async def _publish_lines(request: web.Request) -> web.StreamResponse:
         try:
             with services.publish_streams.reading(request.content):
                 async for part in request.content.iter_any():
-                    await _publish(request, holder, answers, lines.of(part), ephemeral=ephemeral)
-                await _publish(request, holder, answers, lines.rest(), ephemeral=ephemeral)
+                    await _publish(request, held, answers, lines.of(part), ephemeral=ephemeral)
+                await _publish(request, held, answers, lines.rest(), ephemeral=ephemeral)
             await _write(answers, [], end=True)
         except NodeLeaves:
             await _write(answers, [], end=True)
             request.protocol.force_close()  # or aiohttp would read on
+        except RequestError as error:  # the key is none any more
+            services.stats.refused[error.code] += 1
+            await _write(answers, [_error(error.status, error.code, error.message)], end=True)
+            request.protocol.force_close()
         except web.RequestPayloadError:  # the body contradicts its headers; the text quotes it
             problem = _error(400, "bad_request", "the body is not what its headers announce")
             await _write(answers, [problem], end=True)
@@ -73,29 +89,66 @@ async def _publish_lines(request: web.Request) -> web.StreamResponse:
 
 async def _publish(
     request: web.Request,
-    holder: KeyHolder,
+    held: HeldBytes,
     answers: web.StreamResponse,
-    lines: list[bytes | None],
+    lines: Iterable[bytes | None],
     *,
     ephemeral: bool,
 ) -> None:
     """Publish the event of each line, and answer it; None stands for one that was too long."""
     services = request.config_dict[SERVICES]
-    max_bytes = services.terms.config.events.max_bytes
-    checked: list[Event | InvalidEvent | Forbidden] = []
+    for some in _portions(_checked(request, lines, ephemeral=ephemeral)):
+        events = valid(some)
+        try:
+            with held.also(publish.RECIPIENT_BYTES * _recipients(events)):
+                published = await services.publisher.publish_checked(events, ephemeral=ephemeral)
+                publish.count(services, published)
+                publish.log_stored(request, published)
+                await _write(answers, [_answer(result) for result in merge(some, published)])
+        except PublishOverloaded as error:
+            services.stats.refused[error.code] += 1
+            refused = [error if isinstance(each, Event) else each for each in some]
+            await _write(answers, [_answer(result) for result in refused])
+
+
+def _checked(
+    request: web.Request, lines: Iterable[bytes | None], *, ephemeral: bool
+) -> Iterator[_Checked]:
+    """The event of each line, or what is wrong with it.
+
+    Raises what `publish.key_holder` raises: a reload may have taken the key away since the request
+    began, or its right.
+    """
+    max_bytes = request.config_dict[SERVICES].terms.config.events.max_bytes
+    holder: KeyHolder | None = None
     for line in lines:
+        holder = holder or publish.key_holder(request, "publish")
         try:
             if line is None:
                 raise InvalidEvent({"body": f"is longer than {max_bytes} bytes"})
             event = publish.decoded(line, max_bytes, ephemeral=ephemeral)
             publish.check_recipients(event, holder)
-            checked.append(event)
+            yield event
         except (InvalidEvent, Forbidden) as error:
-            checked.append(error)
-    published = await services.publisher.publish_checked(valid(checked), ephemeral=ephemeral)
-    publish.count(services, published)
-    publish.log_stored(request, published)
-    await _write(answers, [_answer(result) for result in merge(checked, published)])
+            yield error
+
+
+def _portions(checked: Iterable[_Checked]) -> Iterator[list[_Checked]]:
+    """Part lines so that those that are published together have not too many recipients."""
+    some: list[_Checked] = []
+    count = 0
+    for each in checked:
+        some.append(each)
+        count += len(each.recipients) if isinstance(each, Event) else 1
+        if count >= _RECIPIENTS:
+            yield some
+            some, count = [], 0
+    if some:
+        yield some
+
+
+def _recipients(events: Iterable[Event]) -> int:
+    return sum(len(event.recipients) for event in events)
 
 
 async def _write(
@@ -117,8 +170,8 @@ def _answer(result: Published | AionotifyError) -> dict[str, object]:
         case InvalidEvent():
             message = "the event is not valid"
             return _error(400, "invalid_event", message, fields=dict(result.fields))
-        case Forbidden():
-            return _error(403, result.code, result.message)
+        case RequestError():
+            return _error(result.status, result.code, result.message)
         case PartlyPublished():
             more = publish.answer(result)
             return _error(503, "redis_unavailable", str(result)) | more
@@ -145,14 +198,13 @@ class _Lines:
         self._begun = b""
         self._is_too_long = False
 
-    def of(self, part: bytes) -> list[bytes | None]:
+    def of(self, part: bytes) -> Iterator[bytes | None]:
         """The lines that end in `part`, which is what comes next; None for one that is too long."""
-        lines: list[bytes | None] = []
-        *ended, begun = part.split(b"\n")
-        for end in ended:
-            lines += self._line(end)
-        self._begin(begun)
-        return lines
+        start = 0
+        while (end := part.find(b"\n", start)) >= 0:
+            yield from self._line(part[start:end])
+            start = end + 1
+        self._begin(part[start:])
 
     def rest(self) -> list[bytes | None]:
         """The last line, if it does not end."""

@@ -50,3 +50,16 @@ def test_another_limit_counts_from_the_next_bytes_on() -> None:
         all_.adopt(PublishBytes(200))
         second.add(100)
     assert all_.held == 0
+
+
+def test_what_is_held_for_a_block_is_free_after_it() -> None:
+    all_ = PublishBytes(100)
+    with all_.request() as first, all_.request() as second:
+        first.add(30)
+        second.add(20)
+        with first.also(50):
+            assert all_.held == 100
+        with pytest.raises(PublishOverloaded), second.also(71):
+            pass
+        assert all_.held == 50
+    assert all_.held == 0

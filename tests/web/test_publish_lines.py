@@ -28,8 +28,14 @@ class Nobody:
 
 
 class Node:
-    def __init__(self, redis: RedisServer, app: web.Application, port: int) -> None:
-        self.redis, self.app, self.port = redis, app, port
+    def __init__(
+        self,
+        redis: RedisServer,
+        app: web.Application,
+        port: int,
+        config: Callable[..., Config],
+    ) -> None:
+        self.redis, self.app, self.port, self.config = redis, app, port, config
         self.services: Services = app[SERVICES]
 
     def stored(self, user: str) -> list[Any]:
@@ -103,18 +109,23 @@ async def start() -> AsyncIterator[Start]:
 
         async def start(redis: RedisServer, **admin: Any) -> Node:
             keys = [KEY, {"key": SCOPED, "recipients": "shop:"}]
-            config = {
-                "redis": {"url": redis.url},
-                "admin": {"publish_keys": keys, **admin},
-                "events": {"max_bytes": MAX_BYTES},
-                "server": {"drain": 0},
-            }
-            app = create_app(Config.from_mapping(config), Nobody())
+
+            def config(**admin: Any) -> Config:
+                return Config.from_mapping(
+                    {
+                        "redis": {"url": redis.url},
+                        "admin": {"publish_keys": keys, **admin},
+                        "events": {"max_bytes": MAX_BYTES},
+                        "server": {"drain": 0},
+                    }
+                )
+
+            app = create_app(config(**admin), Nobody())
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
             running.push_async_callback(runner.cleanup)
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
-            return Node(redis, app, runner.addresses[0][1])
+            return Node(redis, app, runner.addresses[0][1], config)
 
         yield start
 
@@ -214,6 +225,87 @@ async def test_ephemeral_events_have_no_id(node: Node) -> None:
         assert first == {"status": 202, "online": False}
         assert (second["status"], list(second["error"]["fields"])) == (400, ["id"])
         assert node.stored("u") == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "status", "code"),
+    [
+        (["another-key-0123456789"], 401, "invalid_token"),
+        ([{"key": KEY, "rights": ["presence"]}], 403, "forbidden"),
+        ([], 403, "forbidden"),
+    ],
+    ids=["no key", "without the right", "no keys at all"],
+)
+async def test_a_key_that_a_reload_takes_away_publishes_nothing_more(
+    node: Node, keys: list[object], status: int, code: str
+) -> None:
+    """The producer is told so in one line, and the request ends."""
+    async with producing(node) as producer:
+        producer.send(line("u", 1))
+        await producer.head()
+        assert [answer["status"] for answer in await producer.answers(1)] == [202]
+        await aionotify.reload(node.app, node.config(publish_keys=keys))
+        producer.send(line("u", 2) + line("u", 3))
+        refused = json.loads(await producer.end())
+        assert (refused["status"], refused["error"]["code"]) == (status, code)
+        assert await asyncio.wait_for(producer.reader.read(), PATIENCE) == b""
+        assert node.stored("u") == [1]
+        assert node.services.stats.refused[code] == 1
+
+
+async def test_a_key_that_a_reload_limits_is_limited_at_once(node: Node) -> None:
+    async with producing(node) as producer:
+        keys = [{"key": KEY, "recipients": "shop:"}]
+        await producer.head()
+        await aionotify.reload(node.app, node.config(publish_keys=keys))
+        producer.send(line("u", 1) + line("shop:1", 2))
+        assert [answer["status"] for answer in await producer.answers(2)] == [403, 202]
+        producer.finish()
+        await producer.end()
+
+
+async def test_lines_for_many_recipients_are_held_in_portions_and_counted(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of them come together: what is answered is far more than what was sent."""
+    publisher, bytes_ = node.services.publisher, node.services.publish_bytes
+    publish_checked, seen = publisher.publish_checked, list[tuple[int, int]]()
+
+    async def watched(events: Any, **options: Any) -> Any:
+        seen.append((sum(len(event.recipients) for event in events), bytes_.held))
+        return await publish_checked(events, **options)
+
+    monkeypatch.setattr(publisher, "publish_checked", watched)
+    async with producing(node) as producer:
+        await producer.head()
+        open_ = bytes_.held
+        producer.send(line([f"{n}" for n in range(250)], 1) * 40)
+        assert {answer["status"] for answer in await producer.answers(40)} == {202}
+        assert sum(count for count, _ in seen) == 10_000
+        assert max(count for count, _ in seen) < 4250
+        assert all(held - open_ >= 1024 * count for count, held in seen)
+        await eventually(lambda: bytes_.held == open_)
+        producer.finish()
+        await producer.end()
+
+
+async def test_a_line_for_which_there_is_no_room_is_told_so_and_a_later_one_is_published(
+    start: Start, redis_server: RedisServer
+) -> None:
+    node = await start(redis_server, max_publish_bytes=2**20)
+    async with producing(node) as producer:
+        await producer.head()
+        with node.services.publish_bytes.request() as another:
+            another.add(2**20 - node.services.publish_bytes.held - 5000)
+            producer.send(line(["a", "b", "c", "d", "e"], 1) + line("bad\n", 1))
+            full, bad = await producer.answers(2)
+            assert (full["status"], full["error"]["code"]) == (503, "publish_overloaded")
+            assert bad["status"] == 400
+        producer.send(line(["a", "b", "c", "d", "e"], 2))
+        assert [answer["status"] for answer in await producer.answers(1)] == [202]
+        assert node.stored("a") == [2]
+        producer.finish()
+        await producer.end()
 
 
 async def test_a_producer_without_a_key_is_refused_before_it_sends_anything(node: Node) -> None:
