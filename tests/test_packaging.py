@@ -9,11 +9,13 @@ import sysconfig
 import tarfile
 import zipfile
 from configparser import ConfigParser
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 from packaging.metadata import Metadata
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from readme_renderer import rst
 
@@ -172,6 +174,19 @@ for module in pkgutil.walk_packages(aionotify.__path__, "aionotify."):
 def test_lock_has_a_version_that_setup_cfg_allows(requirement: Requirement) -> None:
     """CI tests what somebody who installs the package may get."""
     assert requirement.specifier.contains(locked()[canonicalize_name(requirement.name)])
+
+
+def test_locked_versions_are_for_the_oldest_python() -> None:
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    oldest = setup["options"]["python_requires"].removeprefix(">=")
+    refused = [
+        f"{found.name} {found.version} wants Python {wanted}"
+        for found in distributions()
+        if (wanted := found.metadata.json.get("requires_python"))
+        and oldest not in SpecifierSet(str(wanted))
+    ]
+    assert refused == []
 
 
 def test_every_dependency_is_accounted_for_in_the_docs() -> None:

@@ -162,6 +162,10 @@ class Page:
     def wait_state(self, user: str, state: str) -> None:
         self.wait(lambda: self.state(user) == state)
 
+    def wait_unread(self, user: str, count: int) -> None:
+        """Return when the bell shows so many."""
+        self.wait(lambda: self.unread(user) == count)
+
     def wait_heard(self, user: str, text: str) -> None:
         """Return when this was announced, in whatever words around it."""
         self.wait(lambda: text in self.text(f"#of-{user} .heard"))

@@ -13,6 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from tests.browser.page import USERS, Item, Page
+from tests.harness import free_port
 from tests.harness.demo import FREE_PORTS, Demo
 
 # Whatever is pressed, filled in or followed, and is smaller than 44 pixels.
@@ -33,6 +34,26 @@ SCROLLING = """
       .concat(root.scrollWidth > root.clientWidth ? [`${root.scrollWidth} px wide`] : []);
 """
 
+# Streams come in pieces, with pauses in which the page does what it does once all is there.
+SLOWLY = """
+    const real = fetch;
+    window.slowed = 0;
+    const slow = () => new TransformStream({
+      async transform(bytes, out) {
+        for (let at = 0; at < bytes.length; at += 1500) {
+          out.enqueue(bytes.slice(at, at + 1500));
+          slowed++;
+          await new Promise((done) => setTimeout(done, 150));
+        }
+      },
+    });
+    window.fetch = async (url, ...more) => {
+      const answer = await real(url, ...more);
+      return `${url}`.endsWith("/notify")
+        ? new Response(answer.body.pipeThrough(slow()), answer)
+        : answer;
+    };
+"""
 VISIBLE = """
     const items = [...document.querySelectorAll("#of-bob .list li")];
     return items.filter((element) => element.checkVisibility()).length;
@@ -91,7 +112,7 @@ def test_the_bell_counts_what_is_unread_until_it_is_pressed(page: Page) -> None:
     assert not page.find("#of-bob .count").is_displayed()
     page.announce("1")
     page.write("alice", "2")
-    page.wait(lambda: page.unread("bob") == 2)
+    page.wait_unread("bob", 2)
     assert page.find("#of-bob .bell").accessible_name == "2 unread notifications of bob. Read them"
     page.wait(lambda: page.browser.title == "(3) A small shop")
     page.press("#of-bob .bell")
@@ -114,12 +135,12 @@ def test_the_list_and_what_is_read_survive_a_reload(page: Page) -> None:
     page.wait_texts("alice", "1")
     page.press("#of-alice .bell")
     page.write("bob", "2")
-    page.wait(lambda: page.unread("alice") == 1)
+    page.wait_unread("alice", 1)
     before = page.items("alice")
     page.load()
     page.wait_texts("alice", "1", "2")
     assert page.items("alice") == before
-    page.wait(lambda: page.unread("alice") == 1)
+    page.wait_unread("alice", 1)
     assert page.find("#toasts").text == ""
 
     # In another browser, one that has seen nothing yet, all of it is new.
@@ -127,6 +148,23 @@ def test_the_list_and_what_is_read_survive_a_reload(page: Page) -> None:
     page.load()
     page.wait_texts("alice", "1", "2")
     assert [(item.away, item.unread) for item in page.items("alice")] == [(True, True)] * 2
+
+
+def test_a_list_that_comes_slowly_is_as_read_as_it_was(page: Page) -> None:
+    for n in range(4):
+        page.publish("alice", {"text": f"{n} " + "x" * 2000})
+    page.wait_unread("alice", 4)
+    page.press("#of-alice .bell")
+    script = page.browser.execute_cdp_cmd(
+        "Page.addScriptToEvaluateOnNewDocument", {"source": SLOWLY}
+    )
+    try:
+        page.load()
+        page.wait(lambda: len(page.items("alice")) == 4)
+        assert [item.unread for item in page.items("alice")] == [False] * 4
+        assert page.run("return slowed") > 3
+    finally:
+        page.browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
 
 
 def test_what_is_published_twice_without_an_id_is_read_twice(page: Page) -> None:
@@ -138,7 +176,7 @@ def test_what_is_published_twice_without_an_id_is_read_twice(page: Page) -> None
     page.wait_texts("alice", "same", "same")
     assert [item.unread for item in page.items("alice")] == [False, False]
     page.publish("alice", {"text": "same"})
-    page.wait(lambda: page.unread("alice") == 1)
+    page.wait_unread("alice", 1)
 
 
 def test_what_is_missed_while_cut_off_comes_marked_and_once(page: Page) -> None:
@@ -163,7 +201,7 @@ def test_what_is_missed_while_cut_off_comes_marked_and_once(page: Page) -> None:
     assert not page.items("bob")[3].away
     page.load()  # and is not missed another time
     page.wait_texts("bob", "before", "missed 1", "missed 2", "after")
-    page.wait(lambda: page.unread("bob") == 4)
+    page.wait_unread("bob", 4)
 
 
 @pytest.mark.parametrize(("button", "number"), [("#restart", "SIGTERM"), ("#kill", "SIGKILL")])
@@ -204,11 +242,11 @@ def test_ten_tabs_have_one_stream_and_read_for_each_other(page: Page) -> None:
         browser.switch_to.window(tab)
         for user in USERS:
             page.wait_texts(user, "to all tabs")
-    page.wait(lambda: page.unread("alice") == 1)
+    page.wait_unread("alice", 1)
     page.press("#of-alice .bell")
     for tab in tabs:
         browser.switch_to.window(tab)
-        page.wait(lambda: page.unread("alice") == 0)
+        page.wait_unread("alice", 0)
         assert page.unread("bob") == 1
     assert page.streams() == 2
     for tab in tabs:
@@ -242,6 +280,20 @@ def test_what_the_inbox_could_not_keep_is_told(page: Page) -> None:
     page.press("#of-bob .more")
     assert page.run(VISIBLE) == 50
     assert page.find("#of-bob .more").text == "Show fewer"
+
+
+def test_another_run_of_the_demo_knows_nothing_of_this_one(browser: Chrome, tmp_path: Path) -> None:
+    """Though it has the same address, and its events the same names and texts."""
+    ports = ("--port", "0", "--main-host-port", str(free_port()), "--redis-port", "0")
+    for run in ("1", "2"):
+        (tmp_path / run).mkdir()
+        with Demo(tmp_path / run, *ports) as demo:
+            page = Page(browser, demo.wait_ready(), is_new=True)
+            page.publish("alice", {"text": "hello"}, id="order-1001")
+            page.wait_unread("alice", 1)
+            page.press("#of-alice .bell")
+            assert len(page.run("return Object.keys(localStorage)")) == 2, "or it keeps them all"
+            browser.get("about:blank")
 
 
 def test_a_shop_that_hangs_or_is_gone_is_told(browser: Chrome, tmp_path: Path) -> None:
@@ -355,7 +407,7 @@ def test_the_page_can_be_used_with_the_keyboard_alone(page: Page) -> None:
     active(page).send_keys(Keys.ENTER)
     page.wait_state("alice", "Connected")
     go_to("1 unread notifications of bob. Read them").send_keys(Keys.ENTER)
-    page.wait(lambda: page.unread("bob") == 0)
+    page.wait_unread("bob", 0)
     assert active(page).text == "Notifications"
     go_to("Announce to everyone").send_keys(Keys.CONTROL, "a", Keys.NULL, "by hand", Keys.ENTER)
     page.wait_texts("bob", "typed", "by hand")

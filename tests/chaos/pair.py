@@ -5,7 +5,7 @@ the other one when that is promoted. Knows nothing of nodes and events.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
@@ -112,7 +112,7 @@ class Pair:
 
     async def at_rest(self) -> None:
         """Return when one is the master and the other has all that it has."""
-        await eventually(lambda: self._roles() == ("master", "slave"), _PATIENCE, 0.1)
+        await _threaded(lambda: self._roles() == ("master", "slave"))
         await self._linked()
 
     async def come_back(self, kept: Path | None) -> None:
@@ -142,7 +142,7 @@ class Pair:
                 return False
             return bool(found.get("master_link_status") == "up")
 
-        await eventually(linked, _PATIENCE, 0.1)
+        await _threaded(linked)
 
     def _roles(self) -> tuple[str, ...]:
         try:
@@ -164,3 +164,10 @@ class Pair:
                         if self.cuts:
                             proxy.cut()
             await asyncio.sleep(_LOOK)
+
+
+async def _threaded(condition: Callable[[], bool]) -> None:
+    """Wait for what a server says, in a thread: one that hangs must not hold up who watches."""
+    async with asyncio.timeout(_PATIENCE):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.1)

@@ -10,8 +10,9 @@ PAGE = ROOT / "docs/clients.rst"
 
 # What each table has, after the client's name.
 TABLES = (
-    ("version", "token", "receives", "SIGTERM", "SIGKILL", "FIN", "RST", "drain", "expiry"),
-    ("401", "403", "429", "503", "Retry-After", "silence", "reconnects"),
+    ("receives", "SIGTERM", "SIGKILL", "FIN", "RST", "drain", "expiry"),
+    ("401", "403", "429", "503", "Retry-After", "silence"),
+    ("version", "token", "reconnects"),
 )
 _TABLE = re.compile(r"(?m)^(=+(?: +=+)+)\n(.*)\n\1\n((?:.*\n)+?)\1\n")
 
@@ -43,7 +44,7 @@ def write(text: str, found: Mapping[str, Mapping[str, str]]) -> str:
         columns = next(tables)
         rows = dict(next(old))
         for name, row in found.items():
-            had = rows.get(name, dict.fromkeys(columns, "-"))
+            had = rows.get(name, dict.fromkeys(columns, "?"))
             rows[name] = {column: row.get(column, had[column]) for column in columns}
         return _table(
             [["Client", *columns], *([name, *row.values()] for name, row in rows.items())]

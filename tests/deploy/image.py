@@ -135,7 +135,7 @@ class Container(AbstractContextManager["Container"]):
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
-                    *("unshare", "--pid", "--fork", "--kill-child", "--mount"),
+                    *("unshare", "--pid", "--fork", "--mount"),
                     *("sh", "-c", _CONTAIN, "sh", str(self.root), self._image.user),
                     *(str(int(self._readonly)), *self._words),
                 ],
@@ -177,14 +177,11 @@ class Container(AbstractContextManager["Container"]):
         return self._process.wait(timeout)
 
     def kill(self) -> None:
-        """End it, if it runs; unshare takes all of it along."""
+        """End it, if it runs: all of it, as process 1 ends."""
         if self._process is not None and self._process.poll() is None:
-            children = self._children()
-            self._process.kill()
-            self._process.wait()
-            eventually(
-                lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "it ends"
-            )
+            for pid in self._children():
+                os.kill(int(pid), signal.SIGKILL)
+            self._process.wait(TIMEOUT)
 
     def _children(self) -> list[str]:
         assert self._process is not None

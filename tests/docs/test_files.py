@@ -15,6 +15,7 @@ from tests.docs.snippets import snippet
 CONFIGURATIONS = {
     "docs/configuration.rst": snippet("docs/configuration.rst", "url: https://app.internal:8000"),
     "jwt": snippet("docs/authentication.rst", "jwks_url: https://login.example.com"),
+    "operators": snippet("docs/operations.rst", "rights: [admin, revoke]"),
     "keys": snippet("docs/authentication.rst", 'recipients: "shop:"'),
 }
 

@@ -101,6 +101,57 @@ async def test_the_command_publishes_what_it_is_given(
     assert [event.get("event") for event in events] == ["order.shipped", None, None]
 
 
+# docs/operations.rst
+
+
+async def test_the_view_in_a_terminal_is_what_the_page_shows(serve: Serve) -> None:
+    """But for the figures, and without workers."""
+    up = (await serve()).url.removeprefix("http://")
+    down = f"127.0.0.1:{free_port()}"
+    script = changed(
+        snippet("docs/operations.rst", "aionotify top http"),
+        ("push1.internal:9001", up),
+        ("push2.internal:9001", down),
+        ("--interval 5", "--interval 0.5"),
+    )
+    done = await asyncio.to_thread(ran, script)
+    assert done.returncode == 1
+    shown = snippet("docs/operations.rst", "Events/s Latency").splitlines()
+    told = [line.split() for line in done.stdout.splitlines()]
+    assert told[0] == shown[0].split()
+    assert [line for line in told[1:3] if line[0] == up]
+    for line in shown[3:]:
+        assert line.replace("push2.internal:9001", down).split() in told
+
+
+# docs/guides/index.rst
+
+
+async def test_the_key_that_an_example_shares_with_its_node_ends_streams(
+    redis_server: RedisServer, main_host: MainHost
+) -> None:
+    """With the example's own configuration, and whatever key was made."""
+    port = free_port()
+    script = changed(
+        snippet("docs/guides/index.rst", "export PUBLISH_KEY"),
+        ("aionotify serve", "exec aionotify serve"),
+        ("$(openssl rand -hex 32)", KEY),
+    )
+    variables = {
+        "AIONOTIFY_SERVER__PORT": str(port),
+        "AIONOTIFY_REDIS__URL": redis_server.url,
+        "AIONOTIFY_AUTH__MAIN_HOST__URL": main_host.url,
+    }
+    async with (
+        serving(script, ROOT / "docs/examples/flask", **variables),
+        stream(f"http://127.0.0.1:{port}", "42") as client,
+    ):
+        await client.wait_events(1)
+        delete = changed(snippet("docs/guides/index.rst", "curl -X DELETE"), ("8001", port))
+        await asyncio.to_thread(bash, delete, PUBLISH_KEY=KEY)
+        assert await client.wait_end() == "complete"
+
+
 # README.rst
 
 

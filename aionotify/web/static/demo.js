@@ -6,6 +6,8 @@
 
 const settings = JSON.parse(document.querySelector("#settings").textContent);
 const KEPT = 50; // notifications on the page, for each customer
+const MARKS = `aionotify demo ${settings.run}`; // another run has another inbox
+const REMEMBERED = 200; // marks of notifications; a list may still be on its way
 const SHORT = 4; // of them without "Show all"
 const FRAMES = 8; // under "Details"
 const TEXT = 300; // characters of a notification, or of a frame's data
@@ -86,7 +88,7 @@ class Marks {
   #marks;
 
   constructor(user, changed) {
-    this.#name = `aionotify demo ${user}`;
+    this.#name = `${MARKS} ${user}`;
     this.#load();
     addEventListener("storage", ({ key }) => {
       if (key !== this.#name && key !== null) return;
@@ -99,9 +101,15 @@ class Marks {
     return this.#marks.get(key);
   }
 
-  /** Remember the marks of these notifications, and of no others. */
+  /** Remember the marks of these notifications, the newest first, and of some older ones. */
   save(items) {
-    this.#marks = new Map(items.map(({ key, mark }) => [key, mark]));
+    this.#load(); // what other tabs have read
+    for (const { key, mark } of items.toReversed()) {
+      const isRead = this.#marks.get(key) === "read";
+      this.#marks.delete(key);
+      this.#marks.set(key, isRead ? "read" : mark);
+    }
+    for (const key of [...this.#marks.keys()].slice(0, -REMEMBERED)) this.#marks.delete(key);
     try {
       localStorage.setItem(this.#name, JSON.stringify([...this.#marks]));
     } catch {} // full, or forbidden: then all is new after a reload
@@ -125,6 +133,7 @@ class Browser {
   #arrived = []; // and not announced yet
   #connectedAt = Infinity; // ms
   #isCut = false;
+  #timer;
   #cursor = "";
   #isFresh = true; // asked for all that is kept, and has got none of it
 
@@ -289,8 +298,8 @@ class Browser {
 
   /** Save, count and announce once for all that arrives together. */
   #settle() {
-    this.timer ??= setTimeout(() => {
-      this.timer = undefined;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
       this.#save();
       this.#render();
       this.#announce(this.#arrived.splice(0));
@@ -391,6 +400,12 @@ function toast(user, { icon, title, text }) {
   element.addEventListener("click", () => element.remove());
   setTimeout(() => element.remove(), TOAST);
 }
+
+try {
+  for (const name of Object.keys(localStorage)) {
+    if (name.startsWith("aionotify demo") && !name.startsWith(MARKS)) localStorage.removeItem(name);
+  }
+} catch {} // forbidden
 
 const alone = settings.users.filter(({ user }) => location.pathname === `/${user}`);
 const present = alone.length ? alone : settings.users;
