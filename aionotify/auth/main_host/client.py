@@ -62,9 +62,9 @@ class MainHostClient:
     async def ask(self, token: str) -> Accepted | Denied:
         """Send `token` as it came, in a GET with an Authorization header; follow no redirect."""
         try:
-            headers = {
+            headers: dict[str, str] = {
                 hdrs.AUTHORIZATION: f"Bearer {token}",
-                # Frameworks answer 401 to those who want JSON, and send others to a page to sign in.
+                # Frameworks answer 401 to those who want JSON, and redirect others to a login.
                 hdrs.ACCEPT: "application/json",
             }
             return await self._http.get(self.url, _read, headers)
