@@ -107,7 +107,10 @@ def made(settings: Mapping[str, object]) -> Config:
     return Config.from_mapping(mapping)
 
 
-PASSING = {"_filled_at", "_tokens", "_hash_key", "_node", "_sha", "_source", "at", "rounds"}
+PASSING = {
+    *("_filled_at", "_tokens", "_hash_key", "_node", "_sha", "_source", "at", "rounds"),
+    "started_at",
+}
 """What is not configured, by name."""
 
 

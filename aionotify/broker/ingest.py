@@ -47,12 +47,10 @@ from aionotify.telemetry.stats import Stats
 
 _ENTRIES: Final = 1000  # read at a time
 _BYTES: Final = 1 << 20  # read at a time, but never less than one entry
-_RECIPIENTS: Final = (
-    2000  # of the entries that are published together; half a second of Redis at most
-)
-_WAIT: Final = int(
-    LATE * 500
-)  # milliseconds in Redis; what takes longer than LATE arouses suspicion
+# Of the entries that are published together: half a second of Redis at most.
+_RECIPIENTS: Final = 2000
+# Milliseconds in Redis; what takes longer than LATE arouses suspicion.
+_WAIT: Final = int(LATE * 500)
 _LOOK_INTERVAL: Final = 1.0  # seconds between two looks whether another node still has the lease
 _RETRY: Final = (0.05, 1.0)  # seconds, first and longest
 _READ_FOR: Final = 30.0  # seconds for which what was read is worked on, before it is read again

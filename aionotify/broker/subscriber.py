@@ -409,7 +409,7 @@ class Subscriber:
     def _hear_shared(self, data: bytes) -> None:
         """Every node hears what is published for anybody; most of it is for users of others."""
         user_id = sole_recipient(data)
-        if user_id is None or self._sink.has(user_id):
+        if user_id is None or self._sink.has(user_id) or len(data) > self._max_bytes:
             self._sink.ephemeral(decode(data, self._max_bytes))
         else:
             self._stats.events_ephemeral += 1

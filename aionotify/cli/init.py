@@ -32,7 +32,11 @@ def run(args: argparse.Namespace, config: Config) -> int:
     """
     text = rendered(secrets.token_urlsafe(_KEY_BYTES))
     # The file holds a key, so nobody else may read it at any moment: the mode comes with the file.
-    descriptor = os.open(args.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        descriptor = os.open(args.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        error.strerror = "it exists and is left as it is; name another file"
+        raise
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)

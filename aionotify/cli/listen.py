@@ -12,9 +12,10 @@ from typing import NoReturn
 import msgspec
 
 from aionotify.cli.local_url import local_url
-from aionotify.client.client import Client, ServerSentEvent
+from aionotify.client.client import Client, ServerSentEvent, StreamRefused
 from aionotify.config import Config
 from aionotify.config.fields import without_newline
+from aionotify.errors import AionotifyError, CredentialsMissing
 
 _TOKEN = "AIONOTIFY_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -39,13 +40,18 @@ def run(args: argparse.Namespace, config: Config) -> int:
     url = args.url or local_url(config.server.host, config.server.port, "/notify")
     if url is None:
         refuse("the server listens on a Unix socket; set --url to the address of the proxy")
-    token = without_newline(args.token or os.environ.get(_TOKEN))
+    token = without_newline(args.token or os.environ.get(_TOKEN)) or None
     try:
         client = Client(url, token=token, last_event_id=args.last_event_id)
     except ValueError as error:
         refuse(str(error))
-    with contextlib.suppress(KeyboardInterrupt):  # the usual way to stop it
-        asyncio.run(_listen(client, args.count))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):  # the usual way to stop it
+            asyncio.run(_listen(client, args.count))
+    except StreamRefused as error:
+        if error.code == CredentialsMissing.code:
+            raise AionotifyError(f"{error}; give one with --token or ${_TOKEN}") from error
+        raise
     return 0
 
 

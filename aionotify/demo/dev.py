@@ -15,6 +15,7 @@ from typing import Final
 
 from aiohttp import web
 
+from aionotify.broker.embedded.server import server_binary
 from aionotify.config import Config, MainHostConfig, PublishKey
 from aionotify.config.sections import RIGHTS
 from aionotify.demo.main_host import routes
@@ -67,7 +68,7 @@ class Dev:
     def checked(self, config: Config) -> Config:
         """Return `config` with a key for this run, which allows everything.
 
-        Raises ConfigError: it would listen on more than this machine.
+        Raises ConfigError: it would listen on more than this machine, or no server is bundled.
         """
         hosts = {"server.host": config.server.host, "admin.host": config.admin.host}
         problems = {
@@ -78,6 +79,7 @@ class Dev:
         }
         if problems:
             raise ConfigError(problems)
+        server_binary()  # before `prepare` prints what to try
         keys = (*config.admin.publish_keys, PublishKey(self._key, rights=frozenset(RIGHTS)))
         return replace(config, admin=replace(config.admin, publish_keys=keys))
 

@@ -25,6 +25,7 @@ from aionotify.config import (
     ServerConfig,
     StreamConfig,
 )
+from aionotify.config.sections import RIGHTS
 from aionotify.demo import main_host, page
 from aionotify.demo.commands import commands
 from aionotify.demo.server_process import ServerProcess
@@ -85,7 +86,7 @@ def _config(
     return replace(
         given,
         server=ServerConfig(host=host, port=port, drain=_DRAIN),
-        admin=AdminConfig(publish_keys=(PublishKey(key),)),
+        admin=AdminConfig(publish_keys=(PublishKey(key, rights=frozenset(RIGHTS)),)),
         auth=AuthConfig(main_host=MainHostConfig(url=shop_url)),
         redis=replace(given.redis, url=redis_url, data_dir=None),
         stream=replace(given.stream, retry=retry),

@@ -35,6 +35,7 @@ def show(world: World) -> None:
     tokens = ", ".join(f"{token} is {user}" for user, token in world.tokens.items())
     places.add_row("  Open", Text(f"{world.shop_url}/", "bold cyan"))
     places.add_row("  Server", world.url)
+    places.add_row("  Operator", f"{world.url}/admin (sign in with the key below)")
     places.add_row("  Main host", f"{world.shop_url} ({tokens})")
     places.add_row("  Redis", f"{HOST} port {world.redis_port}")
     console.print(places)

@@ -32,7 +32,7 @@ class World:
         url: of the notification server.
         shop_url: of the shop, which is the main host, and its page.
         redis_port: Redis' TCP port.
-        key: a publish key, made for this run.
+        key: a publish key, made for this run, which allows everything.
         tokens: the token of each user.
     """
 

@@ -19,7 +19,6 @@ from aionotify.events.position import (
     after_gap,
     common_end,
     is_there,
-    latest,
     merged,
     reached,
     to_read,
@@ -52,6 +51,7 @@ class BehindStream(Protocol):
     events: int
 
     def is_caught_up(self) -> bool: ...
+    def is_told(self) -> bool: ...
     def is_elsewhere(self) -> bool: ...
     def is_closing(self) -> bool: ...
     def join(self) -> None: ...
@@ -172,14 +172,10 @@ class CatchUp:
     def _gap(self, pages: list[tuple[Recipient, Page]]) -> GapReason | None:
         """Why events are missing, if they are: the inbox says so, or the hub has found it out."""
         gaps = [page.gap for _, page in pages if page.gap is not None]
-        stream, everyone = self._stream, self._hub.everyone
-        gone = (everyone.gone, stream.recipient.gone)
-        if any(
-            now > latest((known, at))
-            for now, known, at in zip(gone, stream.known_gone, stream.at, strict=True)
-        ):
+        stream = self._stream
+        if not stream.is_told():
             gaps.append(GapReason.LOST)
-        stream.known_gone = gone
+        stream.known_gone = (self._hub.everyone.gone, stream.recipient.gone)
         return gaps[-1] if gaps else None
 
     def _move(self, recipient: Recipient, position: int) -> None:

@@ -22,7 +22,7 @@ from typing import Final
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.frame import chunk, control_frame
-from aionotify.events.position import is_known
+from aionotify.events.position import is_known, latest
 from aionotify.streams import sockets
 from aionotify.streams.catch_up import CatchUp, Inbox
 from aionotify.streams.heartbeat import Heartbeat
@@ -208,12 +208,21 @@ class Stream(asyncio.Protocol):
     # --- catching up ----------------------------------------------------------------------------
 
     def is_caught_up(self) -> bool:
-        """Whether nothing is missing that the hub knows of."""
+        """Whether nothing is missing that the hub knows of, or was lost without a word."""
         hub = self._hub
         return (
             not self.is_elsewhere()
+            and self.is_told()
             and is_known(self.at.everyone, hub.everyone.newest, hub.settled)
             and is_known(self.at.own, self.recipient.newest, hub.settled)
+        )
+
+    def is_told(self) -> bool:
+        """Whether the client knows of all losses that the hub has found since it came."""
+        gone = (self._hub.everyone.gone, self.recipient.gone)
+        return all(
+            now <= latest((known, at))
+            for now, known, at in zip(gone, self.known_gone, self.at, strict=True)
         )
 
     def is_elsewhere(self) -> bool:

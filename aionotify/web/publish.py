@@ -130,15 +130,24 @@ def check_coding(request: web.Request) -> None:
 
 
 async def _body(request: web.Request, limit: int, held: HeldBytes) -> bytes:
-    parts, size = [], 0
+    parts: list[bytes] = []
+    size = 0
+
+    def take(part: bytes) -> None:
+        nonlocal size
+        size += len(part)
+        if size > limit:
+            raise BodyTooLarge(limit)
+        held.add(len(part))
+        parts.append(part)
+
     try:
-        async with tasks.timeout(_BODY_SECONDS):
-            async for part in request.content.iter_any():
-                size += len(part)
-                if size > limit:
-                    raise BodyTooLarge(limit)
-                held.add(len(part))
-                parts.append(part)
+        if request.content.is_eof():  # it has come with the head: nothing is to be waited for
+            take(request.content.read_nowait())
+        else:
+            async with tasks.timeout(_BODY_SECONDS):
+                async for part in request.content.iter_any():
+                    take(part)
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
     except web.RequestPayloadError:  # the body contradicts its headers; the error's text quotes it

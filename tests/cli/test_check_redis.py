@@ -206,3 +206,33 @@ async def test_data_of_the_private_server_are_left_alone(tmp_path: Path) -> None
     found = {each.check: each async for each in check_redis(config)}
     assert found["redis data"].found == f"{tmp_path}/file: Not a directory"
     assert found["redis data"].status == "failed"
+
+
+async def test_what_waits_in_the_stream_of_events_is_told_and_what_was_rejected(
+    own_redis: RedisServer,
+) -> None:
+    """And a key of another type, or a right that a node lacks to take entries, fails the check."""
+
+    async def stream(user: str = "") -> Finding:
+        config = RedisConfig(url=f"redis://{user}127.0.0.1:{own_redis.port}")
+        found = {each.check: each async for each in check_redis(config, takes_entries=True)}
+        assert own_redis.cli("KEYS", "aionotify:check:stream") == []
+        return found["redis stream"]
+
+    own_redis.cli("XADD", "aionotify:publish", "*", "event", "{}")
+    found = await stream()
+    assert (found.status, found.advice) == ("ok", "")
+    assert found.found.startswith("aionotify:publish has 1 entries to be taken")
+    own_redis.cli("XADD", "aionotify:publish:rejected", "*", "reason", "x")
+    found = await stream()
+    assert (found.status, found.found[-1]) == ("warning", "1")
+    own_redis.cli("ACL", "SETUSER", "me", "on", ">pw", "allkeys", "allchannels", "+@all", "-xread")
+    found = await stream("me:pw@")
+    assert found.status == "failed"
+    assert "'xread'" in found.found
+    assert "(ACL)" in found.advice
+    own_redis.cli("SET", "aionotify:publish", "x")
+    found = await stream()
+    assert found.status == "failed"
+    assert "WRONGTYPE" in found.found
+    assert "delete or rename" in found.advice

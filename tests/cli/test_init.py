@@ -30,12 +30,13 @@ def test_two_files_have_different_keys(aionotify: Run, tmp_path: Path) -> None:
 
 
 def test_an_existing_file_is_left_as_it_is(aionotify: Run, tmp_path: Path) -> None:
-    """A file that exists is not overwritten, and one line says so."""
+    """A file that exists is not overwritten, and one line says so and what to do."""
     path = tmp_path / "config.yaml"
     path.write_text("mine")
     result = aionotify("init", str(path))
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == f"aionotify: {path}: File exists\n"
+    expected = f"aionotify: {path}: it exists and is left as it is; name another file\n"
+    assert result.stderr == expected
     assert path.read_text() == "mine"
 
 

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from aionotify import Client
 from aionotify.demo.commands import commands, executable
+from aionotify.demo.screen import show
 from aionotify.demo.world import World
 from tests.harness import eventually
 
@@ -100,6 +101,23 @@ async def test_the_redis_line_publishes_to_everyone(world: World) -> None:
         async with Redis(port=int(port)) as redis:
             assert await redis.execute_command(*command) == 1  # type: ignore[no-untyped-call]
         assert json.loads((await anext(bob)).data)["data"] == {"text": "From redis-cli"}
+
+
+async def test_the_operator_s_page_takes_the_key_that_publishes(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The address that is printed is that of the page, and the key may look and end streams."""
+    show(world)
+    [told] = [line for line in capsys.readouterr().out.splitlines() if "Operator" in line]
+    page = told.split()[1]
+    headers = {"Authorization": f"Bearer {world.key}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        async with session.get(page) as answer:
+            assert (answer.status, answer.content_type) == (200, "text/html")
+        async with session.get(f"{page}/nodes") as answer:
+            assert answer.status == 200
+        async with session.delete(f"{page}/streams", params={"user_id": "alice"}) as answer:
+            assert answer.status == 202
 
 
 def test_the_command_is_called_what_it_can_be_called_here(

@@ -1,5 +1,6 @@
 """``aionotify serve --dev``: it serves with nothing beside it, and this machine only."""
 
+import importlib.util
 import re
 import shlex
 import signal
@@ -113,6 +114,16 @@ def test_sockets_of_systemd_are_refused(parsed: Parse, monkeypatch: pytest.Monke
     """They may be open to others."""
     monkeypatch.setenv("LISTEN_FDS", "1")
     assert "not on sockets of systemd" in parsed("serve", "--dev").stderr
+
+
+def test_without_the_bundled_server_nothing_is_printed_to_copy(
+    parsed: Parse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what to install, and not what to type as if it served."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    done = parsed("serve", "--dev", "--server.port", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "needs the bundled server" in done.stderr.splitlines()[-1]
 
 
 async def test_ctrl_c_ends_it_at_once() -> None:

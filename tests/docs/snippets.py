@@ -4,6 +4,7 @@ Whoever runs a snippet takes it from here, by the name of its page and words tha
 test_snippets.py finds these calls in the source of the tests, and so knows which nobody runs.
 """
 
+import shlex
 from dataclasses import dataclass
 
 from docutils import nodes
@@ -40,6 +41,11 @@ def snippet(page: str, words: str) -> str:
     """The text of the only snippet of a page that has these words."""
     [found] = containing(page, words)
     return found.text
+
+
+def arguments(command: str) -> list[str]:
+    """The words of a command as a shell has them, over several lines or on one."""
+    return shlex.split(command.replace("\\\n", ""))
 
 
 def containing(page: str, words: str) -> list[Snippet]:

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from aionotify.errors import InvalidEvent
 from aionotify.events import cursor
 from aionotify.events.cursor import everyone_part, own_part, tag
-from aionotify.events.event import MAX_DEPTH, Event, check_recipient, decode, split_batch
+from aionotify.events.event import (
+    MAX_DEPTH,
+    Event,
+    check_recipient,
+    decode,
+    sole_recipient,
+    split_batch,
+)
 from aionotify.events.frame import control_frame, frame
 from tests.parsers import PARSERS, Parser
 
@@ -443,3 +450,25 @@ def test_a_body_that_holds_no_events_or_too_many_is_refused(body: bytes, reason:
 
 def test_a_bad_line_is_one_bad_event() -> None:
     assert split_batch(b'{"a": 1}\n{"a": \n{"a": 3}') == [b'{"a": 1}', b'{"a":', b'{"a": 3}']
+
+
+@pytest.mark.parametrize(
+    ("message", "recipient"),
+    [
+        (b'{"recipient_id": "42", "event": "open"}', "42"),
+        (b'{"data": {"recipient_id": "7"}, "recipient_id": 42}', "42"),
+        (b'{"recipient_id": "*"}', None),
+        (b'{"recipient_id": ["42"]}', None),
+        (b'{"recipient_id": ""}', None),
+        (b'{"recipient_id": "a\\u0007"}', None),
+        (b'{"recipient_id": "%s"}' % (b"x" * 257), None),
+        (b'{"recipient_id": "\xff"}', None),
+        (b'{"recipient_id": "42"', None),
+        (b"[" * 100_000, None),
+        (b"", None),
+    ],
+)
+def test_a_message_for_one_user_says_so_without_being_decoded(
+    message: bytes, recipient: str | None
+) -> None:
+    assert sole_recipient(message) == recipient

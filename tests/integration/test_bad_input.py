@@ -2,11 +2,13 @@
 
 import json
 import re
+from contextlib import AsyncExitStack
 
 import pytest
 from redis import Redis
 
 from aionotify import Publisher
+from aionotify.events.event import sole_recipient
 from tests.events.test_event import REFUSED
 from tests.harness import RedisServer, SSEClient, eventually
 from tests.integration.conftest import Serve
@@ -45,9 +47,14 @@ def publish_all(redis: RedisServer, published: list[bytes], channel: str = CHANN
 async def test_every_way_to_break_the_contract_is_skipped_counted_and_explained(
     serve: Serve, redis_server: RedisServer
 ) -> None:
+    """By nodes that have a stream of the user, if a message names one."""
     server = await serve({"log.format": "json"})
     bad = [m.encode() if isinstance(m, str) else m for m, _, _ in REFUSED] + HOSTILE
-    async with stream(server, "42") as client, stream(server, "7") as other:
+    named = {sole_recipient(message) for message in bad} - {None}
+    async with AsyncExitStack() as streams, stream(server, "42") as client:
+        for user in named:
+            await streams.enter_async_context(stream(server, str(user)))
+        other = await streams.enter_async_context(stream(server, "7"))
         publish_all(redis_server, bad)
         good = {"recipient_id": "*", "data": "still here"}
         publish(redis_server, good)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shlex
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import redis
 
-from tests.docs.snippets import snippet
+from tests.docs.snippets import arguments, snippet
 from tests.harness import NotifyServer, RedisServer, eventually
 from tests.integration.auth.test_redis_rights import user
 from tests.integration.conftest import Serve
@@ -57,14 +56,14 @@ async def test_the_line_in_the_docs_reaches_a_client(serve: Serve, own_redis: Re
     server = await serve({**ON, "redis.url": own_redis.url})
     async with stream(server, "42") as client:
         await client.wait_events(1)
-        own_redis.cli(*shlex.split(line)[1:])
+        own_redis.cli(*arguments(line)[1:])
         assert (await received(client, 1))[0]["data"] == {"order": 7}
         event = client.events[-1]
         assert event.event == "order.shipped"
         assert event.id
     own_redis.cli("XADD", STREAM, "*", "event", "{}")
     shown = snippet("docs/producers.rst", "redis-cli XRANGE")
-    await eventually(lambda: own_redis.cli(*shlex.split(shown)[1:]))
+    await eventually(lambda: own_redis.cli(*arguments(shown)[1:]))
     assert await metric(server, "aionotify_ingested_entries_total", outcome="rejected") == 1
     checks = (await ask(server, "/readyz")).json["checks"]
     assert checks["ingest"] == {"ok": True}

@@ -1,10 +1,9 @@
 """The lines of docs/producers.rst that are for other languages, as they stand there."""
 
 import json
-import shlex
 from pathlib import Path
 
-from tests.docs.snippets import snippet
+from tests.docs.snippets import arguments, snippet
 from tests.harness import RedisServer, SSEClient
 from tests.integration.conftest import Serve
 
@@ -15,7 +14,7 @@ async def test_the_script_publishes_durably_from_any_language(
     serve: Serve, redis_server: RedisServer
 ) -> None:
     """What redis-cli would send arrives live, and at a client that comes back."""
-    [_, _, script, *words] = shlex.split(snippet("docs/producers.rst", "redis-cli --eval"))
+    [_, _, script, *words] = arguments(snippet("docs/producers.rst", "redis-cli --eval"))
     comma = words.index(",")
     source = (REPOSITORY / script).read_text()
     server = await serve()
@@ -37,6 +36,6 @@ async def test_a_plain_publish_says_how_many_nodes_listen(
     server = await serve()
     async with SSEClient(f"{server.url}/notify", token="token-42") as client:
         await client.wait_events(1)
-        assert redis_server.cli(*shlex.split(line)[1:]) == 1
+        assert redis_server.cli(*arguments(line)[1:]) == 1
         event = (await client.wait_events(2))[-1]
         assert (event.event, json.loads(event.data)["data"]) == ("order.shipped", {"order": 7})

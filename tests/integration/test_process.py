@@ -463,6 +463,15 @@ async def test_listening_ends_with_ctrl_c_and_exits_0(serve: Serve) -> None:
         assert (process.returncode, errors) == (0, b"")
 
 
+async def test_listening_without_a_token_says_how_to_give_one(serve: Serve) -> None:
+    server = await serve()
+    async with listening_command("--url", f"{server.url}/notify", token="") as process:
+        _, errors = await process.communicate()
+        assert process.returncode == 1
+    expected = "no token in the request; give one with --token or $AIONOTIFY_TOKEN"
+    assert errors.decode() == f"aionotify: the server answered 403: {expected}\n"
+
+
 async def test_listening_with_a_token_that_is_refused_exits_1(serve: Serve) -> None:
     server = await serve()
     command = listening_command("--url", f"{server.url}/notify", token="hunter2")

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from aionotify.errors import BrokerUnavailable
 from aionotify.events import cursor
 from aionotify.events.cursor import EPOCH_CHARS, EPOCH_LETTERS, Cursor
 from aionotify.events.event import EVERYONE, decode
@@ -278,6 +279,12 @@ class Node:
         id, after, future = self.asked.popleft()
         page = self.redis.page(id, after, self.floor, self.settling.position)
         self.answers.append((future, page))
+
+    def fail(self) -> None:
+        """Have Redis not answer the question that it has had for longest."""
+        _, _, future = self.asked.popleft()
+        if not future.done():
+            future.set_exception(BrokerUnavailable("not just now"))
 
     def hear_answer(self) -> None:
         future, page = self.answers.popleft()
@@ -646,9 +653,13 @@ def clocks(world: World) -> list[Step]:
 
 
 def losses(world: World) -> list[Step]:
-    """Redis loses all, with its connections or without, or falls back; or everything expires."""
+    """Redis loses all, with its connections or without, or falls back, or does not answer; or
+    everything expires.
+    """
     redis = world.redis
+    unanswered = [node.fail for node in world.nodes if node.asked and node.asked[0][1] is not None]
     return [
+        *unanswered,
         redis.keep,
         redis.wipe,
         partial(world.restart, redis.wipe),
@@ -658,6 +669,12 @@ def losses(world: World) -> list[Step]:
         partial(redis.step, 2 * RETENTION),
         *clocks(world),
     ]
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream whose question failed asks again in the next step of the loop."""
+    monkeypatch.setattr("aionotify.streams.catch_up._RETRY_INTERVAL", (0.0, 0.0))
 
 
 # Without shrinking, which would take minutes: what it finds is a list of steps to be replayed.

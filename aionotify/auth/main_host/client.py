@@ -62,7 +62,12 @@ class MainHostClient:
     async def ask(self, token: str) -> Accepted | Denied:
         """Send `token` as it came, in a GET with an Authorization header; follow no redirect."""
         try:
-            return await self._http.get(self.url, _read, {hdrs.AUTHORIZATION: f"Bearer {token}"})
+            headers: dict[str, str] = {
+                hdrs.AUTHORIZATION: f"Bearer {token}",
+                # Frameworks answer 401 to those who want JSON, and redirect others to a login.
+                hdrs.ACCEPT: "application/json",
+            }
+            return await self._http.get(self.url, _read, headers)
         except TooLate as error:
             message = "the main host did not answer in time"
             return Denied(AuthUnavailable, message, unwell=True, cause=str(error))

