@@ -672,10 +672,13 @@ async def test_over_tls_what_was_missed_is_caught_up_with_at_once(
         for n in range(90):
             await publisher.publish({"recipient_id": "42", "n": n, "text": "x" * 1000})
         reader, writer = await opened(at)
-        async with asyncio.timeout(10):
-            await reader.readuntil(b'"n":89')
-        await eventually(lambda: all(each.live for each in services.hub.streams()))
-        writer.transport.abort()
+        try:
+            async with asyncio.timeout(10):
+                for n in range(90):
+                    await reader.readuntil(b'"n":%d,' % n)
+            await eventually(lambda: all(each.live for each in services.hub.streams()))
+        finally:
+            writer.transport.abort()
 
 
 async def test_it_streams_over_tls_and_notices_who_leaves(
