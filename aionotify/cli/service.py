@@ -25,6 +25,7 @@ CREDENTIALS: Final = tuple(
     f"{place}/credstore" for place in ("/etc", "/run", "/usr/local/lib", "/usr/lib")
 )
 _OPEN_FILES: Final = 524_288  # systemd's DefaultLimitNOFILE=, the hard limit
+_DIGITS: Final = 20  # of 64 bits
 _DYNAMIC: Final = 61_184  # the first user id that DynamicUser= may give
 _DECRYPTION: Final = 10.0  # seconds; a TPM takes its time
 _HOMES: Final = ("/home", "/root", "/run/user")
@@ -251,7 +252,7 @@ def _open_files(unit: Unit) -> int:
     limit = unit.last("LimitNOFILE", str(_OPEN_FILES)).rpartition(":")[2]
     if limit == "infinity":
         return resource.RLIM_INFINITY
-    if not limit.isdecimal():
+    if not limit.isdecimal() or len(limit) > _DIGITS:
         raise UnitError("LimitNOFILE=", f"expected a number or infinity, got {limit[:80]!r}")
     return int(limit)
 

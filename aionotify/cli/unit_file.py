@@ -85,7 +85,10 @@ def read_unit(name: str, runtime: str, places: Sequence[str] = PLACES) -> Unit:
     files = list(_files(name, places))
     values: dict[str, list[str]] = {}
     for file in files:
-        for section, key, value in _assignments(content(file, "unit").decode(errors="replace")):
+        text = content(file, "unit").decode(errors="replace")
+        if "\0" in text:
+            raise UnitError("unit", f"{file}: it has a NUL character")
+        for section, key, value in _assignments(text):
             if section != "Service":
                 continue
             of_key = values.setdefault(key, [])

@@ -223,6 +223,8 @@ def test_the_limit_of_open_files_is_the_hard_one(
         ("ExecStart=/bin/a\nLoadCredential=k:/nowhere", "LoadCredential=k", "/nowhere: No such"),
         ("ExecStart=/bin/a\nLoadCredential=k:/etc", "LoadCredential=k", "/etc: Is a directory"),
         ("ExecStart=/bin/a\nLimitNOFILE=many", "LimitNOFILE=", "expected a number or infinity"),
+        ("ExecStart=/bin/a\nLimitNOFILE=" + 25 * "9", "LimitNOFILE=", "expected a number or"),
+        ("ExecStart=/bin/a\nEnvironmentFile=/a\0", "unit", "/"),
         (
             "ExecStart=/bin/a\nLoadCredentialEncrypted=k:/etc/hostname",
             "LoadCredentialEncrypted=k",
