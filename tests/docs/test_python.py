@@ -89,7 +89,7 @@ def test_an_application_with_aionotify_in_it_serves(
     code = program.replace('host="127.0.0.1"', f'host="127.0.0.1", port={port}')
     assert code != program
     with subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-u", "-c", code],
         cwd=tmp_path,
         env={k: v for k, v in os.environ.items() if not k.startswith("AIONOTIFY_")},
         stdout=subprocess.PIPE,
