@@ -131,7 +131,7 @@ async def test_the_body_of_a_publisher_has_a_time_too(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aionotify.web.publish._BODY_SECONDS", 0.2)
-    monkeypatch.setattr("aionotify.web.publish.key_holder", lambda request: None)
+    monkeypatch.setattr("aionotify.web.publish.key_holder", lambda request, right: None)
     runner = await start(lingering_time=0.1)
     reader, writer = await connect(runner)
     writer.write(b"POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
