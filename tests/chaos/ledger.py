@@ -91,6 +91,7 @@ class _Return:
     number: int
     position: int
     told: bool
+    moved: bool  # whether the later ones came from another node
     seen: Mapping[int, int]  # the later ones, and where they were, the latest last
 
 
@@ -122,6 +123,7 @@ class Track:
         self._gaps_at: defaultdict[str, dict[int, int]] = defaultdict(dict)
         self._all_gaps = 0
         self._node, self._since = "", 0.0
+        self._came_from: dict[str, str] = {}
         self._positions: defaultdict[str, dict[int, int]] = defaultdict(dict)
         self._returned = False
         self._doubts: list[_Hole | _Return] = []
@@ -150,6 +152,7 @@ class Track:
         else:
             self._take(recipient, number, position)
             self._gaps_at[recipient][number] = self._all_gaps
+            self._came_from[recipient] = self._node
             self._positions[recipient].pop(number, None)
             self._positions[recipient][number] = position
 
@@ -222,7 +225,8 @@ class Track:
     def _judge_return(self, doubt: _Return, kept: Mapping[int, int]) -> None:
         last, position = list(doubt.seen.items())[-1]
         is_there = kept.get(last) == position and kept.get(doubt.number) == doubt.position
-        if is_there or not doubt.told:
+        # A node that is still with the old master knows nothing of what another one gave out.
+        if (is_there and not doubt.moved) or not doubt.told:
             self._violate(
                 f"event {doubt.number} of {doubt.recipient} again, after {last},"
                 f" of one master{'' if doubt.told else ', and no gap was told'}"
@@ -247,7 +251,14 @@ class Track:
             if self._ledger.takes_again:
                 told = told or self._all_gaps > self._gaps_at[recipient].get(number, 0)
             self._doubts.append(
-                _Return(recipient, number, position, told, seen or {expected - 1: -1})
+                _Return(
+                    recipient,
+                    number,
+                    position,
+                    told,
+                    self._came_from.get(recipient) != self._node,
+                    seen or {expected - 1: -1},
+                )
             )
             self._returned = True
         elif number > expected:

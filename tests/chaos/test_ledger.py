@@ -146,3 +146,16 @@ def test_an_event_may_come_again_after_a_gap_from_another_master(
         doubtful.gap("lost")
     doubtful.event("u", 3, position)
     assert (judged(doubtful, *there) == []) is (told and right)
+
+
+@pytest.mark.parametrize(("then", "right"), [("node", False), ("another node", True)])
+def test_an_event_may_come_again_after_a_gap_from_a_node_that_was_with_another_master(
+    doubtful: Track, then: str, right: bool
+) -> None:
+    doubtful.connected("node")
+    for number in (2, 3):
+        doubtful.event("u", number, AT + number)
+    doubtful.connected(then)
+    doubtful.gap("lost")
+    doubtful.event("u", 3, AT + 3)
+    assert (judged(doubtful, 2, 3) == []) is right
