@@ -295,14 +295,14 @@ class Hub:
         that are live, and are recognised as repeated when they are heard.
         """
         if is_gone(question, page):
-            recipient.lose(question.acknowledged)
+            recipient.gone = latest((recipient.gone, question.acknowledged))
             if recipient.acknowledged == question.acknowledged:
                 recipient.acknowledged = NOWHERE
         if recipient.doubts:
             recipient.doubts, gone = cleared_up(
                 recipient.doubts, recipient.confirmations, question, page
             )
-            recipient.lose(gone)
+            recipient.gone = latest((recipient.gone, gone))
         verdict = judge_page(recipient.newest, recipient.confirmations, question, page)
         if verdict is Verdict.NEXT:
             self.hold()

@@ -1,15 +1,13 @@
 """A recipient, as the hub keeps it: one user's streams here, and how far its events are known."""
 
 import asyncio
-import math
-import time
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
-from aionotify.events.position import NOWHERE, Question, doubted
+from aionotify.events.position import Question, doubted
 from aionotify.streams.reasons import CloseReason
 
 
@@ -30,9 +28,6 @@ class StreamReport(msgspec.Struct):
     live: bool
     events: int
     buffered_bytes: int
-
-
-_RECENT: Final = 60.0  # seconds; beyond that, who comes back is told what the inbox shows
 
 
 class HubStream(Protocol):
@@ -80,7 +75,6 @@ class Recipient:
     """
 
     __slots__ = (
-        "_gone_at",
         "_tag",
         "_waiters",
         "acknowledged",
@@ -104,8 +98,7 @@ class Recipient:
         self.subscribed = False
         self.confirmations = 0
         self.last_heard = 0
-        self.acknowledged = self.gone = NOWHERE
-        self._gone_at = -math.inf
+        self.acknowledged = self.gone = 0
         self.doubts: tuple[int, ...] = ()
         self.revocations = 0
         self._waiters: set[asyncio.Future[None]] = set()
@@ -124,20 +117,6 @@ class Recipient:
         self.doubts = doubted(self.doubts, self.acknowledged, self.newest)
         self.acknowledged = 0
         self.set_newest(None)
-
-    def lose(self, position: int) -> None:
-        """Take note that events are gone, the last of them at this position."""
-        if position > self.gone:
-            self.gone, self._gone_at = position, time.monotonic()
-
-    def told_of(self, *, resumes: bool) -> int:
-        """Return up to where a stream that begins now is to be told of no loss.
-
-        A client that resumes may have lost its connection by what lost the events. It has not got
-        them if it comes from before them.
-        """
-        is_recent = time.monotonic() - self._gone_at < _RECENT
-        return NOWHERE if resumes and is_recent else self.gone
 
     def own_part(self, position: int) -> bytes:
         return cursor.own_part(position, self._tag)

@@ -72,7 +72,6 @@ class Stream(asyncio.Protocol):
     Args:
         start: the position after which the client wants everything.
         epoch: of which data set that is; None for whichever there is.
-        resumes: whether that is where the client has been before.
 
     Attributes:
         live: whether the hub may push durable events.
@@ -128,7 +127,6 @@ class Stream(asyncio.Protocol):
         *,
         start: Cursor,
         epoch: str | None = None,
-        resumes: bool = False,
     ) -> None:
         self.recipient = recipient
         self.live = False
@@ -136,10 +134,7 @@ class Stream(asyncio.Protocol):
         self.opened_at = time.monotonic()
         self.events = 0
         self.at, self.epoch = start, epoch
-        self.known_gone = (
-            hub.everyone.told_of(resumes=resumes),
-            recipient.told_of(resumes=resumes),
-        )
+        self.known_gone = (hub.everyone.gone, recipient.gone)
         self.slice = 0
         self._settings = settings
         self._hub = hub

@@ -64,7 +64,6 @@ async def notify(request: web.Request) -> web.StreamResponse:
             services.heartbeat,
             start=start,
             epoch=epoch,
-            resumes=how == "cursor",
         )
         response = NotificationResponse(settings.send_timeout, headers)
         if services.hub.draining:

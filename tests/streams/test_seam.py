@@ -374,7 +374,6 @@ class Client:
         recipient = node.hub.enter(self.user)
         try:
             epoch, start = self.epoch, self.cursor
-            resumes = start is not None
             if start is None:
                 start, epoch = await node.start_positions.find(recipient), node.hub.epoch
         except asyncio.CancelledError:
@@ -383,10 +382,7 @@ class Client:
         self._opened = len(node.redis.published)
         settings = StreamSettings(buffer=300)  # two events or so
         stream = Stream(
-            *(settings, node.hub, recipient, node, node.heartbeat),
-            start=start,
-            epoch=epoch,
-            resumes=resumes,
+            settings, node.hub, recipient, node, node.heartbeat, start=start, epoch=epoch
         )
         socket.write(chunk(stream.opening()))
         socket.stream = stream
