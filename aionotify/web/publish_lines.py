@@ -61,21 +61,8 @@ async def _publish_lines(request: web.Request) -> web.StreamResponse:
         held.add(lines.most_bytes)
         await answers.prepare(request)
         try:
-            with services.publish_streams.reading(request.content):
-                async for part in request.content.iter_any():
-                    await _publish(request, held, answers, lines.of(part), ephemeral=ephemeral)
-                await _publish(request, held, answers, lines.rest(), ephemeral=ephemeral)
-            await _write(answers, [], end=True)
-        except NodeLeaves:
-            await _write(answers, [], end=True)
-            request.protocol.force_close()  # or aiohttp would read on
-        except RequestError as error:  # the key is none any more
-            services.stats.refused[error.code] += 1
-            await _write(answers, [_error(error.status, error.code, error.message)], end=True)
-            request.protocol.force_close()
-        except web.RequestPayloadError:  # the body contradicts its headers; the text quotes it
-            problem = _error(400, "bad_request", "the body is not what its headers announce")
-            await _write(answers, [problem], end=True)
+            last = await _publish_all(request, held, answers, lines, ephemeral=ephemeral)
+            await _write(answers, last, end=True)
         except ConnectionError:
             pass  # the producer is gone, and publishes again what was not answered
         except TimeoutError:
@@ -84,7 +71,38 @@ async def _publish_lines(request: web.Request) -> web.StreamResponse:
             )
             if request.transport is not None:
                 request.transport.abort()
+        else:
+            if not request.content.at_eof():
+                request.protocol.force_close()  # or aiohttp would read on
     return answers
+
+
+async def _publish_all(
+    request: web.Request,
+    held: HeldBytes,
+    answers: web.StreamResponse,
+    lines: "_Lines",
+    *,
+    ephemeral: bool,
+) -> list[dict[str, object]]:
+    """Publish and answer line by line until the body or the node ends, or the key is none any more.
+
+    Returns what is still to be answered then.
+    """
+    services = request.config_dict[SERVICES]
+    try:
+        with services.publish_streams.reading(request.content):
+            async for part in request.content.iter_any():
+                await _publish(request, held, answers, lines.of(part), ephemeral=ephemeral)
+            await _publish(request, held, answers, lines.rest(), ephemeral=ephemeral)
+    except NodeLeaves:
+        pass
+    except RequestError as error:
+        services.stats.refused[error.code] += 1
+        return [_error(error.status, error.code, error.message)]
+    except web.RequestPayloadError:  # the body contradicts its headers; the text quotes it
+        return [_error(400, "bad_request", "the body is not what its headers announce")]
+    return []
 
 
 async def _publish(

@@ -15,6 +15,7 @@ class PublishStreams:
 
     def __init__(self) -> None:
         self._open: set[StreamReader] = set()
+        self._ended = False
 
     def __len__(self) -> int:
         return len(self._open)
@@ -22,6 +23,8 @@ class PublishStreams:
     @contextlib.contextmanager
     def reading(self, content: StreamReader) -> Iterator[None]:
         """Read a request's body; raises NodeLeaves when the node does."""
+        if self._ended:
+            raise NodeLeaves
         self._open.add(content)
         try:
             yield
@@ -30,5 +33,6 @@ class PublishStreams:
 
     def end(self) -> None:
         """Have them read no more. What they have read they still answer."""
+        self._ended = True
         for content in self._open:
             content.set_exception(NodeLeaves())

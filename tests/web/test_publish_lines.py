@@ -347,6 +347,16 @@ async def test_a_node_that_leaves_answers_what_it_has_read_and_ends_the_request(
         assert node.stored("u") == [1]
 
 
+async def test_a_request_that_comes_while_the_node_leaves_ends_at_once(node: Node) -> None:
+    """Its producer goes on at another node."""
+    await aionotify.drain(node.app, 0)
+    async with producing(node) as producer:
+        producer.send(line("u", 1))
+        assert (await producer.head()).startswith("HTTP/1.1 200 ")
+        assert await producer.end() == b""
+    assert node.stored("u") == []
+
+
 async def test_a_producer_that_reads_no_answers_is_cut_off(
     node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
