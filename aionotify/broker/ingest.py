@@ -20,7 +20,6 @@ at once, for three commands a second. Polling at that price would be up to a sec
 
 import asyncio
 import contextlib
-import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
@@ -41,6 +40,7 @@ from aionotify.broker.publisher import (
 )
 from aionotify.errors import BrokerError, InvalidEvent
 from aionotify.events.event import Event, decode
+from aionotify.portions import portions
 from aionotify.telemetry.health_check import HealthCheck
 from aionotify.telemetry.sampled import Sampled
 from aionotify.telemetry.stats import Stats
@@ -172,7 +172,7 @@ class Ingest:
                 asyncio.create_task(self._read(count, f"({entries[-1].id}")),
             )
             try:
-                for some in _portions(entries):
+                for some in portions(entries, _RECIPIENTS, _recipients, _RECIPIENTS):
                     lease = await self._lease.take()
                     is_new = self._lease.term == term and clock() - read_at < _READ_FOR
                     if lease is None or not is_new:
@@ -320,17 +320,8 @@ def _fields(words: Sequence[Any], max_bytes: int) -> tuple[bytes, bool]:
     return bytes(message), ephemeral == b"true"
 
 
-def _portions(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """Part entries so that those that are published together have not too many recipients."""
-    taken = 0
-
-    def portion(entry: Entry) -> int:
-        nonlocal taken
-        taken += 1 if entry.event is None else len(entry.event.recipients)
-        return taken // _RECIPIENTS
-
-    for _, some in itertools.groupby(entries, portion):
-        yield list(some)
+def _recipients(entry: Entry) -> int:
+    return 1 if entry.event is None else len(entry.event.recipients)
 
 
 def _reason(error: BrokerError) -> str | None:

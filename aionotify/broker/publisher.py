@@ -18,7 +18,7 @@ from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
 from aionotify.broker.connection.endpoint import LOST, Endpoint, translate
-from aionotify.broker.connection.pipeline import BlockingClient, Command, Execute, by_client
+from aionotify.broker.connection.pipeline import BlockingClient, Execute, by_client
 from aionotify.broker.connection.scripts import Script, Words
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import EPHEMERAL_MARK
@@ -29,6 +29,7 @@ from aionotify.broker.replicas import on_replicas
 from aionotify.config import Config, InboxConfig, RedisConfig
 from aionotify.errors import AionotifyError, BrokerError, InvalidEvent
 from aionotify.events.event import Event, decode
+from aionotify.portions import portions
 
 # Appends under way for one caller. A thousand events can have a thousand recipients each, and to
 # put all of that in line would take a second in which nothing else moves.
@@ -332,7 +333,7 @@ class Publisher:
         of it.
         """
         replies: list[Any] = []
-        for commands in _batches(keys, events):
+        for commands in portions(_commands(keys, events), _AHEAD, _message_size, _BATCH_BYTES):
             try:
                 replies += await self._execute(commands)
             except (*LOST, BrokerError) as error:
@@ -341,19 +342,15 @@ class Publisher:
         return [summed_up(event, [_sent(next(each)) for _ in event.recipients]) for event in events]
 
 
-def _batches(keys: Keys, events: list[Event]) -> Iterator[list[Command]]:
-    commands: list[Command] = []
-    size = 0
+def _commands(keys: Keys, events: list[Event]) -> Iterator[tuple[str, str, bytes]]:
     for event in events:
         for recipient_id in event.recipients:
             message = EPHEMERAL_MARK + event.data(recipient_id)
-            commands.append(("PUBLISH", keys.live(recipient_id), message))
-            size += len(message)
-            if len(commands) == _AHEAD or size > _BATCH_BYTES:
-                yield commands
-                commands, size = [], 0
-    if commands:
-        yield commands
+            yield "PUBLISH", keys.live(recipient_id), message
+
+
+def _message_size(command: tuple[str, str, bytes]) -> int:
+    return len(command[2])
 
 
 def _sent(reply: Any) -> Published | BrokerError:

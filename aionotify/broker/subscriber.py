@@ -14,7 +14,6 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -30,6 +29,7 @@ from aionotify.broker.keys import Keys
 from aionotify.errors import BrokerError, BrokerRefused, InvalidEvent
 from aionotify.events.event import EVERYONE, Event, decode, sole_recipient
 from aionotify.events.page import Entry
+from aionotify.portions import portions
 from aionotify.telemetry.health_check import HealthCheck
 from aionotify.telemetry.sampled import Sampled
 from aionotify.telemetry.stats import Stats
@@ -281,9 +281,9 @@ class Subscriber:
             self._sent.update(join)
             self._sent.difference_update(leave)
             self._confirmed.difference_update(leave)
-            for some in _batches(leave):
+            for some in portions(leave, _CHANNELS):
                 await send(connection, "UNSUBSCRIBE", *some)
-            for some in _batches(join):
+            for some in portions(join, _CHANNELS):
                 await send(connection, "SUBSCRIBE", *some)
             # In a storm of new streams, a command for each would be what costs most.
             await asyncio.sleep(_BATCH_WINDOW)
@@ -434,11 +434,6 @@ class Subscriber:
             self._sink.revoked(control)
         if control.question is not None:
             self._sink.asked(control.question)
-
-
-def _batches(channels: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    for start in range(0, len(channels), _CHANNELS):
-        yield channels[start : start + _CHANNELS]
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -22,6 +22,7 @@ from aionotify.errors import (
     RequestError,
 )
 from aionotify.events.event import Event
+from aionotify.portions import portions
 from aionotify.web import publish
 from aionotify.web.errors import json_lines
 from aionotify.web.publish_bytes import HeldBytes
@@ -115,10 +116,11 @@ async def _publish(
 ) -> None:
     """Publish the event of each line, and answer it; None stands for one that was too long."""
     services = request.config_dict[SERVICES]
-    for some in _portions(_checked(request, lines, ephemeral=ephemeral)):
+    checked = _checked(request, lines, ephemeral=ephemeral)
+    for some in portions(checked, _RECIPIENTS, _size, _RECIPIENTS):
         events = valid(some)
         try:
-            with held.also(publish.RECIPIENT_BYTES * _recipients(events)):
+            with held.also(publish.RECIPIENT_BYTES * sum(map(_size, events))):
                 published = await services.publisher.publish_checked(events, ephemeral=ephemeral)
                 publish.count(services, published)
                 publish.log_stored(request, published)
@@ -151,22 +153,8 @@ def _checked(
             yield error
 
 
-def _portions(checked: Iterable[_Checked]) -> Iterator[list[_Checked]]:
-    """Part lines so that those that are published together have not too many recipients."""
-    some: list[_Checked] = []
-    count = 0
-    for each in checked:
-        some.append(each)
-        count += len(each.recipients) if isinstance(each, Event) else 1
-        if count >= _RECIPIENTS:
-            yield some
-            some, count = [], 0
-    if some:
-        yield some
-
-
-def _recipients(events: Iterable[Event]) -> int:
-    return sum(len(event.recipients) for event in events)
+def _size(checked: _Checked) -> int:
+    return len(checked.recipients) if isinstance(checked, Event) else 1
 
 
 async def _write(

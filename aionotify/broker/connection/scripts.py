@@ -8,6 +8,7 @@ never asked for more than a batch ahead.
 import asyncio
 import functools
 import hashlib
+import itertools
 import operator
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -22,6 +23,7 @@ from aionotify import tasks
 from aionotify.batcher import Batcher
 from aionotify.broker.connection.endpoint import LOST, translate
 from aionotify.broker.connection.pipeline import Command, Execute
+from aionotify.portions import portions
 
 _BATCH: Final = 64  # calls
 _BATCH_IN_ORDER: Final = 128  # calls of one caller; some milliseconds of Redis
@@ -103,7 +105,8 @@ class Script:
         replies: list[Any] = []
         under_way: deque[asyncio.Task[list[Any]]] = deque()
         try:
-            for batch in _batches(calls):
+            made = itertools.starmap(_Call, calls)
+            for batch in portions(made, _BATCH_IN_ORDER, _size, _BATCH_BYTES):
                 if len(under_way) == _IN_FLIGHT:
                     replies += await under_way.popleft()
                 under_way.append(asyncio.create_task(self._run(batch), name="aionotify calls"))
@@ -121,7 +124,7 @@ class Script:
     async def _run(self, batch: list[_Call]) -> list[Any]:
         replies: list[Any] = []
         last: list[Any] = []
-        for part in _parts(batch):
+        for part in portions(batch, len(batch), _size, _BATCH_BYTES):
             # One silence is enough to wait for.
             last = last[-1:] * len(part) if _silent(last) else await self._run_part(part)
             replies += last
@@ -163,34 +166,6 @@ class Script:
             return await self._execute_all(commands)
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
             return [error] * len(batch)
-
-
-def _batches(calls: Iterable[tuple[Words, int]]) -> Iterable[list[_Call]]:
-    batch: list[_Call] = []
-    free = _BATCH_BYTES
-    for words, size in calls:
-        if batch and (size > free or len(batch) == _BATCH_IN_ORDER):
-            yield batch
-            batch, free = [], _BATCH_BYTES
-        batch.append(_Call(words, size))
-        free -= size
-    if batch:
-        yield batch
-
-
-def _parts(batch: list[_Call]) -> Iterable[list[_Call]]:
-    """Part a batch so that no more bytes than a few are sent together."""
-    if sum(map(_size, batch)) <= _BATCH_BYTES:
-        return [batch]
-    parts: list[list[_Call]] = []
-    free = 0
-    for call in batch:
-        if call.size > free or not parts:
-            parts.append([])
-            free = _BATCH_BYTES
-        parts[-1].append(call)
-        free -= call.size
-    return parts
 
 
 def _silent(replies: list[Any]) -> bool:
