@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from aionotify.app import PUBLISHER, create_app, drain, reload, setup
     from aionotify.auth import Authenticator, Identity
     from aionotify.auth.middleware import IDENTITY
-    from aionotify.broker.publisher import PartlyPublished, Published, Publisher
+    from aionotify.broker.published import PartlyPublished, Published
+    from aionotify.broker.publisher import Publisher
     from aionotify.broker.sync_publisher import SyncPublisher
     from aionotify.client.client import Client, EventTooLong, ServerSentEvent, StreamRefused
     from aionotify.config import Config, load_config
@@ -68,7 +69,8 @@ _PLACES = {
     "aionotify.app": "PUBLISHER create_app drain reload setup",
     "aionotify.auth": "Authenticator Identity",
     "aionotify.auth.middleware": "IDENTITY",
-    "aionotify.broker.publisher": "PartlyPublished Published Publisher",
+    "aionotify.broker.published": "PartlyPublished Published",
+    "aionotify.broker.publisher": "Publisher",
     "aionotify.broker.sync_publisher": "SyncPublisher",
     "aionotify.client.client": "Client EventTooLong ServerSentEvent StreamRefused",
     "aionotify.config": "Config load_config",

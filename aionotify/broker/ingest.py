@@ -32,14 +32,10 @@ from aionotify.broker.connection.pipeline import LATE, Command, Execute
 from aionotify.broker.connection.scripts import Script
 from aionotify.broker.keys import Keys
 from aionotify.broker.lease import Lease, Leaseholder
-from aionotify.broker.publisher import (
-    PartlyPublished,
-    Published,
-    Publisher,
-    check_ephemeral,
-)
+from aionotify.broker.published import PartlyPublished, Published, decode_checked
+from aionotify.broker.publisher import Publisher
 from aionotify.errors import BrokerError, InvalidEvent
-from aionotify.events.event import Event, decode
+from aionotify.events.event import Event
 from aionotify.portions import portions
 from aionotify.telemetry.health_check import HealthCheck
 from aionotify.telemetry.sampled import Sampled
@@ -291,9 +287,7 @@ def _entry(words: Sequence[Any], max_bytes: int) -> Entry:
     entry = Entry(words[0].decode())
     try:
         entry.message, entry.ephemeral = _fields(words[1:], max_bytes)
-        event = decode(entry.message, max_bytes)
-        if entry.ephemeral:
-            check_ephemeral(event)
+        event = decode_checked(entry.message, max_bytes, ephemeral=entry.ephemeral)
     except InvalidEvent as error:
         entry.reason = str(error)
     else:

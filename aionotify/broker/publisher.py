@@ -8,12 +8,10 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, Unpack
 
-import msgspec
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
@@ -25,10 +23,11 @@ from aionotify.broker.inbox import EPHEMERAL_MARK
 from aionotify.broker.keys import Keys
 from aionotify.broker.lease import Lease
 from aionotify.broker.persistence import written
+from aionotify.broker.published import Published, check, merge, summed_up, valid
 from aionotify.broker.replicas import on_replicas
 from aionotify.config import Config, InboxConfig, RedisConfig
-from aionotify.errors import AionotifyError, BrokerError, InvalidEvent
-from aionotify.events.event import Event, decode
+from aionotify.errors import AionotifyError, BrokerError
+from aionotify.events.event import Event
 from aionotify.portions import portions
 
 # Appends under way for one caller. A thousand events can have a thousand recipients each, and to
@@ -39,36 +38,6 @@ _KEPT_AT: Final = 4  # of append.lua's arguments the one that says how long a ke
 
 KEPT: Final = 86400
 """Seconds for which the keys of events are kept that are published in order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What became of an event for one recipient, or for several.
-
-    Attributes:
-        id: the event's position, opaque; for several recipients the last one's. Empty for an
-            ephemeral event, which has none.
-        online: whether some node has (one of) the recipients connected now.
-        repeated: the idempotency key had been used before, so nothing was published again.
-        recipients: for a list of recipients, what became of it for each.
-    """
-
-    id: str
-    online: bool
-    repeated: bool = False
-    recipients: Mapping[str, "Published | BrokerError"] = field(default_factory=dict)
-
-
-class PartlyPublished(BrokerError):
-    """Some recipients of a list got the event and others did not; `recipients` says which.
-
-    Publish it again with the same idempotency key: those who have it do not get it twice.
-    """
-
-    def __init__(self, recipients: Mapping[str, Published | BrokerError]) -> None:
-        self.recipients = recipients
-        failed = [id for id, result in recipients.items() if isinstance(result, BrokerError)]
-        super().__init__(f"{len(failed)} of {len(recipients)} recipients did not get the event")
 
 
 class PublisherOptions(TypedDict, total=False):
@@ -217,7 +186,7 @@ class Publisher:
     async def publish_checked(
         self, events: Iterable[Event], *, ephemeral: bool = False
     ) -> list[Published | BrokerError]:
-        """The same for events that `decode`, and `check_ephemeral` of those, have let pass."""
+        """The same for events that `decode_checked` has let pass."""
         events = list(events)
         keys = self._keys = self._keys or self._named()
         try:
@@ -359,58 +328,6 @@ def _sent(reply: Any) -> Published | BrokerError:
     return reply if isinstance(reply, BrokerError) else translate(reply)
 
 
-def summed_up(event: Event, results: list[Published | BrokerError]) -> Published | BrokerError:
-    """What became of an event, from what became of it for each recipient."""
-    if event.shared():
-        return results[0]
-    by_recipient = dict(zip(event.recipients, results, strict=True))
-    done = [result for result in results if isinstance(result, Published)]
-    failed = [result for result in results if isinstance(result, BrokerError)]
-    if not failed:
-        return Published(
-            done[-1].id,
-            any(result.online for result in done),
-            all(result.repeated for result in done),
-            by_recipient,
-        )
-    return PartlyPublished(by_recipient) if done else failed[0]
-
-
-def check_ephemeral(event: Event) -> None:
-    """Raise InvalidEvent for what only a durable event can have."""
-    if event.key is not None:
-        raise InvalidEvent({"id": "is for durable events only"})
-
-
-def check(
-    events: Iterable[Mapping[str, Any] | bytes | str], max_bytes: int, *, ephemeral: bool = False
-) -> list[Event | InvalidEvent]:
-    """Return each event as it will be published, or what is wrong with it."""
-    checked: list[Event | InvalidEvent] = []
-    for event in events:
-        try:
-            valid = decode(_json(event), max_bytes)
-            if ephemeral:
-                check_ephemeral(valid)
-            checked.append(valid)
-        except InvalidEvent as error:
-            checked.append(error)
-    return checked
-
-
-def valid(checked: Iterable[Event | AionotifyError]) -> list[Event]:
-    """Return those that can be published."""
-    return [each for each in checked if isinstance(each, Event)]
-
-
-def merge(
-    checked: Iterable[Event | AionotifyError], results: Iterable[Published | BrokerError]
-) -> list[Published | AionotifyError]:
-    """Put what became of the valid events in their places."""
-    rest = iter(results)
-    return [next(rest) if isinstance(each, Event) else each for each in checked]
-
-
 def _itself(client: Redis) -> Redis:
     return client
 
@@ -425,14 +342,3 @@ def _names(prefix: str, redis: Redis | Callable[[], Redis] | Endpoint | Blocking
     else:
         client = redis if isinstance(redis, Redis) else redis()
     return Keys(prefix, database=int(client.connection_pool.connection_kwargs.get("db") or 0))
-
-
-def _json(event: Mapping[str, Any] | bytes | str) -> bytes:
-    if isinstance(event, bytes):
-        return event
-    try:
-        if isinstance(event, str):
-            return event.encode()
-        return msgspec.json.encode(dict(event))  # other mappings msgspec does not know
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidEvent({"body": f"cannot be written as JSON: {error}"}) from None

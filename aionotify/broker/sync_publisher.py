@@ -16,7 +16,8 @@ from typing import Any, Final, Self, Unpack
 from redis import Redis
 
 from aionotify.broker.connection.pipeline import BlockingClient
-from aionotify.broker.publisher import Published, Publisher, PublisherOptions, check, merge, valid
+from aionotify.broker.published import Published, check, merge, valid
+from aionotify.broker.publisher import Publisher, PublisherOptions
 from aionotify.errors import AionotifyError, BrokerError, BrokerUnavailable
 from aionotify.events.event import Event
 from aionotify.loop_thread import LoopThread, StoppedError

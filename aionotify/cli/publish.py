@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from aionotify.broker.connection.endpoint import Endpoint
-from aionotify.broker.publisher import Published, Publisher
+from aionotify.broker.published import Published
+from aionotify.broker.publisher import Publisher
 from aionotify.cli.publish_http import publish_http
 from aionotify.config import Config
 from aionotify.errors import AionotifyError, ConfigError

@@ -86,7 +86,7 @@ class Hub:
         self._recipients: dict[str, Recipient] = {}
         self._entered = 0
         self._unflushed: list[HubStream] = []
-        self._part: tuple[tuple[str | None, int], bytes] = (None, -1), b""
+        self._cursor_head: tuple[tuple[str | None, int], bytes] = (None, -1), b""
         self._emptied: asyncio.Future[None] | None = None
 
     def adopt(self, other: "Hub") -> None:
@@ -386,9 +386,9 @@ class Hub:
     def _everyone_part(self) -> bytes:
         """The beginning of every cursor; it changes seldom beside what it is needed for."""
         made_of = self.epoch, self._shown(self.everyone)
-        if made_of != self._part[0]:
-            self._part = made_of, cursor.everyone_part(*made_of)
-        return self._part[1]
+        if made_of != self._cursor_head[0]:
+            self._cursor_head = made_of, cursor.everyone_part(*made_of)
+        return self._cursor_head[1]
 
     # --- writing ------------------------------------------------------------------------------
 

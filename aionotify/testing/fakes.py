@@ -7,7 +7,8 @@ from typing import Any, Unpack
 import msgspec
 from redis.asyncio import Redis
 
-from aionotify.broker.publisher import Published, Publisher, PublisherOptions, summed_up
+from aionotify.broker.published import Published, summed_up
+from aionotify.broker.publisher import Publisher, PublisherOptions
 from aionotify.broker.sync_publisher import SyncPublisher
 from aionotify.errors import BrokerError, BrokerUnavailable
 from aionotify.events.event import Event

@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 from aionotify import tasks
 from aionotify.auth.credentials import bearer_token
 from aionotify.auth.publish_keys import KeyHolder
-from aionotify.broker.publisher import PartlyPublished, Published, check_ephemeral
+from aionotify.broker.published import PartlyPublished, Published, decode_checked
 from aionotify.errors import (
     BodyTooLarge,
     BrokerError,
@@ -18,7 +18,7 @@ from aionotify.errors import (
     InvalidToken,
     UnsupportedCoding,
 )
-from aionotify.events.event import Event, decode, split_batch
+from aionotify.events.event import Event, split_batch
 from aionotify.web.errors import error_response, json_response
 from aionotify.web.publish_bytes import HeldBytes
 from aionotify.web.request_id import request_id
@@ -99,21 +99,13 @@ def _checked(raw: list[bytes], max_bytes: int, alone: bool, *, ephemeral: bool) 
     fields: dict[str, str] = {}
     for index, message in enumerate(raw):
         try:
-            events.append(decoded(message, max_bytes, ephemeral=ephemeral))
+            events.append(decode_checked(message, max_bytes, ephemeral=ephemeral))
         except InvalidEvent as error:
             place = "" if alone else f"[{index}]."
             fields.update({f"{place}{name}": text for name, text in error.fields.items()})
     if fields:
         raise InvalidEvent(fields)
     return events
-
-
-def decoded(message: bytes, max_bytes: int, *, ephemeral: bool) -> Event:
-    """Return the event of a message; raise InvalidEvent if it cannot be published so."""
-    event = decode(message, max_bytes)
-    if ephemeral:
-        check_ephemeral(event)
-    return event
 
 
 def check_recipients(event: Event, holder: KeyHolder) -> None:

@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 
 from aionotify import tasks
 from aionotify.auth.publish_keys import KeyHolder
-from aionotify.broker.publisher import PartlyPublished, Published, merge, valid
+from aionotify.broker.published import PartlyPublished, Published, decode_checked, merge, valid
 from aionotify.errors import (
     AionotifyError,
     Forbidden,
@@ -146,7 +146,7 @@ def _checked(
         try:
             if line is None:
                 raise InvalidEvent({"body": f"is longer than {max_bytes} bytes"})
-            event = publish.decoded(line, max_bytes, ephemeral=ephemeral)
+            event = decode_checked(line, max_bytes, ephemeral=ephemeral)
             publish.check_recipients(event, holder)
             yield event
         except (InvalidEvent, Forbidden) as error:

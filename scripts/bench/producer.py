@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from aionotify import Publisher
 from aionotify.broker.connection.scripts import source
 from aionotify.broker.keys import Keys
-from aionotify.broker.publisher import Published
+from aionotify.broker.published import Published
 from scripts.bench import control
 from scripts.bench.pace import message
 

@@ -13,7 +13,8 @@ import pytest
 from aionotify.broker.connection.endpoint import Endpoint, info, replies
 from aionotify.broker.connection.pipeline import Command
 from aionotify.broker.persistence import written
-from aionotify.broker.publisher import Published, Publisher
+from aionotify.broker.published import Published
+from aionotify.broker.publisher import Publisher
 from aionotify.config import RedisConfig
 from aionotify.errors import AionotifyError, BrokerRefused, BrokerUnavailable
 from tests.harness import eventually

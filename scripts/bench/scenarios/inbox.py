@@ -8,7 +8,7 @@ from typing import Final
 from aionotify import Publisher
 from aionotify.broker.connection.scripts import source
 from aionotify.broker.keys import Keys
-from aionotify.broker.publisher import Published
+from aionotify.broker.published import Published
 from aionotify.config import InboxConfig
 from scripts.bench.lab import Lab
 from scripts.bench.pace import PAYLOAD, message

@@ -9,7 +9,7 @@ import itertools
 import time
 
 from aionotify import Publisher
-from aionotify.broker.publisher import Published
+from aionotify.broker.published import Published
 from aionotify.events import cursor
 from aionotify.events.position import own_guess
 from scripts.bench.control import Child

@@ -1,0 +1,102 @@
+"""Events as their producers have them, and what becomes of them. Knows no Redis."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from aionotify.errors import AionotifyError, BrokerError, InvalidEvent
+from aionotify.events.event import Event, decode
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of an event for one recipient, or for several.
+
+    Attributes:
+        id: the event's position, opaque; for several recipients the last one's. Empty for an
+            ephemeral event, which has none.
+        online: whether some node has (one of) the recipients connected now.
+        repeated: the idempotency key had been used before, so nothing was published again.
+        recipients: for a list of recipients, what became of it for each.
+    """
+
+    id: str
+    online: bool
+    repeated: bool = False
+    recipients: Mapping[str, "Published | BrokerError"] = field(default_factory=dict)
+
+
+class PartlyPublished(BrokerError):
+    """Some recipients of a list got the event and others did not; `recipients` says which.
+
+    Publish it again with the same idempotency key: those who have it do not get it twice.
+    """
+
+    def __init__(self, recipients: Mapping[str, Published | BrokerError]) -> None:
+        self.recipients = recipients
+        failed = [id for id, result in recipients.items() if isinstance(result, BrokerError)]
+        super().__init__(f"{len(failed)} of {len(recipients)} recipients did not get the event")
+
+
+def decode_checked(message: bytes, max_bytes: int, *, ephemeral: bool) -> Event:
+    """Return the event of a message; raise InvalidEvent if it cannot be published so."""
+    event = decode(message, max_bytes)
+    if ephemeral and event.key is not None:
+        raise InvalidEvent({"id": "is for durable events only"})
+    return event
+
+
+def check(
+    events: Iterable[Mapping[str, Any] | bytes | str], max_bytes: int, *, ephemeral: bool = False
+) -> list[Event | InvalidEvent]:
+    """Return each event as it will be published, or what is wrong with it."""
+    checked: list[Event | InvalidEvent] = []
+    for event in events:
+        try:
+            checked.append(decode_checked(_json(event), max_bytes, ephemeral=ephemeral))
+        except InvalidEvent as error:
+            checked.append(error)
+    return checked
+
+
+def valid(checked: Iterable[Event | AionotifyError]) -> list[Event]:
+    """Return those that can be published."""
+    return [each for each in checked if isinstance(each, Event)]
+
+
+def merge(
+    checked: Iterable[Event | AionotifyError], results: Iterable[Published | BrokerError]
+) -> list[Published | AionotifyError]:
+    """Put what became of the valid events in their places."""
+    rest = iter(results)
+    return [next(rest) if isinstance(each, Event) else each for each in checked]
+
+
+def summed_up(event: Event, results: list[Published | BrokerError]) -> Published | BrokerError:
+    """What became of an event, from what became of it for each recipient."""
+    if event.shared():
+        return results[0]
+    by_recipient = dict(zip(event.recipients, results, strict=True))
+    done = [result for result in results if isinstance(result, Published)]
+    failed = [result for result in results if isinstance(result, BrokerError)]
+    if not failed:
+        return Published(
+            done[-1].id,
+            any(result.online for result in done),
+            all(result.repeated for result in done),
+            by_recipient,
+        )
+    return PartlyPublished(by_recipient) if done else failed[0]
+
+
+def _json(event: Mapping[str, Any] | bytes | str) -> bytes:
+    if isinstance(event, bytes):
+        return event
+    try:
+        if isinstance(event, str):
+            return event.encode()
+        return msgspec.json.encode(dict(event))  # other mappings msgspec does not know
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidEvent({"body": f"cannot be written as JSON: {error}"}) from None
