@@ -26,6 +26,7 @@ CREDENTIALS: Final = tuple(
 )
 _OPEN_FILES: Final = 524_288  # systemd's DefaultLimitNOFILE=, the hard limit
 _DIGITS: Final = 20  # of 64 bits
+_MAX_ID: Final = 2**32 - 2  # of a user or group; the next one stands for none
 _DYNAMIC: Final = 61_184  # the first user id that DynamicUser= may give
 _DECRYPTION: Final = 10.0  # seconds; a TPM takes its time
 _HOMES: Final = ("/home", "/root", "/run/user")
@@ -219,7 +220,8 @@ def _acting_as(unit: Unit) -> Iterator[None]:
         yield
         return
     try:
-        user = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+        number = _number(name)
+        user = pwd.getpwnam(name) if number is None else pwd.getpwuid(number)
         uid, gid, groups = user.pw_uid, user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid)
     except KeyError:
         if not dynamic:
@@ -243,9 +245,16 @@ def _acting_as(unit: Unit) -> Iterator[None]:
 
 def _group(name: str, key: str) -> int:
     try:
-        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+        number = _number(name)
+        return grp.getgrnam(name).gr_gid if number is None else number
     except KeyError:
         raise OSError(0, f"there is no group {name}, which {key}= names") from None
+
+
+def _number(name: str) -> int | None:
+    """The id of a user or group that is given as a number; what is too large for one is a name."""
+    is_one = name.isdecimal() and len(name) <= _DIGITS and int(name) <= _MAX_ID
+    return int(name) if is_one else None
 
 
 def _open_files(unit: Unit) -> int:

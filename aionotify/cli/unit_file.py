@@ -9,7 +9,6 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import glob
-from pathlib import Path
 from typing import Final
 
 PLACES: Final = tuple(
@@ -17,6 +16,7 @@ PLACES: Final = tuple(
 )
 """Where unit files are, by priority."""
 
+_MAX_BYTES: Final = 1 << 20  # of a file; systemd, too, takes no larger credentials
 _DIRECTORIES: Final = {
     "t": "/run",
     "S": "/var/lib",
@@ -108,11 +108,20 @@ def words(value: str, what: str) -> list[str]:
 
 
 def content(path: str, what: str) -> bytes:
-    """Return what is in a file that the setting `what` names."""
+    """Return what is in a file that the setting `what` names; nothing is waited for."""
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb", opener=_at_once) as file:
+            found = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise UnitError(what, f"{path}: {error.strerror}") from None
+    if len(found) > _MAX_BYTES:
+        raise UnitError(what, f"{path}: has more than {_MAX_BYTES:,} bytes")
+    return found
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file, also a pipe that nobody writes to."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _files(name: str, places: Sequence[str]) -> Iterator[str]:

@@ -225,6 +225,7 @@ def test_the_limit_of_open_files_is_the_hard_one(
         ("ExecStart=/bin/a\nLimitNOFILE=many", "LimitNOFILE=", "expected a number or infinity"),
         ("ExecStart=/bin/a\nLimitNOFILE=" + 25 * "9", "LimitNOFILE=", "expected a number or"),
         ("ExecStart=/bin/a\nEnvironmentFile=/a\0", "unit", "/"),
+        ("ExecStart=/bin/a\nEnvironmentFile=/dev/zero", "EnvironmentFile=", "/dev/zero: has more"),
         (
             "ExecStart=/bin/a\nLoadCredentialEncrypted=k:/etc/hostname",
             "LoadCredentialEncrypted=k",
@@ -244,6 +245,26 @@ def test_what_systemd_would_not_start_is_told(
     [(setting, problem)] = caught.value.problems.items()
     assert setting == what
     assert problem.startswith(why)
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(places: SimpleNamespace) -> None:
+    pipe = places.etc / "environment"
+    os.mkfifo(pipe)
+    written(places.etc, f"ExecStart=/bin/a\nEnvironmentFile={pipe}")
+    assert read(places).command == ["/bin/a"]
+
+
+@pytest.mark.parametrize("setting", ["User", "Group"])
+@pytest.mark.parametrize("name", ["9" * 5000, "4294967295", "nobody-here", "\u0663" * 30])
+def test_whom_the_system_does_not_know_cannot_read_anything(
+    places: SimpleNamespace, setting: str, name: str
+) -> None:
+    user = "" if setting == "User" else "User=nobody\n"
+    written(places.etc, f"ExecStart=/bin/a\n{user}{setting}={name}")
+    relative = "whom" if setting == "User" else "which"
+    told = f"there is no {setting.lower()} {name}, {relative} {setting}= names"
+    # Nobody but root can try it.
+    assert read(places).why_not("/etc/hostname") == (told if os.geteuid() == 0 else None)
 
 
 def test_a_unit_that_is_masked_or_absent_is_told(places: SimpleNamespace) -> None:
