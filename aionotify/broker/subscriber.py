@@ -9,7 +9,6 @@ was published meanwhile is gone unnoticed. Its connection, on RESP2, is just wha
 """
 
 import asyncio
-import itertools
 import logging
 import random
 import secrets
@@ -26,6 +25,7 @@ from aionotify.broker.control import Control, Question, decode_control
 from aionotify.broker.data_set import DataSet, Probed
 from aionotify.broker.inbox import EPHEMERAL_MARK, parse_entry, parse_ephemeral
 from aionotify.broker.keys import Keys
+from aionotify.broker.probes import Probes
 from aionotify.errors import BrokerError, BrokerRefused, InvalidEvent
 from aionotify.events.event import EVERYONE, Event, decode, sole_recipient
 from aionotify.events.page import Entry
@@ -79,7 +79,6 @@ class Subscriber:
     Attributes:
         problem: why live events are not heard just now, or None while they are.
         store: whether Redis takes events; unchanged while it does not answer.
-        lag: seconds that this node's last probe took through Redis and back.
     """
 
     def __init__(
@@ -89,7 +88,6 @@ class Subscriber:
         self.store = HealthCheck(
             _log, wrong="Redis stores no events", right="Redis stores events again"
         )
-        self.lag = 0.0
         self._endpoint = endpoint
         self._data_set = data_set
         self._sink: Sink
@@ -112,19 +110,19 @@ class Subscriber:
         self._change = asyncio.Event()
         self._node = secrets.token_hex(8)
         self._heard = 0
-        self._unheard = 0
-        self._probed_at = 0.0
-        self._numbers = itertools.count(1)
-        self._early: set[int] = set()  # probes that were heard before they were answered
-        self._astray = False  # whether one was published, and never heard
+        self._probes = Probes()
         self._epoch: str | None = None  # of the data set that it had when it was asked first
-        self._clocks: dict[int, int] = {}  # when probes were answered that are not heard yet
         self._lost_at: float | None = None
         self._refused = False  # whether it was said that Redis refuses us
         self._subscribed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._connection: AbstractConnection | None = None
         self._next: AbstractConnection | None = None
+
+    @property
+    def lag(self) -> float:
+        """Seconds that this node's last probe took through Redis and back."""
+        return self._probes.lag
 
     def adopt(self, other: "Subscriber") -> None:
         """Hear events as long as those that `other` would."""
@@ -215,10 +213,7 @@ class Subscriber:
         self._confirmed.clear()
         self._changed = dict.fromkeys(self._wanted)
         self._change.set()
-        self._unheard = 0
-        self._clocks.clear()
-        self._early.clear()
-        self._astray = False
+        self._probes.forget()
         self._epoch = None
         try:
             heard_from = await self._endpoint.run_id_of(connection)
@@ -295,19 +290,17 @@ class Subscriber:
         while True:
             heard = self._heard
             await asyncio.sleep(PROBE_INTERVAL)
-            if self._astray:
+            if self._probes.astray:
                 raise OtherMaster("a probe was published where nothing is heard from")
             # Behind a backlog of messages a probe may be late: that is load, not silence.
-            if self._unheard >= MAX_UNHEARD_PROBES and heard == self._heard:
+            if self._probes.unheard >= MAX_UNHEARD_PROBES and heard == self._heard:
                 raise SilentConnection("no message received, not even our own probe")
-            self._unheard += 1
-            self._probed_at = time.monotonic()
-            number = next(self._numbers)
+            number = self._probes.send()
             message = msgspec.json.encode(Control(probe=self._node, probe_number=number))
             try:
                 async with tasks.timeout(PROBE_TIMEOUT):
                     found = await self._ask(message)
-                self._answered(number, found.clock)
+                self._settle(self._probes.answered(number, found.clock))
             except OtherServer as error:
                 raise OtherMaster(str(error)) from error
             except (BrokerError, TimeoutError):
@@ -344,24 +337,9 @@ class Subscriber:
         self._sink.data_set(self._data_set)
         return found
 
-    def _answered(self, number: int, clock: int) -> None:
-        """A probe was published, when it was so late there."""
-        if number in self._early:
-            self._early.discard(number)
-            self._settle(clock)
-        else:
-            self._clocks[number] = clock
-
-    def _heard_probe(self, number: int) -> None:
-        """A probe of ours is heard: one that was published before it has been, or never will be."""
-        if (clock := self._clocks.pop(number, None)) is not None:
-            self._settle(clock)
-        else:
-            self._early.add(number)
-            self._early.discard(number - 10)  # its answer will not come any more
-        self._astray = self._astray or any(other < number for other in self._clocks)
-
-    def _settle(self, clock: int) -> None:
+    def _settle(self, clock: int | None) -> None:
+        if clock is None:
+            return
         self._data_set.settle(clock)
         if self._epoch == self._data_set.epoch:  # else it is about to be left, see `_ask`
             self._sink.data_set(self._data_set)
@@ -427,9 +405,7 @@ class Subscriber:
     def _hear_control(self, data: bytes) -> None:
         control = decode_control(data)
         if control.probe == self._node:
-            self._unheard = 0
-            self.lag = time.monotonic() - self._probed_at
-            self._heard_probe(control.probe_number)
+            self._settle(self._probes.heard(control.probe_number))
         if control.revoke is not None:
             self._sink.revoked(control)
         if control.question is not None:
