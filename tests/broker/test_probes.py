@@ -11,10 +11,11 @@ def test_everything_before_a_probe_was_heard_when_it_is_answered_and_heard(
 ) -> None:
     probes = Probes()
     number = probes.send()
-    told = [lambda: probes.heard(number), lambda: probes.answered(number, 1000)]
-    first, second = told if heard_first else reversed(told)
-    assert first() is None
-    assert second() == 1000
+    if heard_first:
+        told = probes.heard(number), probes.answered(number, 1000)
+    else:
+        told = probes.answered(number, 1000), probes.heard(number)
+    assert told == (None, 1000)
     assert not probes.astray
 
 
