@@ -1,9 +1,12 @@
 """What a test says to a server and to Redis, and what it can see of the process."""
 
+import asyncio
 import json
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +16,7 @@ import aiohttp
 from multidict import CIMultiDictProxy
 
 from tests.harness import PATIENCE, NotifyServer, RedisServer, SSEClient, SSEEvent
+from tests.harness.interrupts import interruptible
 
 CHANNEL = "push_notifications"
 TICKS = os.sysconf("SC_CLK_TCK")  # of CPU time, in a second
@@ -102,3 +106,21 @@ def cpu_seconds(pid: int) -> float:
 def resident_bytes(pid: int) -> int:
     """Memory that a process takes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+
+
+@asynccontextmanager
+async def command(*argv: str, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run ``aionotify`` with these arguments and variables; end it if it has not ended by then."""
+    process = await asyncio.create_subprocess_exec(
+        *interruptible(sys.executable, "-m", "aionotify", *argv),
+        env={**os.environ, **environ},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -29,8 +29,8 @@ from tests.harness import (
     eventually,
     free_port,
 )
-from tests.harness.interrupts import interruptible
 from tests.integration.conftest import Manager, Serve
+from tests.integration.talk import command
 
 
 def children(pid: int) -> set[int]:
@@ -409,22 +409,10 @@ async def test_a_worker_that_cannot_start_ends_the_server_with_its_reason(
 # aionotify listen
 
 
-@asynccontextmanager
-async def listening_command(
+def listening_command(
     *argv: str, token: str = "token-42"
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *interruptible(sys.executable, "-m", "aionotify", "listen", *argv),
-        env={**os.environ, "AIONOTIFY_TOKEN": token},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    return command("listen", *argv, AIONOTIFY_TOKEN=token)
 
 
 async def test_listening_prints_each_event_as_a_line_of_json(

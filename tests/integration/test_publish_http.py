@@ -2,19 +2,15 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from tests.harness import PATIENCE, NotifyServer, eventually
-from tests.harness.interrupts import interruptible
 from tests.harness.ports import free_port
 from tests.integration.conftest import Serve
-from tests.integration.talk import received, stream
+from tests.integration.talk import command, received, stream
 
 KEY = "publisher-key-0123456789"
 
@@ -24,21 +20,10 @@ async def server(serve: Serve) -> NotifyServer:
     return await serve({"admin.publish_keys": [KEY], "server.drain": 0})
 
 
-@asynccontextmanager
-async def publishing(*argv: str, key: str = KEY) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *interruptible(sys.executable, "-m", "aionotify", "publish", *argv),
-        env={**os.environ, "AIONOTIFY_PUBLISH_KEY": key},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+def publishing(
+    *argv: str, key: str = KEY
+) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    return command("publish", *argv, AIONOTIFY_PUBLISH_KEY=key)
 
 
 def url(server: NotifyServer) -> str:
