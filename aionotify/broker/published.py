@@ -15,14 +15,14 @@ class Published:
     """What became of an event for one recipient, or for several.
 
     Attributes:
-        id: the event's position, opaque; for several recipients the last one's. Empty for an
-            ephemeral event, which has none.
+        event_id: see `aionotify.events.event_id`; for several recipients the last one's. Empty for
+            an ephemeral event, which has none.
         online: whether some node has (one of) the recipients connected now.
         repeated: the idempotency key had been used before, so nothing was published again.
         recipients: for a list of recipients, what became of it for each.
     """
 
-    id: str
+    event_id: str
     online: bool
     repeated: bool = False
     recipients: Mapping[str, "Published | BrokerError"] = field(default_factory=dict)
@@ -83,7 +83,7 @@ def summed_up(event: Event, results: list[Published | BrokerError]) -> Published
     failed = [result for result in results if isinstance(result, BrokerError)]
     if not failed:
         return Published(
-            done[-1].id,
+            done[-1].event_id,
             any(result.online for result in done),
             all(result.repeated for result in done),
             by_recipient,

@@ -28,6 +28,7 @@ from aionotify.broker.replicas import on_replicas
 from aionotify.config import Config, InboxConfig, RedisConfig
 from aionotify.errors import AionotifyError, BrokerError
 from aionotify.events.event import Event
+from aionotify.events.event_id import event_id
 from aionotify.portions import portions
 
 # Appends under way for one caller. A thousand events can have a thousand recipients each, and to
@@ -293,7 +294,7 @@ class Publisher:
         position = int(text)
         if not repeated:
             self._acknowledged(recipient_id, position)
-        return Published(f"{position:014x}", int(online) > 0, bool(repeated))
+        return Published(str(event_id(recipient_id, position)), int(online) > 0, bool(repeated))
 
     async def _publish_ephemeral(
         self, keys: Keys, events: list[Event]

@@ -100,9 +100,13 @@ async def _publish(events: Sequence[bytes], config: Config, *, ephemeral: bool) 
 
 
 def _told(result: Published) -> dict[str, Any]:
-    if not result.id:
+    if not result.event_id:
         return {"online": result.online}
-    return {"id": result.id, "online": result.online, "repeated": result.repeated}
+    return {
+        "event_id": result.event_id,
+        "online": result.online,
+        "repeated": result.repeated,
+    }
 
 
 def _json(text: str) -> msgspec.Raw:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from aionotify.errors import BrokerError, InboxRefused
-from aionotify.events.cursor import Cursor
+from aionotify.events.cursor import EVERYONE_END, Cursor
 from aionotify.events.frame import frame
 from aionotify.events.page import GapReason, Page
 from aionotify.events.position import (
@@ -160,7 +160,9 @@ class CatchUp:
         for recipient, entry in merged(pages, end):
             self._move(recipient, entry.position)
             event = entry.event
-            frames.append(frame(event.data(recipient.id), event.type, stream.cursor()))
+            end_of_cursor = EVERYONE_END if recipient is hub.everyone else b""
+            at = stream.cursor() + end_of_cursor
+            frames.append(frame(event.data(recipient.id), event.type, at))
             stream.events += 1
             hub.stats.delivered_catch_up += 1
         for recipient, page in pages:

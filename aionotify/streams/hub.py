@@ -379,7 +379,7 @@ class Hub:
         return framed_chunk(event.data(recipient.id), event.type, at)
 
     def _encode_around(self, event: Event) -> tuple[bytes, bytes]:
-        at = self._everyone_part() + _OWN_PART
+        at = self._everyone_part() + _OWN_PART + cursor.EVERYONE_END
         head, tail = framed_chunk(event.data(EVERYONE), event.type, at).split(_OWN_PART, 1)
         return head, tail
 

@@ -23,7 +23,7 @@ def test_an_event_is_published_durably(aionotify: Run, redis_server: RedisServer
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert json.loads(result.stdout) == {
-        "id": json.loads(result.stdout)["id"],
+        "event_id": json.loads(result.stdout)["event_id"],
         "online": False,
         "repeated": False,
     }
@@ -41,7 +41,7 @@ def test_the_same_id_is_not_published_again(aionotify: Run, redis_server: RedisS
     argv = ("publish", "42", "--id", "once", "--redis.url", redis_server.url)
     first, second = (json.loads(aionotify(*argv).stdout) for _ in range(2))
     assert (first["repeated"], second["repeated"]) == (False, True)
-    assert first["id"] == second["id"]
+    assert first["event_id"] == second["event_id"]
 
 
 @pytest.mark.parametrize(
