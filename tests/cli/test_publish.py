@@ -103,9 +103,11 @@ def test_an_ephemeral_event_with_an_id_is_refused(
 
 
 def test_publishing_without_redis_is_told_in_a_line_and_exits_1(aionotify: Run) -> None:
-    result = aionotify("publish", "42", "--redis.url", f"redis://:hunter2@127.0.0.1:{free_port()}")
+    port = free_port()
+    result = aionotify("publish", "42", "--redis.url", f"redis://:hunter2@127.0.0.1:{port}")
     assert result.returncode == 1
     assert result.stderr.startswith("aionotify: Redis is not available: ")
+    assert result.stderr.endswith(f"(redis.url: redis://127.0.0.1:{port}/0)\n")
     assert len(result.stderr.splitlines()) == 1
     assert "hunter2" not in result.stderr
 
