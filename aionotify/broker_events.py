@@ -44,6 +44,7 @@ class BrokerEvents:
         self.has = hub.__contains__
         self.ephemeral = hub.ephemeral
         self.durable = hub.durable
+        self.notice = hub.notice
         self.asked = asked
         self._hub = hub
         self._revocations = revocations

@@ -27,6 +27,7 @@ from aionotify.broker.inbox import EPHEMERAL_MARK, parse_entry, parse_ephemeral
 from aionotify.broker.keys import Keys
 from aionotify.broker.probes import Probes
 from aionotify.errors import BrokerError, BrokerRefused, InvalidEvent
+from aionotify.events import notice
 from aionotify.events.event import EVERYONE, Event, decode, sole_recipient
 from aionotify.events.page import Entry
 from aionotify.portions import portions
@@ -54,6 +55,7 @@ class Sink(Protocol):
     def has(self, user_id: str) -> bool: ...
     def ephemeral(self, event: Event) -> None: ...
     def durable(self, recipient_id: str, entry: Entry) -> None: ...
+    def notice(self, recipient_id: str, name: str, data: bytes) -> None: ...
     def confirmed(self, recipient_id: str) -> None: ...
     def lost(self) -> None: ...
     def data_set(self, found: DataSet) -> None: ...
@@ -380,6 +382,8 @@ class Subscriber:
     def _hear_live(self, recipient_id: str, data: bytes) -> None:
         if data.startswith(EPHEMERAL_MARK):
             self._sink.ephemeral(parse_ephemeral(data, recipient_id, self._max_bytes))
+        elif data.startswith(notice.MARK):
+            self._sink.notice(recipient_id, *notice.parse(data, self._max_bytes))
         else:
             entry = parse_entry(data, recipient_id, self._max_bytes)
             self._sink.durable(recipient_id, entry)

@@ -158,7 +158,7 @@ def _decode(message: bytes, max_bytes: int) -> Event:
         message.count(b"recipient_id") > 1 or (92 in message and _ESCAPED_NAME.search(message))
     ) and _names_recipient_twice(message):
         fields["recipient_id"] = "is given more than once"
-    line = _one_line(message)
+    line = one_line(message)
     if len(line) > max_bytes:
         fields["body"] = f"is {len(line)} bytes long on one line, at most {max_bytes} allowed"
     if fields:
@@ -351,7 +351,7 @@ def _names_recipient_twice(message: bytes) -> bool:
     return [name for name, _ in pairs].count("recipient_id") > 1
 
 
-def _one_line(message: bytes) -> bytes:
+def one_line(message: bytes) -> bytes:
     """The same JSON without anything that a client may take for the end of a line.
 
     CR and LF stand only between tokens in valid JSON; the other three only inside strings, where
@@ -386,7 +386,7 @@ def _members(message: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _encode_line(value: int | str) -> bytes:
-    return _one_line(_encode(value))
+    return one_line(_encode(value))
 
 
 def _json_type(value: bytes) -> str:

@@ -20,7 +20,7 @@ from aionotify.errors import NodeFull, TooManyStreams
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.event import EVERYONE, Event
-from aionotify.events.frame import framed_chunk
+from aionotify.events.frame import RESERVED_PREFIX, framed_chunk
 from aionotify.events.page import Entry, Page
 from aionotify.events.position import (
     NOWHERE,
@@ -257,6 +257,23 @@ class Hub:
             delivered += stream.push(data)
         self.stats.delivered_live += delivered
         self.stats.dropped_full += len(recipient.streams) - delivered
+
+    def notice(self, recipient_id: str, name: str, data: bytes) -> None:
+        """Write a notice to all streams of a recipient, live or not, that can take it.
+
+        Args:
+            name: one of `aionotify.events.notice.NAMES`.
+            data: a JSON object on one line.
+        """
+        self.stats.notices += 1
+        recipient = self._find(recipient_id)
+        if recipient is None:
+            return
+        frame = framed_chunk(data, RESERVED_PREFIX + name)
+        streams = self.streams() if recipient is self.everyone else recipient.streams
+        for stream in streams:
+            if not stream.push(frame):
+                self.stats.notices_dropped += 1
 
     def durable(self, recipient_id: str, entry: Entry) -> None:
         """Write an event to the streams that are live, if it follows on from what they have."""
