@@ -42,6 +42,12 @@ class Cursor(NamedTuple):
     everyone: int
     own: int
 
+    def moved(self, place: int, position: int) -> "Cursor":
+        """The same with another position in one inbox."""
+        positions = list(self)
+        positions[place] = position
+        return Cursor(*positions)
+
 
 def tag(user_id: str) -> bytes:
     """Four characters that differ between users (with odds of a million to one)."""

@@ -1,4 +1,4 @@
-"""Catching up: a stream that is behind reads both of its inboxes until it is live.
+"""Catching up: a stream that is behind reads its inboxes until it is live.
 
 Catch-up and live join without a buffer: pages are read until the stream's position equals the
 newest that the hub knows of, and then the stream is live in that same step of the event loop.
@@ -44,11 +44,13 @@ class Inbox(Protocol):
 class BehindStream(Protocol):
     """What is asked of a stream that is behind; see `Stream`."""
 
-    recipient: Recipient
     at: Cursor
     epoch: str | None
-    known_gone: tuple[int, int]
+    known_gone: tuple[int, ...]
     events: int
+
+    @property
+    def inboxes(self) -> tuple[Recipient, ...]: ...
 
     def is_caught_up(self) -> bool: ...
     def is_told(self) -> bool: ...
@@ -91,17 +93,16 @@ class CatchUp:
     async def _read(self) -> list[tuple[Recipient, Page]]:
         """The next page of each inbox in which there is something to read."""
         hub, stream = self._hub, self._stream
-        everyone, own = hub.everyone, stream.recipient
-        await everyone.wait_subscribed()
-        await own.wait_subscribed()
+        for each in stream.inboxes:
+            await each.wait_subscribed()
         if stream.epoch is None:
             stream.epoch = hub.epoch
         if stream.is_elsewhere() and self._moved_to != hub.epoch:
             await self._move_over()
         asked = [
             (recipient, after)
-            for recipient, at in ((everyone, stream.at.everyone), (own, stream.at.own))
-            for after in to_read(at, recipient.newest, hub.settled)
+            for recipient in stream.inboxes
+            for after in to_read(stream.at[recipient.place], recipient.newest, hub.settled)
         ]
         questions, pages = await self._pages(asked)
         for (recipient, _), question, page in zip(asked, questions, pages, strict=True):
@@ -130,18 +131,14 @@ class CatchUp:
         and heard that from the new one; else at its beginning.
         """
         epoch, at = self._hub.epoch, self._stream.at
-        asked = ((self._hub.everyone, at.everyone), (self._stream.recipient, at.own))
+        asked = [(each, at[each.place]) for each in self._stream.inboxes]
         _, pages = await self._pages(asked)
-        self._stream.at = Cursor(
-            *(
-                position if is_there(position, page) else NOWHERE
-                for (_, position), page in zip(asked, pages, strict=True)
-            )
-        )
+        for (recipient, position), page in zip(asked, pages, strict=True):
+            self._move(recipient, position if is_there(position, page) else NOWHERE)
         self._moved_to = epoch
 
     def _write(self, pages: list[tuple[Recipient, Page]]) -> None:
-        """Write what was read, events of both inboxes in the order in which they were published."""
+        """Write what was read, events of all inboxes in the order in which they were published."""
         hub, stream = self._hub, self._stream
         gap = self._gap(pages)
         if stream.is_elsewhere():
@@ -177,12 +174,8 @@ class CatchUp:
         stream = self._stream
         if not stream.is_told():
             gaps.append(GapReason.LOST)
-        stream.known_gone = (self._hub.everyone.gone, stream.recipient.gone)
+        stream.known_gone = tuple(each.gone for each in stream.inboxes)
         return gaps[-1] if gaps else None
 
     def _move(self, recipient: Recipient, position: int) -> None:
-        at = self._stream.at
-        if recipient is self._hub.everyone:
-            self._stream.at = Cursor(position, at.own)
-        else:
-            self._stream.at = Cursor(at.everyone, position)
+        self._stream.at = self._stream.at.moved(recipient.place, position)

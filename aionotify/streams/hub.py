@@ -14,6 +14,7 @@ streams concerned go back to reading their inbox.
 import asyncio
 import itertools
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from aionotify.errors import NodeFull, TooManyStreams
@@ -39,6 +40,7 @@ from aionotify.streams.reasons import CloseReason, ResyncReason
 from aionotify.streams.recipient import HubStream, Recipient
 from aionotify.telemetry.stats import Stats
 
+_EVERYONE, _OWN = range(2)  # places in a cursor
 _OWN_PART = cursor.own_part(0, b"\0\0\0\0")  # stands for each user's own in a broadcast
 
 
@@ -76,7 +78,7 @@ class Hub:
         max_streams_per_user: int = 0,
     ) -> None:
         self.stats = stats or Stats()
-        self.everyone = Recipient(EVERYONE)
+        self.everyone = Recipient(EVERYONE, _EVERYONE)
         self.draining = self.closed = self.holds = False
         self.epoch: str | None = None
         self.settled = self.aged = self._refreshed = 0
@@ -132,7 +134,7 @@ class Hub:
         self.check_room()
         recipient = self._recipients.get(user_id)
         if recipient is None:
-            recipient = self._recipients[user_id] = Recipient(user_id)
+            recipient = self._recipients[user_id] = Recipient(user_id, _OWN)
             self._interest.want(user_id)
         elif self._max_streams_per_user and recipient.entered >= self._max_streams_per_user:
             raise TooManyStreams(
@@ -165,14 +167,14 @@ class Hub:
     def detach(self, stream: HubStream) -> None:
         stream.recipient.streams.discard(stream)
 
-    def position(self, recipient: Recipient) -> Cursor | None:
-        """Where a live stream of `recipient` is, or None while that is not known.
+    def position(self, inboxes: Sequence[Recipient]) -> Cursor | None:
+        """Where a live stream is that reads these, or None while that is not known.
 
         In an inbox in which there was nothing for long that is what is settled.
         """
-        if self.everyone.newest is None or recipient.newest is None:
+        if any(each.newest is None for each in inboxes):
             return None
-        return Cursor(self._shown(self.everyone), self._shown(recipient))
+        return Cursor(*map(self._shown, inboxes))
 
     def revoked(self, user_id: str) -> None:
         """End all streams of a user who may no longer listen."""
@@ -203,7 +205,7 @@ class Hub:
     def _resync(self, recipient: Recipient, reason: ResyncReason) -> None:
         concerned = self.streams() if recipient is self.everyone else list(recipient.streams)
         for stream in concerned:
-            if stream.live and (at := self.position(stream.recipient)) is not None:
+            if stream.live and (at := self.position(stream.inboxes)) is not None:
                 self.stats.resynced[reason] += 1
                 stream.fall_behind(at)
         recipient.forget_newest()
@@ -365,7 +367,7 @@ class Hub:
             if stream.push(data):
                 self.stats.delivered_live += 1
             else:
-                self._full(stream, Cursor(self._shown(self.everyone), before))
+                self._full(stream, recipient, before)
 
     def _to_everyone(self, position: int, event: Event) -> None:
         before = self._shown(self.everyone)
@@ -381,15 +383,17 @@ class Hub:
                 if stream.push(data):
                     self.stats.delivered_live += 1
                 else:
-                    self._full(stream, Cursor(before, self._shown(recipient)))
+                    self._full(stream, self.everyone, before)
 
     def _measure(self, position: int) -> None:
         # Redis' clock against ours: where that is ahead, an event takes no time rather than less.
         self.stats.latency.observe(max(0.0, time.time() - position / 1_000_000))
 
-    def _full(self, stream: HubStream, at: Cursor) -> None:
+    def _full(self, stream: HubStream, recipient: Recipient, before: int) -> None:
+        """Have a stream go on before the event of `recipient` that it could not take."""
         self.stats.fell_behind += 1
-        stream.fall_behind(at)
+        at = Cursor(*map(self._shown, stream.inboxes))
+        stream.fall_behind(at.moved(recipient.place, before))
 
     def _encode(self, event: Event, recipient: Recipient) -> bytes:
         at = self._everyone_part() + recipient.mark

@@ -1,6 +1,7 @@
 """A recipient, as the hub keeps it: one user's streams here, and how far its events are known."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -36,6 +37,10 @@ class HubStream(Protocol):
     recipient: "Recipient"
     live: bool
 
+    @property
+    def inboxes(self) -> Sequence["Recipient"]:
+        """Whose events it is for: everyone, its user."""
+
     def push(self, chunk: bytes) -> bool:
         """Queue a pre-chunked frame for the next flush; False when the socket is full."""
 
@@ -59,6 +64,7 @@ class Recipient:
     """One user with at least one stream here, or everyone.
 
     Attributes:
+        place: of its position in a cursor.
         entered: requests that hold one of the user's slots, attached or about to be.
         streams: the open ones.
         newest: position of the last durable event known, or None when that has to be read first;
@@ -86,13 +92,15 @@ class Recipient:
         "last_heard",
         "mark",
         "newest",
+        "place",
         "revocations",
         "streams",
         "subscribed",
     )
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, place: int) -> None:
         self.id = id
+        self.place = place
         self.entered = 0
         self.streams: set[HubStream] = set()
         self.subscribed = False

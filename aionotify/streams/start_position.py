@@ -48,8 +48,8 @@ class StartPositions:
             self._ask, name="aionotify start positions", window=together
         )
 
-    async def find(self, recipient: Recipient) -> Cursor:
-        """Return where a stream of `recipient` begins that opens now.
+    async def find(self, inboxes: Sequence[Recipient]) -> Cursor:
+        """Return where a stream begins that opens now and reads these.
 
         Nearly always that is known, or Redis says so in a millisecond.
 
@@ -58,7 +58,7 @@ class StartPositions:
             TimeoutError: it takes longer than `deadlines` allows.
         """
         hub = self._hub
-        unknown = [each for each in (hub.everyone, recipient) if each.newest is None]
+        unknown = [each for each in inboxes if each.newest is None]
         if unknown:
             began = asyncio.get_running_loop().time()
             while unknown:
@@ -66,8 +66,8 @@ class StartPositions:
                     while not each.subscribed:
                         await self._deadlines.bound(each.subscription(), began)
                     await self._deadlines.bound(self._batcher.submit(each), began)
-                unknown = [each for each in (hub.everyone, recipient) if each.newest is None]
-        at = hub.position(recipient)
+                unknown = [each for each in inboxes if each.newest is None]
+        at = hub.position(inboxes)
         assert at is not None
         return at
 

@@ -80,8 +80,8 @@ class Stream(asyncio.Protocol):
         events: how many events were written to it.
         at: where the client is, while it is not live.
         epoch: of the data set that this is a position in.
-        known_gone: up to where lost events of everyone's and of its own inbox were told to the
-            client, or were from before it.
+        known_gone: up to where lost events of each of its inboxes were told to the client, or
+            were from before it.
         slice: the heartbeat's.
     """
 
@@ -134,10 +134,10 @@ class Stream(asyncio.Protocol):
         self.opened_at = time.monotonic()
         self.events = 0
         self.at, self.epoch = start, epoch
-        self.known_gone = (hub.everyone.gone, recipient.gone)
+        self._hub = hub
+        self.known_gone: tuple[int, ...] = tuple(each.gone for each in self.inboxes)
         self.slice = 0
         self._settings = settings
-        self._hub = hub
         self._inbox = inbox
         self._heartbeat = heartbeat
         self._on_end: Callable[[Stream], None]
@@ -154,6 +154,11 @@ class Stream(asyncio.Protocol):
         self._paused = False
         self._resumed: asyncio.Future[None] | None = None
         self._catching_up: asyncio.Task[None] | None = None
+
+    @property
+    def inboxes(self) -> tuple[Recipient, ...]:
+        """Whose events it is for: everyone, its user."""
+        return (self._hub.everyone, self.recipient)
 
     # --- opening --------------------------------------------------------------------------------
 
@@ -209,20 +214,18 @@ class Stream(asyncio.Protocol):
 
     def is_caught_up(self) -> bool:
         """Whether nothing is missing that the hub knows of, or was lost without a word."""
-        hub = self._hub
+        settled = self._hub.settled
         return (
             not self.is_elsewhere()
             and self.is_told()
-            and is_known(self.at.everyone, hub.everyone.newest, hub.settled)
-            and is_known(self.at.own, self.recipient.newest, hub.settled)
+            and all(is_known(self.at[each.place], each.newest, settled) for each in self.inboxes)
         )
 
     def is_told(self) -> bool:
         """Whether the client knows of all losses that the hub has found since it came."""
-        gone = (self._hub.everyone.gone, self.recipient.gone)
         return all(
-            now <= latest((known, at))
-            for now, known, at in zip(gone, self.known_gone, self.at, strict=True)
+            each.gone <= latest((known, self.at[each.place]))
+            for each, known in zip(self.inboxes, self.known_gone, strict=True)
         )
 
     def is_elsewhere(self) -> bool:
@@ -372,7 +375,7 @@ class Stream(asyncio.Protocol):
     def _freshen(self) -> None:
         """Give the client another cursor, where the one that it has may be too old before long."""
         hub = self._hub
-        if self.live and self._told < hub.aged and (at := hub.position(self.recipient)):
+        if self.live and self._told < hub.aged and (at := hub.position(self.inboxes)):
             self._told, self.at = hub.settled, at
             self.write(self.control("position", reason="nothing_missed"))
 
@@ -408,7 +411,7 @@ class Stream(asyncio.Protocol):
     def cursor(self) -> bytes:
         """The client's position, as it is told it."""
         epoch = self._hub.epoch if self.epoch is None else self.epoch
-        at = (self._hub.position(self.recipient) if self.live else None) or self.at
+        at = (self._hub.position(self.inboxes) if self.live else None) or self.at
         return cursor.everyone_part(epoch, at.everyone) + self.recipient.own_part(at.own)
 
     def write(self, data: bytes) -> None:

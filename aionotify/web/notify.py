@@ -108,7 +108,11 @@ async def _start(
         return StartKind.UNKNOWN_CURSOR, _NOWHERE, hub.epoch
     if hub.everyone.subscribed:
         with contextlib.suppress(BrokerError, TimeoutError):
-            return StartKind.FRESH, await services.start_positions.find(recipient), hub.epoch
+            return (
+                StartKind.FRESH,
+                await services.start_positions.find((hub.everyone, recipient)),
+                hub.epoch,
+            )
     now = hub.settled or own_guess(time.time())
     return StartKind.FRESH, Cursor(now, now), hub.epoch
 

@@ -37,8 +37,9 @@ class Wanted:
 class Stream:
     """A stream that takes everything, until it is `full`."""
 
-    def __init__(self, recipient: Recipient, *, live: bool = True) -> None:
+    def __init__(self, hub: Hub, recipient: Recipient, *, live: bool = True) -> None:
         self.recipient = recipient
+        self.inboxes = (hub.everyone, recipient)
         self.live = live
         self.full = False
         self.taken: list[bytes] = []
@@ -95,7 +96,7 @@ def attach(hub: Hub, user: str, *, newest: int = 200) -> Stream:
     if recipient.newest is None:
         hub.confirmed(user)
         learn(hub, recipient, newest)
-    found = Stream(recipient)
+    found = Stream(hub, recipient)
     hub.attach(found)
     return found
 
@@ -212,7 +213,7 @@ def test_a_durable_event_waits_for_who_is_not_live(hub: Hub) -> None:
     hub.durable("1", Entry(210, 200, event("1")))
     hub.durable("*", Entry(110, 100, event("*")))
     assert reading.taken == []
-    assert hub.position(reading.recipient) == Cursor(110, 210)
+    assert hub.position(reading.inboxes) == Cursor(110, 210)
 
 
 def test_an_event_heard_again_is_not_written_again(hub: Hub) -> None:
@@ -286,14 +287,14 @@ def test_a_connection_that_is_lost_or_new_sends_all_to_their_inboxes(hub: Hub) -
     streams = [attach(hub, user) for user in ("1", "2", "2")]
     hub.lost()
     assert [each.behind for each in streams] == [[Cursor(100, 200)]] * 3
-    assert hub.position(streams[0].recipient) is None
+    assert hub.position(streams[0].inboxes) is None
     assert not hub.everyone.subscribed
     for each in streams:
         each.live = True
     hub.confirmed("*")
     learn(hub, hub.everyone, 100)
     hub.confirmed("2")
-    assert hub.position(streams[1].recipient) is None
+    assert hub.position(streams[1].inboxes) is None
 
 
 async def test_whoever_waits_to_be_heard_is_told_and_whoever_leaves_is_forgotten(hub: Hub) -> None:

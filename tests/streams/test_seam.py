@@ -375,7 +375,10 @@ class Client:
         try:
             epoch, start = self.epoch, self.cursor
             if start is None:
-                start, epoch = await node.start_positions.find(recipient), node.hub.epoch
+                start, epoch = (
+                    await node.start_positions.find((node.hub.everyone, recipient)),
+                    node.hub.epoch,
+                )
         except asyncio.CancelledError:
             node.hub.leave(recipient)
             raise

@@ -58,14 +58,14 @@ class World:
         return recipient
 
     def find(self, recipient: Recipient) -> asyncio.Task[Cursor]:
-        return asyncio.create_task(self.start_positions.find(recipient))
+        return asyncio.create_task(self.start_positions.find((self.hub.everyone, recipient)))
 
 
 async def test_what_is_known_is_asked_of_nobody() -> None:
     world = World()
     recipient = world.enter("u")
     recipient.set_newest(2000)
-    assert await world.start_positions.find(recipient) == (NEWEST, 2000)
+    assert await world.start_positions.find((world.hub.everyone, recipient)) == (NEWEST, 2000)
     assert world.inboxes.asked == []
 
 
@@ -146,7 +146,10 @@ async def test_an_inbox_in_which_nothing_was_for_long_begins_at_what_is_settled(
     recipient = world.enter("u")
     recipient.set_newest(2000)
     world.hub.know("q5hr2c", 10_000_001, 20)
-    assert await world.start_positions.find(recipient) == (10_000_001, 10_000_001)
+    assert await world.start_positions.find((world.hub.everyone, recipient)) == (
+        10_000_001,
+        10_000_001,
+    )
     assert world.inboxes.asked == []
 
 

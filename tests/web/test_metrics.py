@@ -244,8 +244,9 @@ class LiveStream:
     live = True
     slice = 0
 
-    def __init__(self, recipient: Recipient) -> None:
+    def __init__(self, hub: Hub, recipient: Recipient) -> None:
         self.recipient = recipient
+        self.inboxes = (hub.everyone, recipient)
 
     def push(self, chunk: bytes) -> bool:
         return True
@@ -276,7 +277,7 @@ def test_an_event_is_timed_once_however_many_get_it(age: float, bucket: float) -
     recipient = hub.enter("42")
     for _ in range(3):
         hub.enter("42")
-        hub.attach(LiveStream(recipient))
+        hub.attach(LiveStream(hub, recipient))
     now = int(time.time() * 1_000_000) & ~1
     position = now - int(age * 1_000_000) & ~1
     for each in (hub.everyone, recipient):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from urllib.parse import quote
 
@@ -97,10 +98,10 @@ async def test_a_stream_that_is_about_to_open_does_not(
 
     find = StartPositions.find
 
-    async def held(self: StartPositions, recipient: Recipient) -> Cursor:
+    async def held(self: StartPositions, inboxes: Sequence[Recipient]) -> Cursor:
         reached.set()
         await go_on.wait()
-        return await find(self, recipient)
+        return await find(self, inboxes)
 
     monkeypatch.setattr(StartPositions, "find", held)
     async with embedded(redis_server.url) as (url, services):
