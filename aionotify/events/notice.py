@@ -1,8 +1,8 @@
 """Notices: what all open streams of a recipient are told at once, and what is in no inbox.
 
-A notice travels on the recipient's live channel as ``- <name> <JSON object>``. Clients get it as the
-event ``aionotify.<name>`` with that object as data. It has no position and no cursor: who is away
-when it is published finds out what it says in another way.
+A notice travels on the recipient's live channel as ``- <name> <JSON object>``. Clients get it as
+the event ``aionotify.<name>`` with that object as data. It has no position and no cursor: who is
+away when it is published finds out what it says in another way.
 """
 
 from typing import Any, Final, NamedTuple
