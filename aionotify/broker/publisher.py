@@ -292,8 +292,7 @@ class Publisher:
             return reply
         text, online, repeated = reply
         position = int(text)
-        if not repeated:
-            self._acknowledged(recipient_id, position)
+        self._acknowledged(recipient_id, position)  # also what somebody else has stored
         return Published(str(event_id(recipient_id, position)), int(online) > 0, bool(repeated))
 
     async def _publish_ephemeral(

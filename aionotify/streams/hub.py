@@ -27,9 +27,10 @@ from aionotify.events.position import (
     NOWHERE,
     Question,
     Verdict,
+    after_loss,
     aged,
-    cleared_up,
-    doubted,
+    doubt,
+    is_found,
     is_gone,
     judge_heard,
     judge_page,
@@ -223,7 +224,8 @@ class Hub:
         if before not in (None, self.epoch):
             for recipient in (*self._recipients.values(), self.everyone):
                 self._resync(recipient, ResyncReason.OTHER_DATA)
-                recipient.doubts = ()
+                recipient.doubts.clear()
+                recipient.lose()
         elif self.aged > self._refreshed:
             self._refreshed = (self.aged + settled) // 2
             for recipient in self._recipients.values():
@@ -231,12 +233,12 @@ class Hub:
 
     def _set(self, recipient: Recipient, newest: int | None) -> None:
         recipient.set_newest(newest)
-        if newest is not None and newest < self.aged:
-            recipient.mark = recipient.own_part(self.settled)
+        if newest is not None and (shown := self._shown(recipient)) != newest:
+            recipient.mark = recipient.own_part(shown)
 
     def _shown(self, recipient: Recipient) -> int:
         newest = recipient.newest or NOWHERE
-        return newest if newest >= self.aged else self.settled
+        return latest((newest if newest >= self.aged else self.settled, recipient.gone))
 
     # --- dispatch -----------------------------------------------------------------------------
 
@@ -305,7 +307,7 @@ class Hub:
         if recipient.subscribed:
             recipient.acknowledged = latest((recipient.acknowledged, position))
         else:
-            recipient.doubts = doubted(recipient.doubts, position)
+            doubt(recipient.doubts, recipient.confirmations, position)
 
     def apply_page(self, recipient: Recipient, question: Question, page: Page) -> None:
         """Take note of what has just been read in `recipient`'s inbox.
@@ -313,15 +315,7 @@ class Hub:
         A page may be ahead of pub/sub. Its events then go the way of live ones, to the streams
         that are live, and are recognised as repeated when they are heard.
         """
-        if is_gone(question, page):
-            recipient.gone = latest((recipient.gone, question.acknowledged))
-            if recipient.acknowledged == question.acknowledged:
-                recipient.acknowledged = NOWHERE
-        if recipient.doubts:
-            recipient.doubts, gone = cleared_up(
-                recipient.doubts, recipient.confirmations, question, page
-            )
-            recipient.gone = latest((recipient.gone, gone))
+        self._clear_up(recipient, question, page)
         verdict = judge_page(recipient.newest, recipient.confirmations, question, page)
         if verdict is Verdict.NEXT:
             self.hold()
@@ -341,7 +335,28 @@ class Hub:
         elif verdict is Verdict.START:
             self._set(recipient, page.newest)
         else:  # whoever has asked is given it, and goes on from there
-            recipient.doubts = doubted(recipient.doubts, page.newest)
+            is_late = question.confirmations != recipient.confirmations
+            doubt(recipient.doubts, question.confirmations + is_late / 2, page.newest)
+
+    def _clear_up(self, recipient: Recipient, question: Question, page: Page) -> None:
+        """See by a page which events are gone that were known to be stored.
+
+        Who is live goes on from where it is, and is told when it passes the loss.
+        """
+        gone = {each for each in recipient.stored() if is_gone(each, question, page)}
+        if gone:
+            settled = NOWHERE if page.newest >= self.aged else self.settled
+            after = after_loss(latest(gone), page, settled)
+            if recipient.gone_after in gone:
+                recipient.lose()
+            if after > recipient.gone:
+                self._resync(recipient, ResyncReason.MISSED)
+                recipient.lose(after, page.newest)
+        for confirmations, each in list(recipient.doubts.items()):
+            if each in gone or is_found(each, recipient.confirmations, question, page):
+                del recipient.doubts[confirmations]
+        if recipient.acknowledged in gone:
+            recipient.acknowledged = NOWHERE
 
     def _missed(self, recipient: Recipient, position: int) -> None:
         self.stats.missed += 1

@@ -22,7 +22,7 @@ from typing import Final
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.frame import chunk, control_frame
-from aionotify.events.position import is_known, latest
+from aionotify.events.position import is_known
 from aionotify.streams import sockets
 from aionotify.streams.catch_up import CatchUp, Inbox
 from aionotify.streams.heartbeat import Heartbeat
@@ -80,8 +80,6 @@ class Stream(asyncio.Protocol):
         events: how many events were written to it.
         at: where the client is, while it is not live.
         epoch: of the data set that this is a position in.
-        known_gone: up to where lost events of each of its inboxes were told to the client, or
-            were from before it.
         slice: the heartbeat's.
     """
 
@@ -110,7 +108,6 @@ class Stream(asyncio.Protocol):
         "ended",
         "epoch",
         "events",
-        "known_gone",
         "live",
         "opened_at",
         "recipient",
@@ -135,7 +132,6 @@ class Stream(asyncio.Protocol):
         self.events = 0
         self.at, self.epoch = start, epoch
         self._hub = hub
-        self.known_gone: tuple[int, ...] = tuple(each.gone for each in self.inboxes)
         self.slice = 0
         self._settings = settings
         self._inbox = inbox
@@ -214,18 +210,9 @@ class Stream(asyncio.Protocol):
 
     def is_caught_up(self) -> bool:
         """Whether nothing is missing that the hub knows of, or was lost without a word."""
-        settled = self._hub.settled
-        return (
-            not self.is_elsewhere()
-            and self.is_told()
-            and all(is_known(self.at[each.place], each.newest, settled) for each in self.inboxes)
-        )
-
-    def is_told(self) -> bool:
-        """Whether the client knows of all losses that the hub has found since it came."""
-        return all(
-            each.gone <= latest((known, self.at[each.place]))
-            for each, known in zip(self.inboxes, self.known_gone, strict=True)
+        return not self.is_elsewhere() and all(
+            is_known(self.at[each.place], each.newest, self._hub.settled, each.gone)
+            for each in self.inboxes
         )
 
     def is_elsewhere(self) -> bool:

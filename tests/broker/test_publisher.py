@@ -212,6 +212,18 @@ async def test_a_key_used_again_is_told(publisher: Publisher, redis_server: Redi
     assert len(inbox(redis_server, "a")) == len(inbox(redis_server, "b")) == 1
 
 
+async def test_a_node_knows_of_what_it_acknowledges_though_somebody_else_has_stored_it(
+    publisher: Publisher, redis_server: RedisServer
+) -> None:
+    """If Redis loses it, that is to be told."""
+    known = []
+    publisher.belong_to(publisher._data_set, lambda *stored: known.append(stored))
+    async with Publisher(redis_server.url) as other:
+        first = await other.publish({"recipient_id": "a", "id": "k"})
+    await publisher.publish({"recipient_id": "a", "id": "k"})
+    assert known == [("a", int(first.event_id[-14:], 16))]
+
+
 async def test_a_list_that_failed_for_some_says_for_whom(
     publisher: Publisher, redis_server: RedisServer
 ) -> None:
