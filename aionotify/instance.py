@@ -6,6 +6,7 @@ Parts are put together here, and started and stopped in the order written here.
 import asyncio
 import logging
 import resource
+from collections.abc import Coroutine
 from typing import Final
 
 from aiohttp import web
@@ -45,7 +46,7 @@ from aionotify.telemetry import logs
 from aionotify.telemetry.open_files import OpenFiles
 from aionotify.telemetry.stats import Reloads, Stats
 from aionotify.telemetry.worker_peers import WorkerPeers
-from aionotify.web import node_report
+from aionotify.web import node_report, users_online
 from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
 from aionotify.web.publish_bytes import PublishBytes
@@ -121,7 +122,7 @@ class Instance:
         self._events = BrokerEvents(
             hub, self._revocations, control, self._revocations_missed, self._answer
         )
-        self._ending: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
         inbox = Inbox(
             reads.execute,
             keys,
@@ -252,12 +253,22 @@ class Instance:
         asked = self._asked
         if isinstance(asked, Recipe) and isinstance(asked.section, MainHostConfig):
             return
-        task = asyncio.create_task(self._end_all(), name="aionotify ending streams")
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._start_to(self._end_all(), "ending streams")
+
+    def _start_to(self, work: Coroutine[None, None, None], what: str) -> None:
+        task = asyncio.create_task(work, name=f"aionotify {what}")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
     def _answer(self, question: Question) -> None:
+        if question.listing is not None:
+            self._start_to(self._list(question), "listing users")
+            return
         answer = node_report.answer(self.services, question.user_id, question.prefix)
+        self.services.inspection.answer(question, answer)
+
+    async def _list(self, question: Question) -> None:
+        answer = await users_online.report(self.services.hub, question)
         self.services.inspection.answer(question, answer)
 
     async def _end_all(self) -> None:
@@ -286,7 +297,7 @@ class Instance:
     async def clean_up(self, app: web.Application) -> None:
         """Everything that `start` started, in the opposite order."""
         services = self.services
-        await tasks.cancelled([*self._tasks, *self._ending])
+        await tasks.cancelled([*self._tasks, *self._under_way])
         await services.worker_peers.leave()
         await services.authenticator.close()
         await self._answers.close()
