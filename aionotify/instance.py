@@ -29,7 +29,9 @@ from aionotify.broker.inbox import Inbox
 from aionotify.broker.ingest import Ingest
 from aionotify.broker.inspection import Inspection
 from aionotify.broker.keys import Keys
+from aionotify.broker.node_lease import NodeLease
 from aionotify.broker.presence import Presence
+from aionotify.broker.presence_tracker import PresenceTracker
 from aionotify.broker.publisher import Publisher
 from aionotify.broker.subscriber import Subscriber
 from aionotify.broker.ticket_store import RedisTicketStore
@@ -38,7 +40,7 @@ from aionotify.config import Config, MainHostConfig
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.drain import end_all, leave
 from aionotify.streams.heartbeat import Heartbeat, interval
-from aionotify.streams.hub import Hub
+from aionotify.streams.hub import Hub, Interest
 from aionotify.streams.revalidation import Revalidation
 from aionotify.streams.start_position import StartPositions
 from aionotify.streams.stream import StreamSettings
@@ -82,6 +84,7 @@ class Instance:
         stats, auth_stats = Stats(), AuthStats()
         keys = Keys.of(config.redis)
         max_bytes = config.events.max_bytes
+        lease = NodeLease()
         # Long answers on one connection, so that they hold up nobody who wants a short one.
         reads, writes = self._endpoint.commands("reads"), self._endpoint.commands("writes")
         data_set = DataSet(
@@ -93,6 +96,7 @@ class Instance:
             whose="node",
             agreed=self._agreed(config),
             also=[each.execute for each in {reads, self._endpoint.publishing} - {writes}],
+            lease=lease,
         )
         subscriber = Subscriber(self._endpoint, keys, data_set, max_bytes=max_bytes, stats=stats)
         self._revocations = Revocations()
@@ -113,14 +117,25 @@ class Instance:
             longest=config.auth.revalidate,
             stats=auth_stats,
         )
+        tracker = None
+        if config.presence.events:
+            tracker = PresenceTracker(
+                writes.execute,
+                keys,
+                data_set,
+                lease,
+                grace=config.presence.grace,
+                max_events=config.presence.max_events,
+                stats=stats,
+            )
         hub = Hub(
-            subscriber,
+            subscriber if tracker is None else _Both(subscriber, tracker),
             stats=stats,
             max_streams=config.server.max_streams or _streams_that_fit(),
             max_streams_per_user=config.server.max_streams_per_user,
         )
         self._events = BrokerEvents(
-            hub, self._revocations, control, self._revocations_missed, self._answer
+            hub, self._revocations, control, self._revocations_missed, self._answer, tracker
         )
         self._under_way: set[asyncio.Task[None]] = set()
         inbox = Inbox(
@@ -166,6 +181,7 @@ class Instance:
             publish_bytes=PublishBytes(config.admin.max_publish_bytes),
             publish_streams=PublishStreams(),
             presence=Presence(writes.execute, keys),
+            presence_tracker=tracker,
             control=control,
             inspection=Inspection(writes.execute, keys),
             open_files=OpenFiles(),
@@ -200,6 +216,10 @@ class Instance:
         if services.terms.config.publish.stream:
             self._tasks.append(
                 asyncio.create_task(services.ingest.run(), name="aionotify ingest"),
+            )
+        if services.presence_tracker is not None:
+            self._tasks.append(
+                asyncio.create_task(services.presence_tracker.run(), name="aionotify presence"),
             )
 
     async def reload(self, config: Config) -> tuple[str, ...]:
@@ -292,6 +312,8 @@ class Instance:
     async def drain(self, seconds: float) -> None:
         """Take no new streams, and end the open ones spread over `seconds`."""
         self.services.publish_streams.end()
+        if self.services.presence_tracker is not None:
+            self.services.presence_tracker.leave()
         await leave(self.services.hub, seconds)
 
     async def clean_up(self, app: web.Application) -> None:
@@ -299,6 +321,8 @@ class Instance:
         services = self.services
         await tasks.cancelled([*self._tasks, *self._under_way])
         await services.worker_peers.leave()
+        if services.presence_tracker is not None:
+            await services.presence_tracker.close()
         await services.authenticator.close()
         await self._answers.close()
         await self._answer_store.close()
@@ -327,6 +351,21 @@ class Instance:
         app.on_startup.append(self.start)
         app.on_shutdown.append(self.shut_down)
         app.on_cleanup.append(self.clean_up)
+
+
+class _Both(Interest):
+    """Two who are told of the first and the last stream of each user, in this order."""
+
+    def __init__(self, first: Interest, second: Interest) -> None:
+        self._first, self._second = first, second
+
+    def want(self, recipient_id: str) -> None:
+        self._first.want(recipient_id)
+        self._second.want(recipient_id)
+
+    def drop(self, recipient_id: str) -> None:
+        self._first.drop(recipient_id)
+        self._second.drop(recipient_id)
 
 
 INSTANCE: Final = web.AppKey("aionotify.instance", Instance)
