@@ -110,6 +110,10 @@ class Hub:
         """How many have a stream here."""
         return len(self._recipients)
 
+    def recipients(self) -> list[Recipient]:
+        """All who have a stream here."""
+        return list(self._recipients.values())
+
     def streams(self) -> list[HubStream]:
         """All open streams."""
         everybody = (recipient.streams for recipient in self._recipients.values())
