@@ -44,6 +44,8 @@ _Question = tuple[str, int | None]  # None: only how far the inbox reaches
 def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
     """An inbox entry, or a live message: ``<position> <previous> <event>``.
 
+    An entry without an event is one of which the event was taken out.
+
     Raises:
         InvalidEvent: it is not, or its event is for somebody else: a producer of another make has
             stored something that breaks the contract.
@@ -52,7 +54,8 @@ def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
     position, previous = map(int, match.groups()) if match else (0, 0)
     if match is None or not is_possible(position, previous):
         raise InvalidEvent({"body": "is not <position> <previous> <event>"})
-    return Entry(position, previous, _decode_for(recipient_id, entry[match.end() :], max_bytes))
+    event = entry[match.end() :]
+    return Entry(position, previous, _decode_for(recipient_id, event, max_bytes) if event else None)
 
 
 def parse_ephemeral(message: bytes, recipient_id: str, max_bytes: int) -> Event:

@@ -55,6 +55,10 @@ class Keys:
     def idempotency(self, recipient_id: str, key: str) -> str:
         return f"{self._prefix}:{_tag(recipient_id)}:id:{key}"
 
+    def collapse(self, recipient_id: str) -> str:
+        """Where the event of each collapse key is in the recipient's inbox."""
+        return f"{self._prefix}:{_tag(recipient_id)}:collapse"
+
     def answer(self, name: str) -> str:
         return f"{self._prefix}:auth{{0}}:answer:{name}"
 

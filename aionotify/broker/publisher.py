@@ -23,11 +23,19 @@ from aionotify.broker.inbox import EPHEMERAL_MARK
 from aionotify.broker.keys import Keys
 from aionotify.broker.lease import Lease
 from aionotify.broker.persistence import written
-from aionotify.broker.published import Published, check, merge, summed_up, valid
+from aionotify.broker.published import (
+    Published,
+    check,
+    checked_event_id,
+    merge,
+    summed_up,
+    valid,
+)
 from aionotify.broker.replicas import on_replicas
 from aionotify.config import Config, InboxConfig, RedisConfig
 from aionotify.errors import AionotifyError, BrokerError
-from aionotify.events.event import Event
+from aionotify.events import notice
+from aionotify.events.event import EVERYONE, Event
 from aionotify.events.event_id import event_id
 from aionotify.portions import portions
 
@@ -35,7 +43,6 @@ from aionotify.portions import portions
 # put all of that in line would take a second in which nothing else moves.
 _AHEAD: Final = 2000
 _BATCH_BYTES: Final = 1 << 20  # of ephemeral events that are sent together
-_KEPT_AT: Final = 4  # of append.lua's arguments the one that says how long a key is kept
 
 KEPT: Final = 86400
 """Seconds for which the keys of events are kept that are published in order."""
@@ -110,6 +117,7 @@ class Publisher:
         if wait_replicas:
             execute = on_replicas(execute, wait_replicas)
         self._script = Script(execute, "append.lua", kept)
+        self._recall = Script(execute, "recall.lua", kept)
 
     @classmethod
     def from_url(cls, url: str, **options: Unpack[PublisherOptions]) -> Self:
@@ -149,6 +157,7 @@ class Publisher:
         """
         await self._data_set.close()  # first: who waits for that appends next
         await self._script.close()
+        await self._recall.close()
         if self._endpoint is not None:
             await self._endpoint.close()
 
@@ -189,9 +198,10 @@ class Publisher:
     ) -> list[Published | BrokerError]:
         """The same for events that `decode_checked` has let pass."""
         events = list(events)
-        keys = self._keys = self._keys or self._named()
+        keys = self._known_keys()
         try:
-            await self._refresh(events)
+            if events:
+                await self._refresh()
         except BrokerError as error:
             return [error] * len(events)
         if ephemeral:
@@ -207,6 +217,29 @@ class Publisher:
                 results.append(await self._outcome(*pending.popleft()))
         return results + [await self._outcome(*each) for each in pending]
 
+    async def recall(self, event_id: str, recipient_id: str | int = EVERYONE) -> bool:
+        """Take a durable event out of its inbox, and tell the streams that are open.
+
+        Args:
+            event_id: as it was answered when the event was published.
+            recipient_id: the user whose inbox it is in; none for an event for everyone.
+
+        Returns:
+            Whether it was there. It is not if it was recalled before, a newer one has taken its
+            place, or the inbox does not keep it any more.
+
+        Raises:
+            InvalidEvent: this is no event id, or not of this recipient's inbox.
+            BrokerRefused: Redis will not change the inbox.
+            BrokerUnavailable: Redis does not answer. Whether the event is still there is not known.
+        """
+        found = checked_event_id(event_id, recipient_id)
+        keys, id = self._known_keys(), str(recipient_id)
+        await self._refresh()
+        told = notice.message("recalled", {"reason": "recalled", "event_id": event_id})
+        words = found.position, keys.live(id), told, "PUBLISH"
+        return bool(await self._recall.call((keys.inbox(id),), words))
+
     async def publish_in_order(
         self, events: list[Event], lease: Lease
     ) -> list[Published | BrokerError]:
@@ -214,9 +247,10 @@ class Publisher:
 
         None is stored for a recipient unless the one before it is, nor outside of the lease.
         """
-        keys = self._keys = self._keys or self._named()
+        keys = self._known_keys()
         try:
-            await self._refresh(events)
+            if events:
+                await self._refresh()
         except BrokerError as error:
             return [error] * len(events)
         replies = iter(await self._script.call_in_order(self._in_order(keys, events, lease)))
@@ -225,8 +259,12 @@ class Publisher:
             for event in events
         ]
 
-    async def _refresh(self, events: list[Event]) -> None:
-        found = await self._data_set.refresh() if events else None
+    def _known_keys(self) -> Keys:
+        keys = self._keys = self._keys or self._named()
+        return keys
+
+    async def _refresh(self) -> None:
+        found = await self._data_set.refresh()
         if found is not None and self._endpoint is not None:
             await self._stay_with_master(self._endpoint, found.read_only)
 
@@ -246,12 +284,35 @@ class Publisher:
         return self._script.call_lazily(words, event.size)
 
     def _words(self, keys: Keys, event: Event, recipient_id: str) -> Words:
-        data = event.data(recipient_id)
+        if event.options is not None and event.options.collapse is not None:
+            return self._all_words(keys, event, recipient_id)
+        data = event.stored(recipient_id)
         inbox, live = keys.inbox(recipient_id), keys.live(recipient_id)
         if event.key is None:
             return (1, inbox, live, data, *self._data_set.append_words, self._waits)
         key = keys.idempotency(recipient_id, event.key)
         return (2, inbox, key, live, data, *self._data_set.append_words, self._waits)
+
+    def _all_words(
+        self,
+        keys: Keys,
+        event: Event,
+        recipient_id: str,
+        before: str | None = None,
+        lease: Lease | None = None,
+    ) -> Words:
+        """The same for any event: also one that takes the place of others, or is stored in order,
+        after the one with the key `before`.
+        """
+        id, collapse = recipient_id, None if event.options is None else event.options.collapse
+        names = [keys.inbox(id)]
+        names += [keys.idempotency(id, key) for key in (event.key, before) if key is not None]
+        if collapse is not None:
+            names.append(keys.collapse(id))
+        max_events, retention, remember, *rest = self._data_set.append_words
+        limits = max_events, retention, remember if lease is None else KEPT
+        more = (*rest, self._waits, *(lease or ("", "")), collapse or "")
+        return (len(names), *names, keys.live(id), event.stored(id), *limits, *more)
 
     def _in_order(
         self, keys: Keys, events: list[Event], lease: Lease
@@ -259,18 +320,8 @@ class Publisher:
         before: dict[str, str | None] = {}
         for event in events:
             for id in event.recipients:
-                yield self._ordered_words(keys, event, id, before.get(id), lease), event.size
+                yield self._all_words(keys, event, id, before.get(id), lease), event.size
                 before[id] = event.key
-
-    def _ordered_words(
-        self, keys: Keys, event: Event, recipient_id: str, before: str | None, lease: Lease
-    ) -> Words:
-        _, inbox, key, *rest = self._words(keys, event, recipient_id)
-        names = [inbox, key]
-        if before is not None:
-            names.append(keys.idempotency(recipient_id, before))
-        rest[_KEPT_AT] = KEPT
-        return (len(names), *names, *rest, *lease)
 
     async def _outcome(
         self, event: Event, replies: list[asyncio.Future[Any]]

@@ -17,6 +17,8 @@ import msgspec
 
 from aionotify.errors import InvalidEvent
 from aionotify.events.frame import RESERVED_PREFIX
+from aionotify.events.json_text import json_type, with_member
+from aionotify.events.options import MEMBER, Options, read_options
 
 EVERYONE: Final = "*"
 # The frame of the longest event, with the longest type and id, is to fit the 65,536 bytes that
@@ -41,14 +43,6 @@ _ESCAPED_NAME = re.compile(rb"\\u00(?:5[fF]|[67])")
 _OPEN: Final = ord("[")
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b'"[]{}'))
-_JSON_TYPES: Final = {
-    b"{": "an object",
-    b"[": "an array",
-    b'"': "a string",
-    b"t": "a boolean",
-    b"f": "a boolean",
-    b"n": "null",
-}
 _NON_ASCII_BREAKS = (
     (b"\xc2\x85", rb"\u0085"),
     (b"\xe2\x80\xa8", rb"\u2028"),
@@ -62,6 +56,7 @@ class _Envelope(msgspec.Struct):
     recipient_id: int | str | list[int | str]
     event: str = None  # type: ignore[assignment]  # absent is None, an explicit null is refused
     id: str = None  # type: ignore[assignment]
+    aionotify: msgspec.Raw = None  # type: ignore[assignment]
 
 
 class _Address(msgspec.Struct):
@@ -81,6 +76,7 @@ class Event(msgspec.Struct, frozen=True):
         recipients: user ids in the order given, each once; ``("*",)`` is everyone.
         type: the SSE event type, or None for the default (``message``).
         key: the idempotency key, or None.
+        options: what is asked of aionotify itself, or None.
     """
 
     recipients: tuple[str, ...]
@@ -89,6 +85,8 @@ class Event(msgspec.Struct, frozen=True):
     _head: bytes
     _own: dict[str, bytes] | None = None  # recipient -> its id in JSON, when there are several
     _tail: bytes = b""
+    options: Options | None = None
+    _stored: tuple[bytes, bytes] = (b"", b"")  # head and tail with all options, if there are any
 
     def data(self, recipient: str) -> bytes:
         """The event as `recipient` may see it: one line of JSON in UTF-8.
@@ -99,6 +97,13 @@ class Event(msgspec.Struct, frozen=True):
         if self._own is None:
             return self._head
         return self._head + self._own[recipient] + self._tail
+
+    def stored(self, recipient: str) -> bytes:
+        """The event as it is kept for `recipient`: the same, with all its options."""
+        if self.options is None:
+            return self.data(recipient)
+        head, tail = self._stored
+        return head if self._own is None else head + self._own[recipient] + tail
 
     @property
     def size(self) -> int:
@@ -137,6 +142,7 @@ def _decode(message: bytes, max_bytes: int) -> Event:
     raw = envelope.recipient_id
     kind: str | None = envelope.event
     key: str | None = envelope.id
+    options: Options | None = None
     fields: dict[str, str] = {}
     if type(raw) is str and 0 < len(raw) <= MAX_RECIPIENT_CHARS and raw.isprintable():
         recipients: tuple[str, ...] = (raw,)  # nearly every event; the rest is told apart below
@@ -146,6 +152,8 @@ def _decode(message: bytes, max_bytes: int) -> Event:
         _check_type(kind, fields)
     if key is not None and not 1 <= len(key) <= MAX_NAME_CHARS:
         fields["id"] = f"must be 1 to {MAX_NAME_CHARS} characters, not {len(key)}"
+    if envelope.aionotify is not None:
+        options = _options(envelope.aionotify, fields)
     # A bracket in a string counts as well, so this is no more than a reason to look closely.
     if (
         len(message) > 2 * MAX_DEPTH
@@ -164,13 +172,27 @@ def _decode(message: bytes, max_bytes: int) -> Event:
     if fields:
         raise InvalidEvent(fields)
 
-    if not isinstance(raw, list):
+    if options is None and not isinstance(raw, list):
         return Event(recipients, kind, key, line)
-    head, tail = _split_at_recipient(line)
+    return _in_parts(envelope, recipients, line, options)
+
+
+def _in_parts(
+    envelope: _Envelope, recipients: tuple[str, ...], line: bytes, options: Options | None
+) -> Event:
+    """An event that not everybody gets as it was published."""
+    kind, key, raw = envelope.event, envelope.id, envelope.recipient_id
+    shown = line
+    if options is not None:
+        shown = with_member(line, MEMBER, one_line(options.for_clients()))
+    if not isinstance(raw, list):
+        return Event(recipients, kind, key, shown, options=options, _stored=(line, b""))
     own: dict[str, bytes] = {}
     for value in raw:
         own.setdefault(str(value), _encode_line(value))
-    return Event(recipients, kind, key, head, own, tail)
+    head, tail = _split_at_recipient(shown)
+    stored = (head, tail) if shown is line else _split_at_recipient(line)
+    return Event(recipients, kind, key, head, own, tail, options, stored)
 
 
 def sole_recipient(message: bytes) -> str | None:
@@ -264,19 +286,27 @@ def _check_type(value: str, fields: dict[str, str]) -> None:
         fields["event"] = f'must not begin with "{RESERVED_PREFIX}", as our own events do'
 
 
+def _options(member: msgspec.Raw, fields: dict[str, str]) -> Options | None:
+    try:
+        return read_options(bytes(member))
+    except InvalidEvent as error:
+        fields.update(error.fields)
+        return None
+
+
 def _explain(message: bytes) -> dict[str, str]:
     """What is wrong with the shape of a message that is JSON but not an event."""
     try:
         members = dict(_members(message))
     except msgspec.ValidationError:
-        return {"body": f"must be a JSON object, not {_json_type(message)}"}
+        return {"body": f"must be a JSON object, not {json_type(message)}"}
     except (msgspec.DecodeError, RecursionError) as error:
         return {"body": _why_not_json(message, error)}
     fields: dict[str, str] = {}
     recipient = members.get("recipient_id")
     if recipient is None:
         fields["recipient_id"] = "is missing"
-    elif _json_type(recipient) == "an array":
+    elif json_type(recipient) == "an array":
         for index, item in enumerate(msgspec.json.decode(recipient, type=list[msgspec.Raw])):
             if (kind := _wrong_recipient(bytes(item))) is not None:
                 fields[f"recipient_id[{index}]"] = f"must be a string or an integer, not {kind}"
@@ -285,8 +315,10 @@ def _explain(message: bytes) -> dict[str, str]:
         text = f"must be a string, an integer or a list of them, not {kind}"
         fields["recipient_id"] = text
     for name in ("event", "id"):
-        if name in members and (kind := _json_type(members[name])) != "a string":
+        if name in members and (kind := json_type(members[name])) != "a string":
             fields[name] = f"must be a string, not {kind}"
+    if MEMBER in members:
+        _options(msgspec.Raw(members[MEMBER]), fields)
     return fields or {"body": "does not have the shape of an event"}
 
 
@@ -295,7 +327,7 @@ def _wrong_recipient(value: bytes) -> str | None:
     try:
         msgspec.json.decode(value, type=int | str)
     except msgspec.ValidationError:
-        kind = _json_type(value)
+        kind = json_type(value)
         return "such a number" if kind == "a number" else kind
     return None
 
@@ -387,10 +419,6 @@ def _members(message: bytes) -> Iterator[tuple[str, bytes]]:
 
 def _encode_line(value: int | str) -> bytes:
     return one_line(_encode(value))
-
-
-def _json_type(value: bytes) -> str:
-    return _JSON_TYPES.get(value.lstrip()[:1], "a number")
 
 
 def _depth(message: bytes) -> int:

@@ -79,6 +79,7 @@ class CatchUp:
         Ends without that when the client is gone.
         """
         stream = self._stream
+        await stream.drain()  # also one that has read everything, and could not take a notice
         while not stream.is_caught_up():
             await stream.drain()
             if stream.is_closing():
@@ -165,12 +166,7 @@ class CatchUp:
             if index < len(entries):
                 recipient, entry = entries[index]
                 self._move(recipient, entry.position)
-                event = entry.event
-                end_of_cursor = EVERYONE_END if recipient is hub.everyone else b""
-                at = stream.cursor() + end_of_cursor
-                frames.append(frame(event.data(recipient.id), event.type, at))
-                stream.events += 1
-                hub.stats.delivered_catch_up += 1
+                frames += self._frame(recipient, entry)
         for recipient, page in pages:
             if (position := reached(page, end, recipient.newest)) is not None:
                 self._move(recipient, position)
@@ -223,6 +219,18 @@ class CatchUp:
 
     def _at(self, recipient: Recipient) -> int:
         return self._stream.at[recipient.place]
+
+    def _frame(self, recipient: Recipient, entry: Entry) -> list[bytes]:
+        """The frame of an entry, if there is something in it to be delivered."""
+        hub, stream = self._hub, self._stream
+        event = entry.shown(hub.clock())
+        if event is None:
+            hub.passed_over(entry)
+            return []
+        at = stream.cursor() + (EVERYONE_END if recipient is hub.everyone else b"")
+        stream.events += 1
+        hub.stats.delivered_catch_up += 1
+        return [frame(event.data(recipient.id), event.type, at)]
 
     def _move(self, recipient: Recipient, position: int) -> None:
         """Who was told of a loss stays beyond it, or would be told again."""

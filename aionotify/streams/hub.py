@@ -14,7 +14,7 @@ streams concerned go back to reading their inbox.
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from aionotify.errors import NodeFull, TooManyStreams
@@ -59,6 +59,7 @@ class Hub:
         interest: told of the first and the last stream of each user.
         max_streams: streams in all; 0 = no limit.
         max_streams_per_user: streams of one user; 0 = no limit.
+        clock: says what time it is in Redis, in microseconds; 0 while that is not known.
 
     Attributes:
         everyone: the recipient that all streams are for.
@@ -77,8 +78,10 @@ class Hub:
         stats: Stats | None = None,
         max_streams: int = 0,
         max_streams_per_user: int = 0,
+        clock: Callable[[], int] = lambda: NOWHERE,
     ) -> None:
         self.stats = stats or Stats()
+        self.clock = clock
         self.everyone = Recipient(EVERYONE, _EVERYONE)
         self.draining = self.closed = self.holds = False
         self.epoch: str | None = None
@@ -267,7 +270,10 @@ class Hub:
         self.stats.dropped_full += len(recipient.streams) - delivered
 
     def notice(self, recipient_id: str, name: str, data: bytes) -> None:
-        """Write a notice to all streams of a recipient, live or not, that can take it.
+        """Write a notice to all streams of a recipient.
+
+        What it is about may be on its way to a stream that is not live, or cannot take anything
+        now. Such a one is told when it is live, so that it is told after that.
 
         Args:
             name: one of `aionotify.events.notice.NAMES`.
@@ -280,8 +286,13 @@ class Hub:
         frame = framed_chunk(data, RESERVED_PREFIX + name)
         streams = self.streams() if recipient is self.everyone else recipient.streams
         for stream in streams:
-            if not stream.push(frame):
+            if stream.live and stream.push(frame):
+                continue
+            if not stream.tell_later(frame):
                 self.stats.notices_dropped += 1
+            elif stream.live:
+                self.stats.fell_behind += 1
+                stream.fall_behind(Cursor(*map(self._shown, stream.inboxes)))
 
     def durable(self, recipient_id: str, entry: Entry) -> None:
         """Write an event to the streams that are live, if it follows on from what they have."""
@@ -289,11 +300,11 @@ class Hub:
         recipient = self._find(recipient_id)
         if recipient is None:
             return
-        position, previous, event = entry
+        position = entry.position
         last_heard, recipient.last_heard = recipient.last_heard, position
-        verdict = judge_heard(recipient.newest, last_heard, position, previous)
+        verdict = judge_heard(recipient.newest, last_heard, position, entry.previous)
         if verdict is Verdict.NEXT:
-            self._deliver(recipient, position, event)
+            self._deliver(recipient, entry)
         elif verdict is Verdict.REPEATED:
             self.stats.events_repeated += 1
         elif verdict is Verdict.GAP:
@@ -324,12 +335,13 @@ class Hub:
         if verdict is Verdict.NEXT:
             self.hold()
             try:
-                for position, previous, event in page.entries:
-                    verdict = judge_read(recipient.newest or NOWHERE, position, previous)
+                for entry in page.entries:
+                    newest = recipient.newest or NOWHERE
+                    verdict = judge_read(newest, entry.position, entry.previous)
                     if verdict is Verdict.NEXT:
-                        self._deliver(recipient, position, event)
+                        self._deliver(recipient, entry)
                     elif verdict is Verdict.GAP:
-                        self._missed(recipient, position)
+                        self._missed(recipient, entry.position)
             finally:
                 self.release()
             self._set(recipient, latest((recipient.newest or NOWHERE, page.upto)))
@@ -367,11 +379,20 @@ class Hub:
         self._resync(recipient, ResyncReason.MISSED)
         self._set(recipient, position)
 
-    def _deliver(self, recipient: Recipient, position: int, event: Event) -> None:
-        if recipient is self.everyone:
-            self._to_everyone(position, event)
+    def _deliver(self, recipient: Recipient, entry: Entry) -> None:
+        event = entry.event
+        if event is None or (event.options is not None and entry.shown(self.clock()) is None):
+            self._set(recipient, entry.position)  # known, and nothing to be written
+            self.passed_over(entry)
+        elif recipient is self.everyone:
+            self._to_everyone(entry.position, event)
         else:
-            self._to_one(recipient, position, event)
+            self._to_one(recipient, entry.position, event)
+
+    def passed_over(self, entry: Entry) -> None:
+        """Take note of an entry that is not written to a stream, or to all that are live."""
+        if entry.event is not None:
+            self.stats.dropped_expired += 1
 
     def _to_one(self, recipient: Recipient, position: int, event: Event) -> None:
         before = self._shown(recipient)
