@@ -31,6 +31,7 @@ _CODES: Final = (
     *("not_found", "method_not_allowed", "request_timeout"),
     *("auth_unavailable", "auth_failed", "too_many_streams", "node_full", "redis_unavailable"),
     *("invalid_event", "too_large", "unsupported_media_type", "publish_overloaded"),
+    "event_not_found",
     *("internal_error", "malformed", _OTHER),
 )
 _PUBLISHED: Final = ("stored", "repeated", "ephemeral", "refused", "unavailable")
