@@ -215,9 +215,12 @@ def judge_page(newest: int | None, confirmations: int, question: Question, page:
 
 def _is_denied(position: int, page: Page) -> bool:
     """Whether a page shows that an event is gone: it was between one and its predecessor."""
-    return is_event(position) and any(
-        entry.previous < position < entry.position for entry in page.entries
-    )
+    entries = page.entries
+    if not is_event(position) or not entries:
+        return False
+    if not entries[0].previous < position < entries[-1].position:
+        return False
+    return any(entry.previous < position < entry.position for entry in entries)
 
 
 # --- catching up ----------------------------------------------------------------------------------
@@ -301,12 +304,11 @@ def doubt(doubts: dict[float, int], confirmations: float, *positions: int | None
 def is_gone(position: int, question: Question, page: Page) -> bool:
     """Whether a page shows that an event is gone.
 
-    One that a page has no room for is, whenever it was asked for. One that the inbox does not reach
-    is, if it was known to be stored when the question was put.
+    One that a page has no room for is, whenever it was asked for. One that the inbox does not
+    reach, or does not have, is if it was known to be stored when the question was put.
     """
-    beyond = page.newest < position and position in question.stored
-    passed = question.after == position and page.gap is GapReason.LOST
-    return beyond or passed or _is_denied(position, page)
+    absent = page.newest < position or (question.after == position and page.gap is GapReason.LOST)
+    return (absent and position in question.stored) or _is_denied(position, page)
 
 
 def is_found(position: int, confirmations: int, question: Question, page: Page) -> bool:
@@ -336,13 +338,14 @@ def after_loss(lost: int, page: Page, settled: int) -> int:
     return lost | 1 if page.newest > lost else latest((page.newest, settled)) + 1 | 1
 
 
-def unreadable(question: Question, settled: int) -> Page:
+def unreadable(question: Question, settled: int) -> tuple[Question, Page]:
     """What is said in place of a page of an inbox that cannot be read: that events may be gone.
 
-    What its reader knows, or anybody here, counts as known, and all that is heard next as new.
+    What its reader knows, or anybody here, counts as known, and all that is heard next as new. It
+    shows of no event that it is gone.
     """
     upto = latest((question.after or NOWHERE, question.newest or NOWHERE, settled)) | 1
-    return Page([], upto, upto, GapReason.LOST)
+    return question._replace(stored=()), Page([], upto, upto, GapReason.LOST)
 
 
 def reached(page: Page, end: float, newest: int | None) -> int | None:

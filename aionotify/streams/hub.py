@@ -240,11 +240,13 @@ class Hub:
 
     def _set(self, recipient: Recipient, newest: int | None) -> None:
         recipient.set_newest(newest)
-        if newest is not None and (shown := self._shown(recipient)) != newest:
-            recipient.mark = recipient.own_part(shown)
+        if newest is not None and (newest < self.aged or newest < recipient.gone):
+            recipient.mark = recipient.own_part(self._shown(recipient))
 
     def _shown(self, recipient: Recipient) -> int:
         newest = recipient.newest or NOWHERE
+        if newest >= self.aged and newest >= recipient.gone:
+            return newest
         return latest((newest if newest >= self.aged else self.settled, recipient.gone))
 
     # --- dispatch -----------------------------------------------------------------------------
