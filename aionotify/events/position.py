@@ -26,6 +26,10 @@ Of each inbox a node knows the `newest` position, from what it hears and from wh
   here. An event that was known when the question was put is in the answer, or Redis has lost it,
   and each has to read from where it is. A page is complete when it reaches the newest event.
 
+What is known to be stored is in *doubt* from when the server may have become another one, until a
+page shows it, or shows that it is *gone*. Then a position right after what was before it (or, where
+later events are there already, right after it) separates who is to be told from who has been.
+
 A stream reads two inboxes, and merges them in the order of positions. Where one page ends before
 its inbox does, what the other has beyond that waits for the next reading.
 
@@ -282,21 +286,28 @@ def after_gap(page: Page) -> int:
     return page.entries[0].previous if page.entries else page.upto
 
 
-def doubt(doubts: dict[float, int], confirmations: float, *positions: int | None) -> None:
+Doubts = dict[tuple[int, int], int]
+"""Positions of events, by when they became known."""
+
+
+def doubt(
+    doubts: Doubts, confirmations: int, *positions: int | None, between: bool = False
+) -> None:
     """Note that the last of these positions, if it is that of an event, may be gone.
 
     What Redis loses is what came last. So of all that one server has said the last says most, and
     only what different ones may have said is kept apart.
 
     Args:
-        doubts: positions, by how often live events had begun to be heard when they became known.
-        confirmations: how often they had when these did; between two of these for what was asked
-            before and answered after.
+        confirmations: how often live events had begun to be heard when these became known.
+        between: whether that was after they had ceased to be. Then one server may have said it or
+            the next one, which is ahead; so it is kept apart by seconds.
     """
     last = latest(position if is_event(position) else NOWHERE for position in positions)
     if last == NOWHERE:
         return
-    doubts[confirmations] = latest((last, doubts.get(confirmations, NOWHERE)))
+    known = confirmations, last // 1_000_000 if between else -1
+    doubts[known] = latest((last, doubts.get(known, NOWHERE)))
     while len(doubts) > _DOUBTS:
         del doubts[min(doubts)]
 

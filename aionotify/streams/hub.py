@@ -324,7 +324,7 @@ class Hub:
         if recipient.subscribed:
             recipient.acknowledged = latest((recipient.acknowledged, position))
         else:
-            doubt(recipient.doubts, recipient.confirmations, position)
+            doubt(recipient.doubts, recipient.confirmations, position, between=True)
 
     def apply_page(self, recipient: Recipient, question: Question, page: Page) -> None:
         """Take note of what has just been read in `recipient`'s inbox.
@@ -353,8 +353,9 @@ class Hub:
         elif verdict is Verdict.START:
             self._set(recipient, page.newest)
         else:  # whoever has asked is given it, and goes on from there
-            is_late = question.confirmations != recipient.confirmations
-            doubt(recipient.doubts, question.confirmations + is_late / 2, page.newest)
+            asked = question.confirmations
+            is_late = asked != recipient.confirmations
+            doubt(recipient.doubts, asked, page.newest, between=is_late)
 
     def _clear_up(self, recipient: Recipient, question: Question, page: Page) -> None:
         """See by a page which events are gone that were known to be stored.
@@ -370,9 +371,9 @@ class Hub:
             if after > recipient.gone:
                 self._resync(recipient, ResyncReason.MISSED)
                 recipient.lose(after, page.newest)
-        for confirmations, each in list(recipient.doubts.items()):
+        for known, each in list(recipient.doubts.items()):
             if each in gone or is_found(each, recipient.confirmations, question, page):
-                del recipient.doubts[confirmations]
+                del recipient.doubts[known]
         if recipient.acknowledged in gone:
             recipient.acknowledged = NOWHERE
 

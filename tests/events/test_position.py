@@ -13,6 +13,7 @@ from aionotify.events.page import Entry, GapReason, Page
 from aionotify.events.position import (
     BACKLOG,
     LAST,
+    Doubts,
     Question,
     Settling,
     Verdict,
@@ -350,13 +351,15 @@ def test_a_doubt_is_not_cleared_up_by_what_was_asked_before() -> None:
 
 
 def test_doubts_are_of_events_and_of_each_server_the_last_one() -> None:
-    doubts: dict[float, int] = {}
+    doubts: Doubts = {}
     doubt(doubts, 1, 0, None, 101)
     assert doubts == {}
     doubt(doubts, 1, 98, 100)
     doubt(doubts, 1, 96)
-    doubt(doubts, 1.5, 104)
-    assert doubts == {1: 100, 1.5: 104}
+    assert list(doubts.values()) == [100]
+    for position in (102, 2_000_000, 2_000_002, 104):
+        doubt(doubts, 1, position, between=True)
+    assert list(doubts.values()) == [100, 104, 2_000_002]
     for confirmations in range(2, 100):
         doubt(doubts, confirmations, 106)
     assert len(doubts) == 8

@@ -11,7 +11,7 @@ from aionotify.errors import BrokerUnavailable
 from aionotify.events.cursor import Cursor, parse
 from aionotify.events.event import decode
 from aionotify.events.page import Entry, GapReason, Page
-from aionotify.events.position import Question
+from aionotify.events.position import Question, doubt
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
 from aionotify.streams.stream import Stream, StreamSettings
@@ -118,7 +118,7 @@ class Client:
 def lose(hub: Hub, own: Sequence[int]) -> None:
     """Have the node find out that user 42 has these events only, and none at LOST."""
     recipient = hub.enter("42")
-    recipient.doubts[recipient.confirmations] = LOST
+    doubt(recipient.doubts, 1, LOST)
     answer = Inbox(own).read("42", FIRST)
     hub.apply_page(recipient, recipient.question(FIRST), answer.result())
 
@@ -198,7 +198,7 @@ async def test_who_is_live_when_a_loss_is_found_is_told() -> None:
 async def test_a_loss_in_both_inboxes_is_told_once() -> None:
     hub, inbox = node(), Inbox(own=(HAD, LATER), everyone=(EVERYONE, LATER + 2))
     lose(hub, (HAD, LATER))
-    hub.everyone.doubts[1] = LOST
+    doubt(hub.everyone.doubts, 1, LOST)
     answer = inbox.read("*", FIRST)
     hub.apply_page(hub.everyone, hub.everyone.question(FIRST), answer.result())
     seen = await Client(hub, inbox, LOST, LOST).seen()
