@@ -221,3 +221,19 @@ async def test_what_others_come_with_pushes_no_event_out_that_may_be_gone() -> N
     answer = Inbox(own=(HAD, *later)).read("42", HAD)
     hub.apply_page(recipient, recipient.question(HAD), answer.result())
     assert recipient.gone == LOST | 1
+
+
+async def test_what_two_servers_have_stored_while_nothing_was_heard_is_kept_apart() -> None:
+    """The node publishes through a failover: the second server has what it stored, and not what
+    the first one did.
+    """
+    hub = node()
+    recipient = hub.enter("42")
+    hub.lost()
+    stored_then = LOST + 3_000_000
+    for position in (LOST, stored_then):
+        hub.acknowledged("42", position)
+    recipient.confirm()
+    answer = Inbox(own=(HAD, stored_then)).read("42", HAD)
+    hub.apply_page(recipient, recipient.question(HAD), answer.result())
+    assert recipient.gone == LOST | 1
