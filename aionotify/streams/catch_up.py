@@ -108,25 +108,23 @@ class CatchUp:
                 stream.at[recipient.place], recipient.newest, hub.settled, recipient.gone
             )
         ]
-        questions, pages = await self._pages(asked)
-        for (recipient, _), question, page in zip(asked, questions, pages, strict=True):
-            hub.apply_page(recipient, question, page)
         # Of two pages of one inbox the last is the one after this stream's own position.
-        ours = {recipient: page for (recipient, _), page in zip(asked, pages, strict=True)}
+        ours = {}
+        for (recipient, _), (question, page) in zip(asked, await self._pages(asked), strict=True):
+            hub.apply_page(recipient, question, page)
+            ours[recipient] = page
         return list(ours.items())
 
-    async def _pages(
-        self, asked: Sequence[tuple[Recipient, int]]
-    ) -> tuple[list[Question], list[Page]]:
+    async def _pages(self, asked: Sequence[tuple[Recipient, int]]) -> list[tuple[Question, Page]]:
         questions = [recipient.question(after) for recipient, after in asked]
         answers = [self._inbox.read(recipient.id, after) for recipient, after in asked]
         pages = []
         for question, answer in zip(questions, answers, strict=True):
             try:
-                pages.append(await answer)
+                pages.append((question, await answer))
             except InboxRefused:  # no reason to do without the events of the other inbox
                 pages.append(unreadable(question, self._hub.settled))
-        return questions, pages
+        return pages
 
     async def _move_over(self) -> None:
         """Find out where the stream is in a data set that is another one than its position's.
@@ -136,8 +134,8 @@ class CatchUp:
         """
         epoch, at = self._hub.epoch, self._stream.at
         asked = [(each, last_event(at[each.place])) for each in self._stream.inboxes]
-        _, pages = await self._pages(asked)
-        for (recipient, position), page in zip(asked, pages, strict=True):
+        pages = await self._pages(asked)
+        for (recipient, position), (_, page) in zip(asked, pages, strict=True):
             position = position if is_there(position, page) else NOWHERE
             self._stream.at = self._stream.at.moved(recipient.place, position)
         self._moved_to = epoch

@@ -8,7 +8,7 @@ import msgspec
 
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
-from aionotify.events.position import NOWHERE, Question, doubt, is_event
+from aionotify.events.position import NOWHERE, Doubts, Question, doubt, is_event
 from aionotify.streams.reasons import CloseReason
 
 
@@ -112,7 +112,7 @@ class Recipient:
         self.confirmations = 0
         self.last_heard = 0
         self.acknowledged = self.gone = self.gone_after = NOWHERE
-        self.doubts: dict[float, int] = {}
+        self.doubts: Doubts = {}
         self.revocations = 0
         self._waiters: set[asyncio.Future[None]] = set()
         self._tag = cursor.tag(id)

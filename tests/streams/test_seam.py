@@ -318,6 +318,11 @@ class Node:
         if not future.done():
             future.set_exception(BrokerUnavailable("not just now"))
 
+    def publish(self, id: str) -> None:
+        """Be who publishes: the answer comes before the message."""
+        self.redis.publish(id)
+        self.hub.acknowledged(id, self.redis.published[-1][1])
+
     def hear_answer(self) -> None:
         future, page = self.answers.popleft()
         if not future.done():
@@ -466,12 +471,15 @@ class Client:
         self.socket.taken = rest
 
     def known_to_node(self) -> set[int]:
-        """The numbers of all that was published for it of which its node has heard."""
+        """The numbers of all that was published for it of which its node knows."""
         stream = self.socket.stream
         if stream is None or stream not in stream.recipient.streams or stream.epoch is None:
             return set()
         hub = stream._hub
-        newest = {each.id: each.newest or 0 for each in (hub.everyone, stream.recipient)}
+        newest = {
+            each.id: max((each.newest or 0, *each.stored()))
+            for each in (hub.everyone, stream.recipient)
+        }
         return {
             number
             for number, (id, position) in enumerate(self.nodes[0].redis.published)
@@ -528,6 +536,7 @@ class World:
         for node in self.nodes:
             steps += self.progress(node) * 8
             steps += [node.probe] * (node.wire is not None)
+            steps += [partial(node.publish, id) for id in (EVERYONE, "alice")]
             steps.append(node.connect if node.wire is None else node.lose)
         for client in self.clients:
             if client.task is None:
