@@ -152,7 +152,7 @@ async def test_nodes_need_the_rights_that_the_docs_name(
     serve: Serve, own_redis: RedisServer, receiver: Receiver
 ) -> None:
     [_, _, *rules] = RULES["aionotify"].replace("PASSWORD", "password").split()
-    rights = "+xadd +sadd +srem +spop +sismember +zrem +xrange +pttl +pexpire"
+    rights = "+xadd +sadd +srem +spop +sismember +zrem +xrange"
     own_redis.cli("ACL", "SETUSER", "aionotify", *rules, *rights.split())
     url = f"redis://aionotify:password@127.0.0.1:{own_redis.port}"
     nodes = [await serve(to(receiver, **{"redis.url": url})) for _ in range(2)]
