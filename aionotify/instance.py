@@ -7,6 +7,7 @@ import asyncio
 import logging
 import resource
 from collections.abc import Coroutine
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -55,6 +56,8 @@ from aionotify.web.publish_bytes import PublishBytes
 from aionotify.web.publish_streams import PublishStreams
 from aionotify.web.routes import admin_routes, page_routes, public_routes
 from aionotify.web.services import SERVICES, Services, Terms
+from aionotify.webhook.presence_poster import PresencePoster
+from aionotify.webhook.sender import WebhookSender
 
 _log = logging.getLogger(__name__)
 
@@ -128,6 +131,21 @@ class Instance:
                 max_events=config.presence.max_events,
                 stats=stats,
             )
+        self._webhook, poster = None, None
+        if config.presence.webhook is not None and config.webhook.secret is not None:
+            self._webhook = WebhookSender(
+                secret=config.webhook.secret,
+                timeout=config.webhook.timeout,
+                allow=config.webhook.allow,
+                allow_http=config.webhook.allow_http,
+            )
+            poster = PresencePoster(
+                writes.execute,
+                keys,
+                partial(self._webhook.post, config.presence.webhook),
+                may_post=lambda: subscriber.problem is None,
+                stats=stats,
+            )
         hub = Hub(
             subscriber if tracker is None else _Both(subscriber, tracker),
             stats=stats,
@@ -183,6 +201,7 @@ class Instance:
             publish_streams=PublishStreams(),
             presence=Presence(writes.execute, keys),
             presence_tracker=tracker,
+            presence_poster=poster,
             control=control,
             inspection=Inspection(writes.execute, keys),
             open_files=OpenFiles(),
@@ -221,6 +240,10 @@ class Instance:
         if services.presence_tracker is not None:
             self._tasks.append(
                 asyncio.create_task(services.presence_tracker.run(), name="aionotify presence"),
+            )
+        if services.presence_poster is not None:
+            self._tasks.append(
+                asyncio.create_task(services.presence_poster.run(), name="aionotify webhook"),
             )
 
     async def reload(self, config: Config) -> tuple[str, ...]:
@@ -324,6 +347,10 @@ class Instance:
         await services.worker_peers.leave()
         if services.presence_tracker is not None:
             await services.presence_tracker.close()
+        if services.presence_poster is not None:
+            await services.presence_poster.close()
+        if self._webhook is not None:
+            await self._webhook.close()
         await services.authenticator.close()
         await self._answers.close()
         await self._answer_store.close()

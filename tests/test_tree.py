@@ -76,6 +76,7 @@ ELSEWHERE = {
     "web/process_metrics.py": "web/test_metrics.py",
     "web/routes.py": "test_documented.py",
     "web/services.py": "test_instance_reload.py",
+    "webhook/presence_poster.py": "integration/test_presence_webhook.py",
 }
 
 

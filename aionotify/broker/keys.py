@@ -37,6 +37,8 @@ class Keys:
         self.rejected = f"{prefix}:publish:rejected"
         self.publish_lease = f"{prefix}:publish:lease"
         self.probe_stream = f"{prefix}:check:stream"
+        self.presence_lease = f"{prefix}:presence{{0}}:lease"
+        self.presence_posted = f"{prefix}:presence{{0}}:posted"
         self.presence_events = f"{prefix}:presence{{0}}:events"
         self._prefix = prefix
 

@@ -24,6 +24,7 @@ from aionotify.config.fields import (
     SecretText,
     Switch,
     Text,
+    WebhookSecret,
     without_newline,
 )
 from aionotify.config.redis_url import parse
@@ -377,6 +378,33 @@ class PresenceConfig:
     )
     max_events: int = setting(
         Integer(1, 10_000_000), 10000, "Entries kept in that stream", fixed=True
+    )
+    webhook: str | None = setting(
+        HttpURL(nullable=True), None, "Address to which one node posts them, too", fixed=True
+    )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield contradictions between these settings, by name."""
+        if self.webhook is not None and not self.events:
+            yield "webhook", "expected null while presence.events is off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookConfig:
+    """How anything is posted to the application."""
+
+    secret: str | None = setting(
+        WebhookSecret(nullable=True), None, "Secret that signs what is posted", fixed=True
+    )
+    timeout: float = setting(Number(0.05, 60), 5.0, "Seconds to wait for an answer", fixed=True)
+    allow_http: bool = setting(
+        Switch(), False, "Whether an address may begin with http://", fixed=True
+    )
+    allow: tuple[str, ...] = setting(
+        ListOf(Network()),
+        (),
+        "Networks that may be posted to though they are not public",
+        fixed=True,
     )
 
 

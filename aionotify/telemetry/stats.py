@@ -91,6 +91,8 @@ class Stats:
     `rejected`."""
     presence_events: Counter[str] = field(default_factory=Counter)
     """Users who `came` and `went`, as far as it was this node that found out."""
+    webhook_posts: Counter[str] = field(default_factory=Counter)
+    """Requests to a webhook, by outcome: `delivered`, `failed`."""
     redis_connects: int = 0
     """Times the subscriber's connection was made."""
     redis_losses: int = 0

@@ -36,6 +36,7 @@ _CODES: Final = (
 )
 _PUBLISHED: Final = ("stored", "repeated", "ephemeral", "refused", "unavailable")
 _PRESENCE: Final = ("came", "went")
+_POSTS: Final = ("delivered", "failed")
 _INGESTED: Final = ("stored", "repeated", "ephemeral", "rejected")
 
 
@@ -171,6 +172,12 @@ class NodeCollector(Collector):
             "Users who came and went, as far as this node found out.",
             ["event"],
             _known(stats.presence_events, _PRESENCE),
+        )
+        yield _counter(
+            "webhook_posts",
+            "Requests to a webhook.",
+            ["outcome"],
+            _known(stats.webhook_posts, _POSTS),
         )
 
     def _auth(self) -> Iterator[Metric]:

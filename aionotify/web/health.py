@@ -33,7 +33,7 @@ async def readyz(request: web.Request) -> web.Response:
 
 def problems(services: Services) -> Mapping[str, str | None]:
     """Return the problem of each check by its name, None if it passes."""
-    tracker = services.presence_tracker
+    tracker, poster = services.presence_tracker, services.presence_poster
     return {
         "redis": services.subscriber.problem,
         "store": services.subscriber.store.problem,
@@ -41,6 +41,7 @@ def problems(services: Services) -> Mapping[str, str | None]:
         "inboxes": services.inbox.unreadable.problem,
         "ingest": services.ingest.health.problem,
         "presence": tracker.health.problem if tracker else None,
+        "webhook": poster.health.problem if poster else None,
         "auth": services.authenticator.problem,
         "open_files": services.open_files.health.problem,
         "draining": "this node is draining" if services.hub.draining else None,

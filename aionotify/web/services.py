@@ -31,6 +31,7 @@ from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
 from aionotify.web.publish_bytes import PublishBytes
 from aionotify.web.publish_streams import PublishStreams
+from aionotify.webhook.presence_poster import PresencePoster
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class Services:
     publish_streams: PublishStreams
     presence: Presence
     presence_tracker: PresenceTracker | None
+    presence_poster: PresencePoster | None
     control: ControlChannel
     inspection: Inspection
     open_files: OpenFiles
