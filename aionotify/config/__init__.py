@@ -25,6 +25,7 @@ from aionotify.config.sections import (
     AuthConfig,
     CorsConfig,
     EventsConfig,
+    GroupsConfig,
     InboxConfig,
     JWTConfig,
     LogConfig,
@@ -46,6 +47,7 @@ __all__ = (
     "Config",
     "CorsConfig",
     "EventsConfig",
+    "GroupsConfig",
     "InboxConfig",
     "JWTConfig",
     "LogConfig",
@@ -77,6 +79,7 @@ class Config:
     publish: PublishConfig = field(default_factory=PublishConfig)
     presence: PresenceConfig = field(default_factory=PresenceConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
+    groups: GroupsConfig = field(default_factory=GroupsConfig)
     cors: CorsConfig = field(default_factory=CorsConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
