@@ -30,6 +30,7 @@ from aionotify.broker.inbox import Inbox
 from aionotify.broker.ingest import Ingest
 from aionotify.broker.inspection import Inspection
 from aionotify.broker.keys import Keys
+from aionotify.broker.memberships import RedisMemberships
 from aionotify.broker.node_lease import NodeLease
 from aionotify.broker.presence import Presence
 from aionotify.broker.presence_tracker import PresenceTracker
@@ -42,6 +43,7 @@ from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.drain import end_all, leave
 from aionotify.streams.heartbeat import Heartbeat, interval
 from aionotify.streams.hub import Hub, Interest
+from aionotify.streams.memberships import Memberships
 from aionotify.streams.revalidation import Revalidation
 from aionotify.streams.start_position import StartPositions
 from aionotify.streams.stream import StreamSettings
@@ -118,6 +120,7 @@ class Instance:
             Tickets(RedisTicketStore(writes.execute, keys), config.auth.ticket_ttl),
             revocations=self._revocations,
             longest=config.auth.revalidate,
+            max_groups=config.stream.max_groups,
             stats=auth_stats,
         )
         tracker = None
@@ -153,8 +156,20 @@ class Instance:
             max_streams_per_user=config.server.max_streams_per_user,
             clock=data_set.clock,
         )
+        inspection = Inspection(writes.execute, keys)
+        store = RedisMemberships(
+            writes.execute, keys, inspection, max_groups=config.stream.max_groups
+        )
+        memberships = Memberships(hub, store if config.groups.memberships else None)
         self._events = BrokerEvents(
-            hub, self._revocations, control, self._revocations_missed, self._answer, tracker
+            hub,
+            self._revocations,
+            control,
+            self._revocations_missed,
+            self._answer,
+            tracker,
+            memberships,
+            inspection.answer,
         )
         self._under_way: set[asyncio.Task[None]] = set()
         inbox = Inbox(
@@ -186,7 +201,9 @@ class Instance:
             data_set=data_set,
             heartbeat=Heartbeat(interval(config.stream.heartbeat, config.inbox.retention)),
             start_positions=StartPositions(hub, inbox, Deadlines(_SETTLE)),
-            revalidation=Revalidation(config.auth.revalidate, tickets.ask_again),
+            revalidation=Revalidation(
+                config.auth.revalidate, tickets.ask_again, memberships.regrant
+            ),
             authenticator=tickets,
             publisher=publisher,
             ingest=Ingest(
@@ -203,7 +220,9 @@ class Instance:
             presence_tracker=tracker,
             presence_poster=poster,
             control=control,
-            inspection=Inspection(writes.execute, keys),
+            inspection=inspection,
+            memberships=memberships,
+            membership_store=store,
             open_files=OpenFiles(),
             worker_peers=WorkerPeers(),
             limits=Limits(
@@ -276,6 +295,7 @@ class Instance:
         ours.revalidation.adopt(new.revalidation)
         ours.authenticator.adopt(new.authenticator)
         ours.control.adopt(new.control)
+        ours.membership_store.adopt(new.membership_store)
         self._answers.adopt(other._answers)
         if inner is not None:
             self._asked = asked
@@ -309,11 +329,11 @@ class Instance:
             self._start_to(self._list(question), "listing users")
             return
         answer = node_report.answer(self.services, question.user_id, question.prefix)
-        self.services.inspection.answer(question, answer)
+        self.services.inspection.answer(question.name, answer)
 
     async def _list(self, question: Question) -> None:
         answer = await users_online.report(self.services.hub, question)
-        self.services.inspection.answer(question, answer)
+        self.services.inspection.answer(question.name, answer)
 
     async def _end_all(self) -> None:
         await asyncio.sleep(_GAP_FIRST)
@@ -357,6 +377,7 @@ class Instance:
         await services.subscriber.close()
         await self._events.close()
         await services.control.close()
+        await services.membership_store.close()
         await services.inspection.close()
         await services.presence.close()
         await services.start_positions.close()

@@ -4,6 +4,7 @@ Redis has keys in databases, but pub/sub knows none: what is published by a clie
 by those of all. So channels have the number of the database in their names, and keys do not.
 """
 
+import hashlib
 from typing import Final, Self
 
 from aionotify.config import RedisConfig
@@ -61,6 +62,14 @@ class Keys:
         """Where the event of each collapse key is in the recipient's inbox."""
         return f"{self._prefix}:{_tag(recipient_id)}:collapse"
 
+    def groups(self, user_id: str) -> str:
+        """The groups that a user was put in."""
+        return f"{self._prefix}:{_tag(user_id)}:groups"
+
+    def members(self, group: str) -> str:
+        """The users who were put in a group."""
+        return f"{self._prefix}:{_shard(group)}:{group.translate(_ESCAPES)}:members"
+
     def answer(self, name: str) -> str:
         return f"{self._prefix}:auth{{0}}:answer:{name}"
 
@@ -85,6 +94,10 @@ class Keys:
     def check(self, name: str) -> str:
         """The channel on which ``aionotify check`` hears itself."""
         return f"{self._channels}:check:{name}"
+
+
+def _shard(group: str) -> str:
+    return f"{{%g{hashlib.blake2s(group.encode()).digest()[0] % 4}}}"
 
 
 def _tag(recipient_id: str) -> str:

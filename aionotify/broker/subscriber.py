@@ -21,7 +21,7 @@ from redis.asyncio.connection import AbstractConnection
 from aionotify import tasks
 from aionotify.broker.connection.endpoint import LOST, Endpoint, OtherServer, translate
 from aionotify.broker.connection.resp import lose, read_replies, send
-from aionotify.broker.control import Control, Question, decode_control
+from aionotify.broker.control import Control, Membership, Question, decode_control
 from aionotify.broker.data_set import DataSet, Probed
 from aionotify.broker.inbox import EPHEMERAL_MARK, parse_entry, parse_ephemeral
 from aionotify.broker.keys import Keys
@@ -61,6 +61,7 @@ class Sink(Protocol):
     def data_set(self, found: DataSet) -> None: ...
     def revoked(self, revocation: Control) -> None: ...
     def asked(self, question: Question) -> None: ...
+    def membership(self, change: Membership) -> None: ...
 
 
 class SilentConnection(Exception):
@@ -414,6 +415,8 @@ class Subscriber:
             self._sink.revoked(control)
         if control.question is not None:
             self._sink.asked(control.question)
+        if control.membership is not None:
+            self._sink.membership(control.membership)
 
 
 def _cause(error: BaseException) -> BaseException:

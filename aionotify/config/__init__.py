@@ -25,6 +25,7 @@ from aionotify.config.sections import (
     AuthConfig,
     CorsConfig,
     EventsConfig,
+    GroupsConfig,
     InboxConfig,
     JWTConfig,
     LogConfig,
@@ -47,6 +48,7 @@ __all__ = (
     "Config",
     "CorsConfig",
     "EventsConfig",
+    "GroupsConfig",
     "InboxConfig",
     "JWTConfig",
     "LogConfig",
@@ -80,6 +82,7 @@ class Config:
     presence: PresenceConfig = field(default_factory=PresenceConfig)
     webhook: WebhookConfig = field(default_factory=WebhookConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
+    groups: GroupsConfig = field(default_factory=GroupsConfig)
     cors: CorsConfig = field(default_factory=CorsConfig)
     log: LogConfig = field(default_factory=LogConfig)
 

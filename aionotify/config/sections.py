@@ -153,7 +153,7 @@ class AdminConfig:
     host: str = setting(
         _HOST,
         "127.0.0.1",
-        "Address of /publish, /presence, /streams, /admin and /metrics",
+        "Address of /publish, /presence, /streams, /groups, /admin and /metrics",
         fixed=True,
     )
     port: int | None = setting(
@@ -225,6 +225,9 @@ class JWTConfig:
         Text("text of 1 to 256 characters", nullable=True), None, "Required iss claim"
     )
     user_claim: str = setting(Text("the name of a claim"), "sub", "Claim that holds the user id")
+    groups_claim: str | None = setting(
+        Text("the name of a claim", nullable=True), None, "Claim that lists the user's groups"
+    )
     leeway: float = setting(Number(0, 300), 10.0, "Seconds by which clocks may differ")
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -409,6 +412,18 @@ class WebhookConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupsConfig:
+    """Groups of users."""
+
+    memberships: bool = setting(
+        Switch(),
+        False,
+        "Whether publishers may put users in groups, with PUT /groups/{group}/members/{user_id}",
+        fixed=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
     """An open stream."""
 
@@ -425,6 +440,9 @@ class StreamConfig:
     )
     hand_over: bool = setting(
         Switch(), True, "Whether streams take their connections over from aiohttp"
+    )
+    max_groups: int = setting(
+        Integer(1, 1000), 100, "Groups of one user; whoever names more lets nobody in"
     )
 
 

@@ -53,6 +53,9 @@ class HubStream(Protocol):
     def fall_behind(self, at: Cursor) -> None:
         """Go on from the inbox, after `at`."""
 
+    def regroup(self, groups: frozenset[str]) -> None:
+        """Have the events of these groups from now on."""
+
     def close(self, reason: CloseReason) -> None:
         """End, telling the client why if that is of use to it."""
 

@@ -72,6 +72,7 @@ class Stream(asyncio.Protocol):
     Args:
         start: the position after which the client wants everything.
         epoch: of which data set that is; None for whichever there is.
+        groups: whose events it gets.
 
     Attributes:
         live: whether the hub may push durable events.
@@ -109,6 +110,7 @@ class Stream(asyncio.Protocol):
         "ended",
         "epoch",
         "events",
+        "groups",
         "live",
         "opened_at",
         "recipient",
@@ -125,6 +127,7 @@ class Stream(asyncio.Protocol):
         *,
         start: Cursor,
         epoch: str | None = None,
+        groups: frozenset[str] = frozenset(),
     ) -> None:
         self.recipient = recipient
         self.live = False
@@ -133,6 +136,7 @@ class Stream(asyncio.Protocol):
         self.events = 0
         self.at, self.epoch = start, epoch
         self._hub = hub
+        self.groups = groups
         self.slice = 0
         self._settings = settings
         self._inbox = inbox
@@ -299,6 +303,10 @@ class Stream(asyncio.Protocol):
         self._queued = 0
         if self.ended is None:  # nothing may follow the end
             self._send(data if self._in_chunks else _unchunk(data))
+
+    def regroup(self, groups: frozenset[str]) -> None:
+        """Have the events of these groups from now on."""
+        self.groups = groups
 
     def fall_behind(self, at: Cursor) -> None:
         """Stop being live: go on from the inbox, after `at`."""

@@ -30,6 +30,7 @@ _CODES: Final = (
     *("credentials_missing", "invalid_scheme", "invalid_token", "forbidden", "bad_request"),
     *("not_found", "method_not_allowed", "request_timeout"),
     *("auth_unavailable", "auth_failed", "too_many_streams", "node_full", "redis_unavailable"),
+    *("group_not_granted", "memberships_off", "group_granted", "group_full", "not_a_member"),
     *("invalid_event", "too_large", "unsupported_media_type", "publish_overloaded"),
     "event_not_found",
     *("internal_error", "malformed", _OTHER),

@@ -13,6 +13,7 @@ from aionotify.errors import BrokerError, InvalidToken
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.position import NOWHERE, own_guess
+from aionotify.streams.memberships import check_asked
 from aionotify.streams.reasons import StartKind
 from aionotify.streams.recipient import Recipient
 from aionotify.streams.response import HEADERS, NotificationResponse
@@ -29,16 +30,18 @@ _CURSOR_PARAMETERS: Final = ("last_event_id", "lastEventId", "lastEventID")
 
 @web.middleware
 async def unless_closed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer as a stream that says when to come back and ends, if this node takes no streams.
+    """Answer as a stream that says when to come back and ends, if this node takes no streams, or
+    cannot learn just now which groups the user was put in.
 
     For EventSource and many other clients any status but 200 is final. Without an event in it, the
     answer says nothing of a position, so clients keep the one that they have. Without a blank line
     nobody takes it for an event.
     """
     services = request.config_dict[SERVICES]
-    if services.hub.closed:
-        return web.Response(body=services.terms.stream.come_back(), headers=HEADERS)
-    return await handler(request)
+    if not services.hub.closed:
+        with contextlib.suppress(BrokerError):
+            return await handler(request)
+    return web.Response(body=services.terms.stream.come_back(), headers=HEADERS)
 
 
 async def notify(request: web.Request) -> web.StreamResponse:
@@ -46,9 +49,14 @@ async def notify(request: web.Request) -> web.StreamResponse:
     services = request.config_dict[SERVICES]
     identity, id = request[IDENTITY], request_id(request)
     rounds = services.revalidation.rounds
+    asked = request.query.getall("groups", ())
     recipient = services.hub.enter(identity.user_id)
     try:
         revocations = recipient.revocations
+        await services.memberships.learn(recipient.id)
+        part = frozenset(asked) or None  # of the groups, for as long as the stream lives
+        groups = services.memberships.choose(recipient.id, identity.groups, part)
+        check_asked(asked, groups)
         how, start, epoch = await _start(request, services, recipient)
         if recipient.revocations != revocations:  # before there was a stream to close
             raise InvalidToken("the user's streams are being closed")
@@ -64,6 +72,7 @@ async def notify(request: web.Request) -> web.StreamResponse:
             services.heartbeat,
             start=start,
             epoch=epoch,
+            groups=groups,
         )
         response = NotificationResponse(settings.send_timeout, headers)
         if services.hub.draining:
@@ -74,9 +83,10 @@ async def notify(request: web.Request) -> web.StreamResponse:
         slot = OpenStream(services, request, id)
     except BaseException:
         services.hub.leave(recipient)
+        services.memberships.left(recipient.id)
         raise
     at_once = services.revalidation.rounds != rounds
-    slot.begins(stream, identity, how, at_once=at_once)
+    slot.begins(stream, identity, how, asked=part, groups=groups, at_once=at_once)
     hand_over = settings.hand_over and not slot.keeps_request
     await response.serve(request, stream, slot.ended, may_hand_over=hand_over)
     return response

@@ -9,6 +9,7 @@ from aionotify.auth.middleware import authentication
 from aionotify.web import (
     admin_page,
     client_module,
+    groups,
     health,
     metrics,
     notify,
@@ -66,6 +67,13 @@ def admin_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
         *_resource(
             services, answered, "/streams/{user_id:[^/]+}", {"DELETE": revocation.close_streams}
         ),
+        *_resource(
+            services,
+            answered,
+            "/groups/{group:[^/]+}/members/{user_id:[^/]+}",
+            {"PUT": groups.put_member, "DELETE": groups.remove_member},
+        ),
+        *_resource(services, answered, "/groups/{group:[^/]+}/members", {"GET": groups.members}),
         *_resource(services, answered, "/metrics", {"GET": metrics.metrics}),
     ]
 

@@ -14,6 +14,7 @@ from aionotify.broker.data_set import DataSet
 from aionotify.broker.inbox import Inbox
 from aionotify.broker.ingest import Ingest
 from aionotify.broker.inspection import Inspection
+from aionotify.broker.memberships import RedisMemberships
 from aionotify.broker.presence import Presence
 from aionotify.broker.presence_tracker import PresenceTracker
 from aionotify.broker.publisher import Publisher
@@ -21,6 +22,7 @@ from aionotify.broker.subscriber import Subscriber
 from aionotify.config import Config
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
+from aionotify.streams.memberships import Memberships
 from aionotify.streams.revalidation import Revalidation
 from aionotify.streams.start_position import StartPositions
 from aionotify.streams.stream import StreamSettings
@@ -69,6 +71,8 @@ class Services:
     presence_poster: PresencePoster | None
     control: ControlChannel
     inspection: Inspection
+    memberships: Memberships
+    membership_store: RedisMemberships
     open_files: OpenFiles
     worker_peers: WorkerPeers
     limits: Limits

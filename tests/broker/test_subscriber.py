@@ -11,7 +11,7 @@ from redis import Redis
 from redis.asyncio.connection import AbstractConnection
 
 from aionotify.broker.connection.endpoint import Endpoint
-from aionotify.broker.control import Control, Question
+from aionotify.broker.control import Control, Membership, Question
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.keys import Keys
 from aionotify.broker.subscriber import (
@@ -71,6 +71,9 @@ class Ear:
 
     def asked(self, question: Question) -> None:
         self.heard.append(("asked", question))
+
+    def membership(self, change: Membership) -> None:
+        self.heard.append(("membership", change))
 
 
 @asynccontextmanager

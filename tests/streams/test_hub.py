@@ -57,6 +57,7 @@ class Stream:
         return len(self.later) <= 2
 
     def flush(self) -> None: ...
+    def regroup(self, groups: frozenset[str]) -> None: ...
 
     def fall_behind(self, at: Cursor) -> None:
         self.live = False

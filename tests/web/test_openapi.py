@@ -30,8 +30,10 @@ from tests.web.test_answers import Failing
 
 PAGE = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 KEY, SCOPED = "publisher-key-0123456789", "scoped-key-0123456789"
-RIGHTS = ["publish", "presence", "revoke", "admin"]
-ADMIN = {"publish_keys": [{"key": KEY, "rights": RIGHTS}, {"key": SCOPED, "recipients": "shop:"}]}
+RIGHTS = ["publish", "presence", "revoke", "groups", "admin"]
+SCOPE: Any = {"key": SCOPED, "recipients": "shop:", "rights": RIGHTS[:-1]}
+ADMIN = {"publish_keys": [{"key": KEY, "rights": RIGHTS}, SCOPE]}
+MEMBER, MEMBERS = "/groups/{group}/members/{user_id}", "/groups/{group}/members"
 PAGE_FILES = {"/admin", "/admin/admin.js", "/admin/admin.css", "/admin/bell.svg"}
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio"])
@@ -242,7 +244,12 @@ async def test_every_status_is_answered_as_the_document_says(
 
     @asynccontextmanager
     async def node(authenticator: Any = None, **sections: Any) -> AsyncIterator[Talk]:
-        settings = {"admin": ADMIN, "events": {"max_bytes": 256}, **sections}
+        settings = {
+            "admin": ADMIN,
+            "events": {"max_bytes": 256},
+            "groups": {"memberships": True},
+            **sections,
+        }
         async with embedded(own_redis.url, authenticator=authenticator, **settings) as (url, _):
             yield Talk(url, statuses)
 
@@ -259,9 +266,14 @@ async def test_every_status_is_answered_as_the_document_says(
         assert await talk.ask(*recall, instead=gone) == 503
         assert await talk.ask("DELETE", "/streams/{user_id}") == 503
         assert await talk.ask("DELETE", "/admin/streams", "?user_id=42") == 503
+        for operation in (("PUT", MEMBER), ("DELETE", MEMBER), ("GET", MEMBERS)):
+            assert await talk.ask(*operation) == 503
         assert await talk.ask("GET", "/admin/nodes") == 200
         await _until_not_ready(talk)
     own_redis.start()
+    async with node(groups={"memberships": False}) as talk:
+        for operation in (("PUT", MEMBER), ("DELETE", MEMBER), ("GET", MEMBERS)):
+            assert await talk.ask(*operation) == 409
     for error in (InvalidToken("no"), AuthFailed("no"), AuthUnavailable("no")):
         async with node(Failing(error)) as talk:
             await _all_to_be_signed_in(talk, error.status)
@@ -326,6 +338,12 @@ async def _what_goes_well(talk: Talk) -> None:
             assert await talk.ask("GET", path, "?prefix=4&limit=1") == 200
             assert await talk.ask("GET", path, "?cursor=4") == 200
     assert await talk.ask("DELETE", "/admin/streams", "?user_id=42") == 202
+    assert await talk.ask("PUT", MEMBER) == 204
+    assert await talk.ask("GET", MEMBERS) == 200
+    assert await talk.ask("DELETE", MEMBER) == 204
+    assert await talk.ask("DELETE", MEMBER) == 404
+    assert await talk.ask("GET", MEMBERS) == 200
+    assert await talk.ask("GET", "/notify", "?groups=a", token="token-42") == 403
     assert await talk.ask("GET", "/healthz", token=None) == 200
     assert await talk.ask("GET", "/readyz", token=None) == 200
     assert await talk.ask("GET", "/metrics", token=None) == 200
@@ -345,6 +363,9 @@ async def _what_publishers_do_wrong(talk: Talk, monkeypatch: pytest.MonkeyPatch)
         ("GET", "/admin/users", "?prefix=4"),
         ("GET", "/admin/streams", "?user_id=42"),
         ("DELETE", "/admin/streams", "?user_id=42"),
+        ("PUT", MEMBER, ""),
+        ("DELETE", MEMBER, ""),
+        ("GET", MEMBERS, ""),
     ):
         event: dict[str, Any] = {"json": {"recipient_id": "42"}} if method == "POST" else {}
         if path.startswith("/inbox"):
@@ -362,6 +383,9 @@ async def _what_publishers_do_wrong(talk: Talk, monkeypatch: pytest.MonkeyPatch)
         assert await talk.ask("GET", path, "?limit=0") == 400
     assert await talk.ask("DELETE", "/inbox/{event_id}") == 400
     assert await talk.ask("DELETE", "/streams/{user_id}", instead="/streams/*") == 400
+    for method in ("PUT", "DELETE"):
+        assert await talk.ask(method, MEMBER, instead="/groups/*/members/42") == 400
+    assert await talk.ask("GET", MEMBERS, "?limit=0") == 400
     for method in ("GET", "DELETE"):
         assert await talk.ask(method, "/admin/streams") == 400
     monkeypatch.setattr(publish, "_BODY_SECONDS", 0.05)
