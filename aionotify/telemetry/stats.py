@@ -63,6 +63,8 @@ class Stats:
     """Ephemeral events not written because the stream's socket was full."""
     dropped_no_stream: int = 0
     """Events of the shared channel for users who have no stream here."""
+    dropped_overload: int = 0
+    """Ephemeral events that the node dropped, whoever they were for, because it was far behind."""
     fell_behind: int = 0
     """Times a live stream went back to its inbox because its socket was full."""
     resynced: Counter[str] = field(default_factory=Counter)
