@@ -66,6 +66,8 @@ class Stats:
     dropped_expired: int = 0
     """Durable events not written to a stream, or to those that were live, because they were older
     than their `expires_in`."""
+    dropped_overload: int = 0
+    """Ephemeral events that the node dropped, whoever they were for, because it was far behind."""
     fell_behind: int = 0
     """Times a live stream went back to its inbox because its socket was full."""
     resynced: Counter[str] = field(default_factory=Counter)
