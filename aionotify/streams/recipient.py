@@ -53,6 +53,9 @@ class HubStream(Protocol):
     def fall_behind(self, at: Cursor) -> None:
         """Go on from the inbox, after `at`."""
 
+    def miss_notice(self) -> None:
+        """Find out in another way what a notice said that could not be written."""
+
     def close(self, reason: CloseReason) -> None:
         """End, telling the client why if that is of use to it."""
 
