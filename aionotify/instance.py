@@ -26,6 +26,7 @@ from aionotify.broker.answer_store import RedisAnswerStore
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.control import ControlChannel, Question
 from aionotify.broker.data_set import DataSet
+from aionotify.broker.history import History
 from aionotify.broker.inbox import Inbox
 from aionotify.broker.ingest import Ingest
 from aionotify.broker.inspection import Inspection
@@ -35,6 +36,7 @@ from aionotify.broker.node_lease import NodeLease
 from aionotify.broker.presence import Presence
 from aionotify.broker.presence_tracker import PresenceTracker
 from aionotify.broker.publisher import Publisher
+from aionotify.broker.read_marks import ReadMarks
 from aionotify.broker.subscriber import Subscriber
 from aionotify.broker.ticket_store import RedisTicketStore
 from aionotify.broker_events import BrokerEvents
@@ -198,6 +200,8 @@ class Instance:
             hub=hub,
             subscriber=subscriber,
             inbox=inbox,
+            history=History(reads.execute, keys, data_set, max_bytes=max_bytes, stats=stats),
+            read_marks=ReadMarks(writes.execute, keys, data_set),
             data_set=data_set,
             heartbeat=Heartbeat(interval(config.stream.heartbeat, config.inbox.retention)),
             start_positions=StartPositions(hub, inbox, Deadlines(_SETTLE)),
@@ -289,6 +293,7 @@ class Instance:
         ours.subscriber.adopt(new.subscriber)
         ours.data_set.adopt(new.data_set, self._agreed(ours.terms.config))
         ours.inbox.adopt(new.inbox)
+        ours.history.adopt(new.history)
         ours.publisher.adopt(new.publisher)
         ours.publish_bytes.adopt(new.publish_bytes)
         ours.heartbeat.adopt(new.heartbeat)
@@ -382,6 +387,8 @@ class Instance:
         await services.presence.close()
         await services.start_positions.close()
         await services.inbox.close()
+        await services.history.close()
+        await services.read_marks.close()
         await services.ingest.close()
         await services.publisher.close()
         await services.data_set.close()
@@ -391,7 +398,7 @@ class Instance:
         """Add routes and hooks to `app`; see `public_routes`."""
         app[INSTANCE] = self
         app[SERVICES] = self.services
-        app.add_routes(public_routes(self.services, answered=answered))
+        app.add_routes(public_routes(self.services, answered=answered, admin=admin))
         if admin:
             app.add_routes(admin_routes(self.services, answered=answered))
             # An application may have an /admin of its own, which ours would hide.

@@ -27,6 +27,7 @@ ELSEWHERE = {
     "auth/main_host/client.py": "auth/main_host/test_lies.py",
     "broker/node_lease.py": "integration/test_presence_events.py",
     "web/groups.py": "integration/test_memberships.py",
+    "broker/history.py": "web/test_inbox.py",
     "broker/published.py": "broker/test_publisher.py",
     "broker/inspection.py": "integration/test_admin_page.py",
     "broker/ticket_store.py": "auth/test_tickets.py",

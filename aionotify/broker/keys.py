@@ -55,6 +55,10 @@ class Keys:
     def inbox(self, recipient_id: str) -> str:
         return f"{self._prefix}:{_tag(recipient_id)}:inbox"
 
+    def read(self, user_id: str) -> str:
+        """What a user has read."""
+        return f"{self._prefix}:{_tag(user_id)}:read"
+
     def idempotency(self, recipient_id: str, key: str) -> str:
         return f"{self._prefix}:{_tag(recipient_id)}:id:{key}"
 

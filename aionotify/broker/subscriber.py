@@ -405,7 +405,7 @@ class Subscriber:
             else:
                 self._sink.ephemeral(parse_ephemeral(data, recipient_id, self._max_bytes))
         elif data.startswith(notice.MARK):
-            self._sink.notice(recipient_id, *notice.parse(data, self._max_bytes))
+            self._sink.notice(recipient_id, *notice.parse(data))
         else:
             entry = parse_entry(data, recipient_id, self._max_bytes)
             self._sink.durable(recipient_id, entry)

@@ -370,3 +370,32 @@ def reached(page: Page, end: float, newest: int | None) -> int | None:
     if newest is not None and newest & 1 and page.newest & 1:
         return newest
     return page.upto
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """A place in the list of several inboxes, in which events are in the order of their places.
+
+    Attributes:
+        mark: of the inbox that it is in; events of several inboxes may have the same position.
+    """
+
+    position: int
+    mark: str
+
+
+def bound_before(place: Place, mark: str) -> int:
+    """Before which position the events of an inbox are that are listed before `place`."""
+    return place.position + (1 if mark < place.mark else 0)
+
+
+def bound_after(place: Place, mark: str) -> int:
+    """After which position the events of an inbox are that are listed after `place`."""
+    return place.position - (1 if mark > place.mark else 0)
+
+
+def place_to_go_on(place: Place, mark: str) -> int:
+    """Where a stream is in an inbox of which all events up to `place` are listed, and no others."""
+    return place.position if mark == place.mark else bound_after(place, mark) | 1

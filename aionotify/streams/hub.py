@@ -292,6 +292,7 @@ class Hub:
                 continue
             if not stream.tell_later(frame):
                 self.stats.notices_dropped += 1
+                stream.miss_notice()
             elif stream.live:
                 self.stats.fell_behind += 1
                 stream.fall_behind(Cursor(*map(self._shown, stream.inboxes)))

@@ -56,6 +56,9 @@ class HubStream(Protocol):
     def regroup(self, groups: frozenset[str]) -> None:
         """Have the events of these groups from now on."""
 
+    def miss_notice(self) -> None:
+        """Find out in another way what a notice said that could not be written."""
+
     def close(self, reason: CloseReason) -> None:
         """End, telling the client why if that is of use to it."""
 

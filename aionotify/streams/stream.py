@@ -17,7 +17,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
@@ -73,6 +73,8 @@ class Stream(asyncio.Protocol):
         start: the position after which the client wants everything.
         epoch: of which data set that is; None for whichever there is.
         groups: whose events it gets.
+        marks: asks what the user has read, as data of ``aionotify.read``; None if the client
+            does not want to be told when it comes, or comes back.
 
     Attributes:
         live: whether the hub may push durable events.
@@ -81,6 +83,7 @@ class Stream(asyncio.Protocol):
         events: how many events were written to it.
         at: where the client is, while it is not live.
         epoch: of the data set that this is a position in.
+        needs_marks: whether the client is to be told what the user has read.
         slice: the heartbeat's.
     """
 
@@ -93,6 +96,7 @@ class Stream(asyncio.Protocol):
         "_in_chunks",
         "_inbox",
         "_kept",
+        "_marks",
         "_on_end",
         "_paused",
         "_queue",
@@ -112,6 +116,7 @@ class Stream(asyncio.Protocol):
         "events",
         "groups",
         "live",
+        "needs_marks",
         "opened_at",
         "recipient",
         "slice",
@@ -128,6 +133,7 @@ class Stream(asyncio.Protocol):
         start: Cursor,
         epoch: str | None = None,
         groups: frozenset[str] = frozenset(),
+        marks: Callable[[], Awaitable[list[dict[str, Any]]]] | None = None,
     ) -> None:
         self.recipient = recipient
         self.live = False
@@ -139,6 +145,8 @@ class Stream(asyncio.Protocol):
         self.groups = groups
         self.slice = 0
         self._settings = settings
+        self._marks = marks
+        self.needs_marks = marks is not None
         self._inbox = inbox
         self._heartbeat = heartbeat
         self._on_end: Callable[[Stream], None]
@@ -164,13 +172,18 @@ class Stream(asyncio.Protocol):
 
     # --- opening --------------------------------------------------------------------------------
 
-    def opening(self) -> bytes:
-        """The first that a client is told, to be sent in the step in which the stream begins."""
+    def opening(self, **more: float) -> bytes:
+        """The first that a client is told, to be sent in the step in which the stream begins.
+
+        Args:
+            more: what it is told beside what all are.
+        """
         opening = self.control(
             "open",
             reason="connected",
             user_id=self.recipient.id,
             heartbeat=self._heartbeat.interval,
+            **more,
         )
         return b"retry: %d\n%b" % (self._settings.retry, opening)
 
@@ -216,7 +229,9 @@ class Stream(asyncio.Protocol):
 
     def is_caught_up(self) -> bool:
         """Whether nothing is missing that the hub knows of, or was lost without a word."""
-        return not self.is_elsewhere() and all(
+        if self.needs_marks or self.is_elsewhere():
+            return False
+        return all(
             is_known(self.at[each.place], each.newest, self._hub.settled, each.gone)
             for each in self.inboxes
         )
@@ -224,6 +239,22 @@ class Stream(asyncio.Protocol):
     def is_elsewhere(self) -> bool:
         """Whether Redis has another data set than that of which the client has a position."""
         return self.epoch is not None and self.epoch != (self._hub.epoch or self.epoch)
+
+    async def tell_marks(self) -> None:
+        """Tell the client what the user has read, once that is heard which others mark from now on.
+
+        Raises BrokerError: Redis cannot be asked now.
+        """
+        assert self._marks is not None
+        await self.recipient.wait_subscribed()
+        self.needs_marks = False
+        try:
+            told = await self._marks()
+        except BaseException:
+            self.needs_marks = True
+            raise
+        if told:
+            self.write(b"".join(control_frame("read", **members) for members in told))
 
     def join(self) -> None:
         """Be live: nothing is missing."""
@@ -312,7 +343,14 @@ class Stream(asyncio.Protocol):
         """Stop being live: go on from the inbox, after `at`."""
         self.live = False
         self.at = at
+        self.needs_marks = self._marks is not None
         self._go_on()
+
+    def miss_notice(self) -> None:
+        """Tell the client anew what the user has read, if that is of use to it."""
+        self.needs_marks = self._marks is not None
+        if self.needs_marks and self.live and (at := self._hub.position(self.inboxes)):
+            self.fall_behind(at)
 
     def close(self, reason: CloseReason) -> None:
         """End the stream, and tell the client why if that is of use to it."""

@@ -3,12 +3,15 @@
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from aionotify import tasks
 from aionotify.auth.middleware import IDENTITY
+from aionotify.broker.read_marks import members
 from aionotify.errors import BrokerError, InvalidToken
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
@@ -18,11 +21,13 @@ from aionotify.streams.reasons import StartKind
 from aionotify.streams.recipient import Recipient
 from aionotify.streams.response import HEADERS, NotificationResponse
 from aionotify.streams.stream import Stream
+from aionotify.web import inbox as lists
 from aionotify.web.errors import json_response
 from aionotify.web.open_stream import OpenStream
 from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES, Services
 
+_ANSWER: Final = 1.0  # seconds for what a stream is to tell that it can do without
 _NOWHERE: Final = Cursor(NOWHERE, NOWHERE)  # for an invalid cursor: a gap
 # EventSource polyfills send no header, but `lastEventId`; clients of Mercure send `lastEventID`.
 _CURSOR_PARAMETERS: Final = ("last_event_id", "lastEventId", "lastEventID")
@@ -58,6 +63,12 @@ async def notify(request: web.Request) -> web.StreamResponse:
         groups = services.memberships.choose(recipient.id, identity.groups, part)
         check_asked(asked, groups)
         how, start, epoch = await _start(request, services, recipient)
+        more, marks = {}, None
+        if _is_asked_for(request, "unread"):
+            more, marks = (
+                await _unread(services, recipient.id),
+                partial(_marks, services, recipient.id),
+            )
         if recipient.revocations != revocations:  # before there was a stream to close
             raise InvalidToken("the user's streams are being closed")
         settings, cors = services.terms.stream, services.terms.config.cors
@@ -73,13 +84,14 @@ async def notify(request: web.Request) -> web.StreamResponse:
             start=start,
             epoch=epoch,
             groups=groups,
+            marks=marks,
         )
         response = NotificationResponse(settings.send_timeout, headers)
         if services.hub.draining:
             response.force_close()
         await response.prepare(request)
         # The head is still waiting for this: one system call, one packet, one wake-up.
-        await response.write(stream.opening())
+        await response.write(stream.opening(**more))
         slot = OpenStream(services, request, id)
     except BaseException:
         services.hub.leave(recipient)
@@ -125,6 +137,24 @@ async def _start(
             )
     now = hub.settled or own_guess(time.time())
     return StartKind.FRESH, Cursor(now, now), hub.epoch
+
+
+def _is_asked_for(request: web.Request, name: str) -> bool:
+    return request.query.get(name, "false") in ("", "true")
+
+
+async def _unread(services: Services, user_id: str) -> dict[str, float]:
+    """What a stream begins by telling of that; nothing while Redis cannot be asked."""
+    try:
+        async with tasks.timeout(_ANSWER):
+            return {"unread": await lists.unread(services, user_id)}
+    except (BrokerError, TimeoutError):
+        return {}
+
+
+async def _marks(services: Services, user_id: str) -> list[dict[str, Any]]:
+    found = await lists.marks(services, user_id)
+    return [members(mark, each) for mark, each in found.items()]
 
 
 def _cursors(request: web.Request) -> Iterator[str]:

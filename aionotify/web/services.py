@@ -11,6 +11,7 @@ from aionotify.auth.stats import AuthStats
 from aionotify.auth.ticket_authenticator import Holder, TicketAuthenticator
 from aionotify.broker.control import ControlChannel
 from aionotify.broker.data_set import DataSet
+from aionotify.broker.history import History
 from aionotify.broker.inbox import Inbox
 from aionotify.broker.ingest import Ingest
 from aionotify.broker.inspection import Inspection
@@ -18,6 +19,7 @@ from aionotify.broker.memberships import RedisMemberships
 from aionotify.broker.presence import Presence
 from aionotify.broker.presence_tracker import PresenceTracker
 from aionotify.broker.publisher import Publisher
+from aionotify.broker.read_marks import ReadMarks
 from aionotify.broker.subscriber import Subscriber
 from aionotify.config import Config
 from aionotify.streams.heartbeat import Heartbeat
@@ -57,6 +59,8 @@ class Services:
     hub: Hub
     subscriber: Subscriber
     inbox: Inbox
+    history: History
+    read_marks: ReadMarks
     data_set: DataSet
     heartbeat: Heartbeat
     start_positions: StartPositions

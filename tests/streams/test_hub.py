@@ -46,6 +46,7 @@ class Stream:
         self.later: list[bytes] = []
         self.behind: list[Cursor] = []
         self.closed: list[str] = []
+        self.missed_notices = 0
 
     def push(self, chunk: bytes) -> bool:
         if not self.full:
@@ -58,6 +59,9 @@ class Stream:
 
     def flush(self) -> None: ...
     def regroup(self, groups: frozenset[str]) -> None: ...
+
+    def miss_notice(self) -> None:
+        self.missed_notices += 1
 
     def fall_behind(self, at: Cursor) -> None:
         self.live = False
@@ -211,7 +215,7 @@ def test_a_notice_waits_for_who_cannot_take_it_now(hub: Hub) -> None:
         hub.notice("1", "read", b'{"n":%d}' % number)
     assert (full.taken, full.live, full.behind) == ([], False, [Cursor(100, 200)])
     assert hub.stats.fell_behind == 1
-    assert (hub.stats.notices, hub.stats.notices_dropped) == (3, 1)
+    assert (hub.stats.notices, hub.stats.notices_dropped, full.missed_notices) == (3, 1, 1)
 
 
 @pytest.mark.parametrize("recipient", ["1", "*"])

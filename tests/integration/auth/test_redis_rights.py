@@ -70,6 +70,11 @@ async def test_a_server_can_do_all_its_work_with_the_rights_that_it_needs(
                     producer.publish(channel, b'{"revoke": "42"}')
         assert len(await received(client, 2)) == 2
         assert (await ask(server, "/presence?recipient_id=42", token=KEY)).json == {"42": True}
+        [listed] = (await ask(server, "/inbox", token="token-42")).json["events"]
+        mark = json.dumps({"ids": [listed["event_id"]]}).encode()
+        answer = await ask(server, "/inbox/read", "PUT", token="token-42", data=mark)
+        assert answer.json == {"unread": 0}
+        await client.wait_for(lambda events: events[-1].event == "aionotify.read")
         await client.reconnect()  # the ticket is used up
         assert client.status == 401
     async with stream(server, "42") as client:
