@@ -154,6 +154,8 @@ def _decode(message: bytes, max_bytes: int) -> Event:
         fields["id"] = f"must be 1 to {MAX_NAME_CHARS} characters, not {len(key)}"
     if envelope.aionotify is not None:
         options = _options(envelope.aionotify, fields)
+        if options is not None and options.away is not None and recipients == (EVERYONE,):
+            fields[f"{MEMBER}.away"] = "is for events for users, not for everyone"
     # A bracket in a string counts as well, so this is no more than a reason to look closely.
     if (
         len(message) > 2 * MAX_DEPTH

@@ -232,7 +232,7 @@ class CatchUp:
             return []
         at = stream.cursor() + (EVERYONE_END if recipient is hub.everyone else b"")
         stream.events += 1
-        hub.stats.delivered_catch_up += 1
+        hub.wrote(recipient, entry)
         return [frame(event.data(recipient.id), event.type, at)]
 
     def _move(self, recipient: Recipient, position: int) -> None:
