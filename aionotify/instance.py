@@ -23,7 +23,7 @@ from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Tickets
 from aionotify.broker.agreement import node_settings
 from aionotify.broker.answer_store import RedisAnswerStore
-from aionotify.broker.away import Away
+from aionotify.broker.away import Away, rules_of
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.control import ControlChannel, Question
 from aionotify.broker.data_set import DataSet
@@ -43,7 +43,6 @@ from aionotify.broker.subscriber import Subscriber
 from aionotify.broker.ticket_store import RedisTicketStore
 from aionotify.broker_events import BrokerEvents
 from aionotify.config import Config, MainHostConfig
-from aionotify.events.away_rules import AwayRule, AwayRules
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.drain import end_all, leave
 from aionotify.streams.heartbeat import Heartbeat, interval
@@ -150,7 +149,7 @@ class Instance:
                 may_post=lambda: subscriber.problem is None,
                 stats=stats,
             )
-        rules = AwayRules({type: AwayRule(*each) for type, each in config.away.rules.items()})
+        rules = rules_of(config.away)
         away = Away(writes.execute, keys, rules)
         outlet: Outlet | None = None
         if config.away.stream is not None:

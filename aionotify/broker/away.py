@@ -15,7 +15,8 @@ from aionotify.batcher import Batcher
 from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.scripts import Script
 from aionotify.broker.keys import Keys
-from aionotify.events.away_rules import NO_RULES, AwayRules
+from aionotify.config import AwayConfig
+from aionotify.events.away_rules import NO_RULES, AwayRule, AwayRules
 from aionotify.events.event import Event
 from aionotify.events.event_id import mark_of
 
@@ -24,6 +25,11 @@ KEPT: Final = 604800
 _EVENTS: Final = 100  # of one user, at a time
 _BYTES: Final = 1 << 20  # of one user's events at a time, but never less than one
 _AGAIN: Final = 30_000  # milliseconds; who publishes has stored his event by then, or never will
+
+
+def rules_of(config: AwayConfig) -> AwayRules:
+    """The rules that are configured for types of events."""
+    return AwayRules({type: AwayRule(*each) for type, each in config.rules.items()})
 
 
 class Due(NamedTuple):

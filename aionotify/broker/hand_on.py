@@ -229,7 +229,10 @@ class HandOn:
     def _found(self, *, has_lease: bool) -> None:
         if has_lease != self._has_lease:
             self._has_lease = has_lease
-            _log.info("hands on events" if has_lease else "another node hands on events")
+            if has_lease:
+                _log.info("hands on events")
+            else:
+                _log.info("another node hands on events")
 
     def _failed(self, reason: str) -> float:
         """Take note of a failure; return for how many seconds to rest."""

@@ -335,7 +335,9 @@ class Publisher:
             names += keys.away(id), keys.away_events(id)
         if collapse is not None:
             names.append(keys.collapse(id))
-        waits = ("", "", "") if rule is None else (*rule, WAITING_KEPT)
+        waits: Words = (0 if collapse is not None else "", "", "")
+        if rule is not None:
+            waits = (*rule, WAITING_KEPT)
         max_events, retention, remember, *rest = self._data_set.append_words
         limits = max_events, retention, remember if lease is None else KEPT
         more = (*rest, self._waits, *(lease or ("", "")), collapse or "", *waits)

@@ -135,3 +135,6 @@ _TABLE: Final = {
     "away": _Option(msgspec.json.Decoder(float).decode, "a number", _check_away, needs_inbox=True),
     "until": _Option(msgspec.json.Decoder(str).decode, "a string", _check_until, needs_inbox=True),
 }
+
+OPTIONS: Final = tuple(_TABLE)
+"""The names of all options."""

@@ -7,6 +7,8 @@ from typing import Any
 import redis
 
 from aionotify.broker.publisher import Publisher
+from tests.docs.snippets import arguments, snippet
+from tests.docs.test_python import execute
 from tests.harness import RedisServer, eventually
 from tests.integration.conftest import Serve
 from tests.integration.talk import metric, received, stream
@@ -24,6 +26,22 @@ def handed_on(server: RedisServer) -> list[dict[str, Any]]:
 
 def event(user: str, away: float, **more: Any) -> dict[str, Any]:
     return {"recipient_id": user, "aionotify": {"away": away, **more}}
+
+
+async def test_the_lines_of_the_docs_have_an_event_handed_on(
+    serve: Serve, own_redis: RedisServer
+) -> None:
+    line = snippet("docs/away.rst", "XRANGE mailer")
+    publishing = snippet("docs/away.rst", "await publisher.publish(").replace("60", "0.1")
+    await serve({**ON, "redis.url": own_redis.url})
+    async with Publisher(own_redis.url) as publisher:
+        await execute(publishing, {"publisher": publisher})
+    await eventually(lambda: handed_on(own_redis))
+    [(_, fields)] = own_redis.cli(*arguments(line)[1:])
+    named = (
+        fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
+    )
+    assert list(named) == ["event_id", "recipient_id", "time", "event"]
 
 
 async def test_an_event_is_handed_on_if_its_user_is_away_and_not_if_he_is_there(
