@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from aionotify.broker.keys import Keys
+from aionotify.broker.node_lease import LENGTH
 from aionotify.cli.check_redis import check_redis
 from aionotify.config import RedisConfig
+from tests.broker.lua import source
 from tests.docs.snippets import snippet
 from tests.embedded import embedded
 from tests.harness import PATIENCE, NotifyServer, RedisServer, TcpProxy, eventually
@@ -217,6 +220,21 @@ async def test_a_node_that_was_frozen_tells_of_its_users_anew(
         await eventually(lambda: redis_server.cli("SCARD", NODES) == 2)
         await until_told(redis_server, "came 42", *again)
         assert client.end is None
+
+
+async def test_a_node_gives_others_the_time_of_a_lease_before_it_takes_them_to_be_dead(
+    redis_server: RedisServer,
+) -> None:
+    """After a failover all leases have lapsed, until each node has come back."""
+    keys, script = Keys("aionotify").presence("other"), source("presence_tracker.lua")
+    for what, *users in (("begin",), ("tell", "+42")):
+        args: list[str | int] = [what, "other", 0, 100, 100, 60, *users]
+        redis_server.cli("EVAL", script, len(keys), *keys, *args)
+    redis_server.cli("HSET", "aionotify:epoch", "node:other", 0)
+    began = time.monotonic()
+    async with embedded(redis_server.url, presence={"events": True, "grace": 0}):
+        await until_told(redis_server, "came 42", "went 42")
+        assert time.monotonic() - began > LENGTH
 
 
 async def test_a_redis_without_its_data_is_told_who_is_there(
