@@ -130,3 +130,24 @@ def test_the_lines_of_the_page_show_what_there_was_what_comes_and_what_is_read_e
     tabs[0].run("bell.click()")
     for tab in tabs:
         tab.wait("shown.every(([, read]) => read)")
+
+
+@pytest.mark.parametrize("recipients", [[], ["42"], ["*"], ["42", "*"]])
+def test_tabs_that_list_first_share_a_stream(
+    open_tab: Callable[[str], Tab], site: Site, recipients: list[str]
+) -> None:
+    """Whether or not the cursor of the list is the very id that the stream has."""
+    tabs = []
+    for number in range(3):
+        tabs.append(open_tab(site.page))
+        begin(tabs[-1], site.url, "{ token: 'token-42', share: '42' }")
+        tabs[-1].wait("n.readyState === 1")
+        assert site.streams() == 1
+        for recipient in recipients if number == 0 else ():
+            site.publish(user=recipient)
+            tabs[0].wait(f"ids.length === {recipients.index(recipient) + 1}")
+    site.publish(2)
+    for tab in tabs:
+        tab.wait(f"ids.length === {len(recipients) + 2}")
+        assert tab.run("return ids") == tabs[0].run("return ids")
+    assert site.streams() == 1

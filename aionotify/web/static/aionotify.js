@@ -144,6 +144,24 @@ export class Parser {
   }
 }
 
+/**
+ * Whether two ids are the same place: a list gives another one than the stream that was there. A
+ * position that ends in an odd digit is a time at which an inbox held nothing newer.
+ */
+function isSame(a, b) {
+  const isTime = (position) => parseInt(position.at(-1), 16) % 2 === 1;
+  const isAfter = (time, position) => isTime(time) && (isTime(position) || position < time);
+  const [some, others] = [a, b].map((id) => id.split(".").filter((part) => part !== "all"));
+  return (
+    some.length === others.length &&
+    some.every((part, index) => {
+      const other = others[index];
+      if (part === other) return true;
+      return part.length === 14 && (isAfter(part, other) || isAfter(other, part));
+    })
+  );
+}
+
 /** The last id, and the durable events that led there. */
 class History {
   again = []; // that were heard already, and will be repeated
@@ -180,7 +198,7 @@ class History {
 
   /** What came after `id`, or undefined when that is not known. */
   after(id) {
-    const index = this.#past.findLastIndex((event) => event.id === id);
+    const index = this.#past.findLastIndex((event) => isSame(event.id, id));
     return id ? (index < 0 ? undefined : this.#past.slice(index + 1)) : [];
   }
 
