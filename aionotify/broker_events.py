@@ -15,6 +15,7 @@ from aionotify.broker.control import Control, ControlChannel, Question, Revoked
 from aionotify.broker.data_set import DataSet
 from aionotify.errors import BrokerError
 from aionotify.events.event import EVERYONE
+from aionotify.events.group import Ordered
 from aionotify.streams.hub import Hub
 from aionotify.telemetry.sampled import Sampled
 
@@ -42,8 +43,9 @@ class BrokerEvents:
     ) -> None:
         self.hold, self.release = hub.hold, hub.release
         self.has = hub.__contains__
-        self.ephemeral = hub.ephemeral
-        self.durable = hub.durable
+        self.has_group = hub.has_group
+        self.ephemeral, self.ephemeral_to_group = hub.ephemeral, hub.ephemeral_to_group
+        self.durable, self.durable_to_group = hub.durable, hub.durable_to_group
         self.asked = asked
         self._hub = hub
         self._revocations = revocations
@@ -59,14 +61,14 @@ class BrokerEvents:
         self._task: asyncio.Task[None] | None = None
         self._sampled = Sampled(_log)
 
-    def confirmed(self, recipient_id: str) -> None:
+    def confirmed(self, of: Ordered) -> None:
         """Revocations are heard on the same connection as what concerns everyone."""
-        if recipient_id == EVERYONE:
+        if of == EVERYONE:
             self._sessions += 1
             self._number = 0.0
             self._hears = True
             self._catch_up()
-        self._hub.confirmed(recipient_id)
+        self._hub.confirmed(of)
 
     def lost(self) -> None:
         self._sessions += 1

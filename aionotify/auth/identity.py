@@ -22,15 +22,16 @@ class Identity:
     """A user, as somebody we trust has named them.
 
     `user_id` may be given as an integer; it is text afterwards, and always what `user_id_from`
-    accepts. Times are in unix seconds (``time.time()``): `expires_at` is None when the end is not
-    known, `ask_at` when it will do to ask about a stream of theirs every `auth.revalidate` seconds.
-    Otherwise that is when to ask first, if it is sooner.
+    accepts. `groups` are those that the user is in. Times are in unix seconds (``time.time()``):
+    `expires_at` is None when the end is not known, `ask_at` when it will do to ask about a stream
+    of theirs every `auth.revalidate` seconds. Otherwise that is when to ask first, if it is sooner.
 
     Raises AuthFailed for what cannot be a user id.
     """
 
     user_id: str
     _: KW_ONLY
+    groups: frozenset[str] = frozenset()
     expires_at: float | None = None
     ask_at: float | None = None
 

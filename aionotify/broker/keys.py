@@ -7,6 +7,7 @@ by those of all. So channels have the number of the database in their names, and
 from typing import Final, Self
 
 from aionotify.config import RedisConfig
+from aionotify.events.group import GroupId, Ordered, Receiver, shard_of
 
 _EPHEMERAL: Final = "push_notifications"
 _ESCAPES: Final = {ord("%"): "%25", ord("{"): "%7B", ord("}"): "%7D"}
@@ -17,7 +18,8 @@ class Keys:
 
     The braces are a hash tag, so that all that belongs to one recipient lies in one slot of a
     cluster. A recipient is whatever the application calls its users: braces in it are escaped, or
-    the keys of one user could be made to be another's.
+    the keys of one user could be made to be another's. All groups of a shard lie in one slot, too,
+    whose tag no user can have.
 
     Args:
         channel: of ephemeral events; None for the one that is usual in this database.
@@ -44,15 +46,22 @@ class Keys:
         """Return the names that all who have this configuration use."""
         return cls(config.prefix, config.channel, config.database)
 
-    def live(self, recipient_id: str) -> str:
-        """The channel of a recipient's durable events."""
-        return f"{self._channels}:{_tag(recipient_id)}"
+    def live(self, of: Receiver | Ordered) -> str:
+        """The channel of a recipient's durable events; a group's is that of its shard."""
+        return f"{self._channels}:{_tag(of)}"
 
-    def inbox(self, recipient_id: str) -> str:
-        return f"{self._prefix}:{_tag(recipient_id)}:inbox"
+    def inbox(self, of: Receiver | Ordered) -> str:
+        """The list of a recipient's events, or a group's; of a shard, the list of its positions."""
+        if isinstance(of, str):
+            return f"{self._prefix}:{_tag(of)}:inbox"
+        if isinstance(of, int):
+            return f"{self._prefix}:{_tag(of)}:positions"
+        return f"{self._prefix}:{_tag(of)}:{_braced(of.name)}:inbox"
 
-    def idempotency(self, recipient_id: str, key: str) -> str:
-        return f"{self._prefix}:{_tag(recipient_id)}:id:{key}"
+    def idempotency(self, receiver: Receiver, key: str) -> str:
+        if isinstance(receiver, str):
+            return f"{self._prefix}:{_tag(receiver)}:id:{key}"
+        return f"{self._prefix}:{_tag(receiver)}:{_braced(receiver.name)}:id:{key}"
 
     def answer(self, name: str) -> str:
         return f"{self._prefix}:auth{{0}}:answer:{name}"
@@ -69,5 +78,11 @@ class Keys:
         return f"{self._channels}:check:{name}"
 
 
-def _tag(recipient_id: str) -> str:
-    return f"{{{recipient_id.translate(_ESCAPES)}}}"
+def _tag(of: Receiver | Ordered) -> str:
+    if isinstance(of, str):
+        return _braced(of)
+    return f"{{%g{shard_of(of.name) if isinstance(of, GroupId) else of}}}"
+
+
+def _braced(name: str) -> str:
+    return f"{{{name.translate(_ESCAPES)}}}"

@@ -1,14 +1,19 @@
 """Cursors: where a stream is in its inboxes.
 
-A stream reads two inboxes, its user's own and everyone's, and has a position in each; what these
-mean is in `aionotify.events.position`.
+A stream reads two inboxes, its user's own and everyone's, and those of its groups, which lie in
+four shards. It has a position in both of the former, and in each shard; what these mean is in
+`aionotify.events.position`.
 
 A cursor travels as the SSE `id:` and comes back as `Last-Event-ID`::
 
     2.<epoch>.<everyone>.<own>.<tag>      2.q5hr2c.006446a03fd2c8.006446a03f9c41.k3xq
+    3.<epoch>.<everyone>.<shard>.<shard>.<shard>.<shard>.<own>.<tag>
+
+The second is that of a stream with groups. In a shard in which it has none its position is 0: if
+its user has some there when it comes back, it begins with what is published then.
 
 The epoch names the data set in Redis that the positions are of; a cursor that was given before any
-was heard of has hyphens there, and those of version 1 have none. Both positions are 14 hexadecimal
+was heard of has hyphens there, and those of version 1 have none. All positions are 14 hexadecimal
 digits. Equal lengths mean that a broadcast is encoded once, and only the end of it is filled in for
 each user. The tag ties a cursor to the user it was given
 to: not a secret (who forges one harms nobody but himself), but a cursor that is used by the next
@@ -17,14 +22,19 @@ user of the same browser is recognised. To clients a cursor is opaque.
 
 import itertools
 import re
+from collections.abc import Iterable
 from hashlib import blake2s
 from typing import Final, NamedTuple
+
+from aionotify.events.group import SHARDS
 
 EPOCH_CHARS: Final = 6
 EPOCH_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _NO_EPOCH: Final = "-" * EPOCH_CHARS
 _FORM: Final = re.compile(
-    r"(?:1|2\.([a-z2-7]{6}|-{6}))\.([0-9a-f]{14})\.([0-9a-f]{14})\.([a-z2-7]{4})", re.ASCII
+    r"(?:1|[23]\.([a-z2-7]{6}|-{6}))\.([0-9a-f]{14})((?:\.[0-9a-f]{14}){4})?\.([0-9a-f]{14})"
+    r"\.([a-z2-7]{4})",
+    re.ASCII,
 )
 MAX_CHARS: Final = 128
 # Pairs of letters of base32; base64.b32encode would take longer than the hash.
@@ -32,10 +42,14 @@ _PAIRS: Final = [bytes(pair) for pair in itertools.product(EPOCH_LETTERS.encode(
 
 
 class Cursor(NamedTuple):
-    """Positions after which a stream goes on, in microseconds."""
+    """Positions after which a stream goes on, in microseconds; the last four are of shards."""
 
     everyone: int
     own: int
+    shard_1: int = 0
+    shard_2: int = 0
+    shard_3: int = 0
+    shard_4: int = 0
 
     def moved(self, place: int, position: int) -> "Cursor":
         """The same with another position in one inbox."""
@@ -51,9 +65,20 @@ def tag(user_id: str) -> bytes:
     return _PAIRS[bits >> 10] + _PAIRS[bits & 1023]
 
 
-def everyone_part(epoch: str | None, position: int) -> bytes:
-    """The beginning of a cursor: version, epoch if that is known, position in everyone's inbox."""
-    return b"2.%b.%014x." % ((epoch or _NO_EPOCH).encode(), position)
+def place_of(shard: int) -> int:
+    """The place of a shard's position in a `Cursor`."""
+    return len(Cursor._fields) - len(SHARDS) + SHARDS.index(shard)
+
+
+def everyone_part(epoch: str | None, position: int, shards: Iterable[int] = ()) -> bytes:
+    """The beginning of a cursor: version, epoch if that is known, position in everyone's inbox.
+
+    That of a stream with groups also has positions in all four shards.
+    """
+    head = b"%b.%014x." % ((epoch or _NO_EPOCH).encode(), position)
+    return (
+        b"2." + head if not shards else b"3." + head + b"%014x.%014x.%014x.%014x." % tuple(shards)
+    )
 
 
 def own_part(position: int, tag: bytes) -> bytes:
@@ -64,9 +89,12 @@ def own_part(position: int, tag: bytes) -> bytes:
 def parse(text: str, user_id: str) -> Cursor | None:
     """The cursor in a `Last-Event-ID`, or None when it is not one that `user_id` was given."""
     match = _FORM.fullmatch(text)
-    if match is None or match[4].encode() != tag(user_id):
+    if match is None or match[5].encode() != tag(user_id):
         return None
-    return Cursor(int(match[2], 16), int(match[3], 16))
+    if (match[3] is not None) != (text[0] == "3"):
+        return None
+    shards = (match[3] or "").split(".")[1:]
+    return Cursor(int(match[2], 16), int(match[4], 16), *(int(each, 16) for each in shards))
 
 
 def epoch_of(text: str) -> str | None:

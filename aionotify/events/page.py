@@ -15,11 +15,16 @@ class GapReason(StrEnum):
 
 
 class Entry(NamedTuple):
-    """One durable event in an inbox. Nothing was ever stored between `previous` and `position`."""
+    """One durable event in an inbox. Nothing was ever stored between `previous` and `position`.
+
+    That of a group also has the group's mark, and the marks of the receivers before it.
+    """
 
     position: int
     previous: int
     event: Event
+    group: bytes = b""
+    before: frozenset[bytes] = frozenset()
 
 
 class Page(NamedTuple):
@@ -30,9 +35,11 @@ class Page(NamedTuple):
         upto: how far this page reaches, past whatever in it was no event.
         newest: the position of the last event in the inbox, or an odd one when it is empty.
         gap: why events after the position asked for are gone, or None when none are.
+        denied: of the positions that it was asked about, those that are not there.
     """
 
     entries: list[Entry]
     upto: int
     newest: int
     gap: GapReason | None
+    denied: tuple[int, ...] = ()

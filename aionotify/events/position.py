@@ -42,6 +42,7 @@ from typing import Final, NamedTuple, TypeGuard, TypeVar
 from aionotify.events.page import Entry, GapReason, Page
 
 NOWHERE: Final = 0
+BEGINNING: Final = 1  # before every event that there ever was
 LAST: Final = 9 * 10**15 - 1  # the year 2255; from 2^53 on, Lua's numbers have gaps
 # Microseconds by which pub/sub may be behind what is read: seconds are a lot.
 BACKLOG: Final = 60_000_000
@@ -159,6 +160,11 @@ def is_event(position: int | None) -> TypeGuard[int]:
     return position is not None and position != NOWHERE and not position & 1
 
 
+def before(position: int) -> int:
+    """The position right before that of an event: all was stored up to there, but not the event."""
+    return position - 1
+
+
 def latest(positions: Iterable[int]) -> int:
     """The one that says most."""
     return max(positions)
@@ -217,8 +223,9 @@ def judge_page(newest: int | None, confirmations: int, question: Question, page:
 
 def _is_denied(position: int, page: Page) -> bool:
     """Whether a page shows that an event is gone: it was between one and its predecessor."""
-    return is_event(position) and any(
-        entry.previous < position < entry.position for entry in page.entries
+    return is_event(position) and (
+        position in page.denied
+        or any(entry.previous < position < entry.position for entry in page.entries)
     )
 
 
@@ -241,6 +248,19 @@ def to_read(at: int, newest: int | None, settled: int) -> tuple[int, ...]:
     if is_known(at, newest, settled):
         return ()
     return (newest, at) if newest is not None and newest < at else (at,)
+
+
+def heard_part(page: Page, after: int, newest: int | None) -> Page:
+    """What of a shard's page was heard, up to `newest`.
+
+    The rest is left to be heard, for a page of some groups says nothing to the streams of others.
+    But who comes from a node that has heard more stays where he is, unless that is gone.
+    """
+    if newest is None or page.newest <= newest:
+        return page
+    entries = [entry for entry in page.entries if entry.position <= newest]
+    upto = newest if page.gap is not None else latest((newest, after))
+    return page._replace(entries=entries, upto=min(page.upto, upto), newest=upto)
 
 
 def is_there(position: int, page: Page) -> bool:
@@ -273,6 +293,11 @@ def after_gap(page: Page) -> int:
 def is_gone(question: Question, page: Page) -> bool:
     """Whether an event that was stored when the question was put is not there any more."""
     return page.newest < question.acknowledged
+
+
+def known(question: Question) -> tuple[int, ...]:
+    """The positions of events that are known to be stored, or were when they were heard."""
+    return doubted(question.doubts, question.newest)
 
 
 def doubted(doubts: tuple[int, ...], *positions: int | None) -> tuple[int, ...]:

@@ -14,19 +14,23 @@ from aionotify.events.cursor import Cursor
 from aionotify.events.frame import frame
 from aionotify.events.page import GapReason, Page
 from aionotify.events.position import (
+    BEGINNING,
     NOWHERE,
     Question,
     after_gap,
     common_end,
+    heard_part,
     is_there,
+    known,
     merged,
     reached,
-    to_read,
     unreadable,
 )
+from aionotify.streams.groups import Group, Shard
 from aionotify.streams.hub import Hub
 from aionotify.streams.recipient import Recipient
 
+_HEARD_INTERVAL: Final = (0.01, 0.05)  # seconds; pub/sub is behind what is read by less
 _RETRY_INTERVAL: Final = (0.2, 1.0)  # seconds; random, so that not all streams ask at once
 
 
@@ -40,6 +44,11 @@ class Inbox(Protocol):
         not change by itself.
         """
 
+    def read_groups(
+        self, shard: int, groups: tuple[str, ...], after: int, asked: tuple[int, ...]
+    ) -> asyncio.Future[Page]:
+        """The same of some groups of a shard; the page says which positions it does not know."""
+
 
 class BehindStream(Protocol):
     """What is asked of a stream that is behind; see `Stream`."""
@@ -48,9 +57,11 @@ class BehindStream(Protocol):
     epoch: str | None
     known_gone: tuple[int, ...]
     events: int
+    groups: tuple[Group, ...]
 
     @property
     def inboxes(self) -> tuple[Recipient, ...]: ...
+    def passes_over(self, before: frozenset[bytes], position: int) -> bool: ...
 
     def is_caught_up(self) -> bool: ...
     def is_told(self) -> bool: ...
@@ -88,11 +99,23 @@ class CatchUp:
                 await asyncio.sleep(random.uniform(*_RETRY_INTERVAL))
             else:
                 self._write(pages)
+                if self._is_ahead():
+                    await asyncio.sleep(random.uniform(*_HEARD_INTERVAL))
         stream.join()
+
+    def _is_ahead(self) -> bool:
+        """Whether the client comes from a node that has heard more of a shard than this one."""
+        at = self._stream.at
+        return any(
+            each.newest is not None and each.newest < at[each.place]
+            for each in self._stream.inboxes
+            if isinstance(each, Shard)
+        )
 
     async def _read(self) -> list[tuple[Recipient, Page]]:
         """The next page of each inbox in which there is something to read."""
         hub, stream = self._hub, self._stream
+        groups = stream.groups
         for each in stream.inboxes:
             await each.wait_subscribed()
         if stream.epoch is None:
@@ -102,20 +125,27 @@ class CatchUp:
         asked = [
             (recipient, after)
             for recipient in stream.inboxes
-            for after in to_read(stream.at[recipient.place], recipient.newest, hub.settled)
+            for after in recipient.to_read(stream.at[recipient.place], hub.settled, groups)
         ]
         questions, pages = await self._pages(asked)
+        if stream.groups is not groups:
+            return []
         for (recipient, _), question, page in zip(asked, questions, pages, strict=True):
             hub.apply_page(recipient, question, page)
         # Of two pages of one inbox the last is the one after this stream's own position.
-        ours = {recipient: page for (recipient, _), page in zip(asked, pages, strict=True)}
+        ours = {
+            recipient: heard_part(page, after, recipient.newest)
+            if isinstance(recipient, Shard)
+            else page
+            for (recipient, after), page in zip(asked, pages, strict=True)
+        }
         return list(ours.items())
 
     async def _pages(
         self, asked: Sequence[tuple[Recipient, int]]
     ) -> tuple[list[Question], list[Page]]:
         questions = [recipient.question(after) for recipient, after in asked]
-        answers = [self._inbox.read(recipient.id, after) for recipient, after in asked]
+        answers = list(map(self._ask, asked, questions))
         pages = []
         for question, answer in zip(questions, answers, strict=True):
             try:
@@ -123,6 +153,13 @@ class CatchUp:
             except InboxRefused:  # no reason to do without the events of the other inbox
                 pages.append(unreadable(question, self._hub.settled))
         return questions, pages
+
+    def _ask(self, asked: tuple[Recipient, int], question: Question) -> asyncio.Future[Page]:
+        recipient, after = asked
+        if not isinstance(recipient, Shard):
+            return self._inbox.read(recipient.id, after)
+        names = sorted(each.name for each in self._stream.groups if each.shard is recipient)
+        return self._inbox.read_groups(recipient.number, tuple(names), after, known(question))
 
     async def _move_over(self) -> None:
         """Find out where the stream is in a data set that is another one than its position's.
@@ -134,7 +171,8 @@ class CatchUp:
         asked = [(each, at[each.place]) for each in self._stream.inboxes]
         _, pages = await self._pages(asked)
         for (recipient, position), page in zip(asked, pages, strict=True):
-            self._move(recipient, position if is_there(position, page) else NOWHERE)
+            nowhere = BEGINNING if isinstance(recipient, Shard) else NOWHERE
+            self._move(recipient, position if is_there(position, page) else nowhere)
         self._moved_to = epoch
 
     def _write(self, pages: list[tuple[Recipient, Page]]) -> None:
@@ -156,6 +194,8 @@ class CatchUp:
             frames.append(stream.control("gap", reason=gap))
         for recipient, entry in merged(pages, end):
             self._move(recipient, entry.position)
+            if entry.before and stream.passes_over(entry.before, entry.position):
+                continue
             event = entry.event
             frames.append(frame(event.data(recipient.id), event.type, stream.cursor()))
             stream.events += 1
@@ -167,13 +207,16 @@ class CatchUp:
             stream.write(b"".join(frames))
 
     def _gap(self, pages: list[tuple[Recipient, Page]]) -> GapReason | None:
-        """Why events are missing, if they are: the inbox says so, or the hub has found it out."""
+        """Why events are missing, if they are: the inbox says so, or the hub has found it out.
+
+        Who comes with no position of his own is told that, and not what else is gone.
+        """
         gaps = [page.gap for _, page in pages if page.gap is not None]
         stream = self._stream
         if not stream.is_told():
             gaps.append(GapReason.LOST)
         stream.known_gone = tuple(each.gone for each in stream.inboxes)
-        return gaps[-1] if gaps else None
+        return GapReason.UNKNOWN if GapReason.UNKNOWN in gaps else gaps[-1] if gaps else None
 
     def _move(self, recipient: Recipient, position: int) -> None:
         self._stream.at = self._stream.at.moved(recipient.place, position)

@@ -1,15 +1,19 @@
 """A recipient, as the hub keeps it: one user's streams here, and how far its events are known."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
-from aionotify.events.position import Question, doubted
+from aionotify.events.group import Ordered
+from aionotify.events.position import Question, doubted, is_known, to_read
 from aionotify.streams.reasons import CloseReason
+
+if TYPE_CHECKING:
+    from aionotify.streams.groups import Group, Shard
 
 
 class StreamReport(msgspec.Struct):
@@ -18,6 +22,7 @@ class StreamReport(msgspec.Struct):
     Attributes:
         since: when it was opened, in unix seconds.
         position: the cursor at which the client is, as it is told it.
+        groups: those that its user is in.
         live: whether it is pushed events, and does not read them from its inbox.
         events: how many were written to it.
         buffered_bytes: bytes that wait in the process for the client to take them.
@@ -26,6 +31,7 @@ class StreamReport(msgspec.Struct):
     user_id: str
     since: float
     position: str
+    groups: list[str]
     live: bool
     events: int
     buffered_bytes: int
@@ -36,10 +42,15 @@ class HubStream(Protocol):
 
     recipient: "Recipient"
     live: bool
+    groups: tuple["Group", ...]
+    shards: tuple["Shard", ...]
 
     @property
     def inboxes(self) -> Sequence["Recipient"]:
-        """Whose events it is for: everyone, its user."""
+        """Whose events it is for: everyone, its user, the shards of its groups."""
+
+    def passes_over(self, before: frozenset[bytes], position: int) -> bool:
+        """Whether it gets an event as one of these receivers, and not by the copy at `position`."""
 
     def push(self, chunk: bytes) -> bool:
         """Queue a pre-chunked frame for the next flush; False when the socket is full."""
@@ -112,6 +123,19 @@ class Recipient:
         self._waiters: set[asyncio.Future[None]] = set()
         self._tag = cursor.tag(id)
         self.set_newest(None)
+
+    @property
+    def of(self) -> Ordered:
+        """What names it where it is asked for."""
+        return self.id
+
+    def is_known(self, at: int, settled: int, groups: Iterable["Group"]) -> bool:
+        """Whether a stream has all that is known, if it is `at`."""
+        return is_known(at, self.newest, settled)
+
+    def to_read(self, at: int, settled: int, groups: Iterable["Group"]) -> tuple[int, ...]:
+        """After which positions it is to be read for a stream that is `at`."""
+        return to_read(at, self.newest, settled)
 
     def set_newest(self, newest: int | None) -> None:
         """Set `newest`, and with it `mark`."""

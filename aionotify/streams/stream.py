@@ -15,16 +15,19 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.frame import chunk, control_frame
-from aionotify.events.position import is_known, latest
+from aionotify.events.group import mark
+from aionotify.events.position import NOWHERE, latest, own_guess
 from aionotify.streams import sockets
 from aionotify.streams.catch_up import CatchUp, Inbox
+from aionotify.streams.groups import Group, Shard, shards_of
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
 from aionotify.streams.reasons import CloseReason
@@ -36,6 +39,7 @@ _HEARTBEAT: Final = b":\n"  # a comment, and no blank line: some parsers dispatc
 _END: Final = b"0\r\n\r\n"  # of a chunked body
 _WRITE_AT: Final = 16384  # bytes queued in one loop step that are written before more are queued
 _MAX_RECEIVED: Final = 65536  # bytes; a client has nothing to say once a stream is open
+_NO_GROUPS: Final[Mapping[bytes, int]] = MappingProxyType({})
 _EXPIRED: Final = frozenset(
     {CloseReason.TOKEN_EXPIRED, CloseReason.TOKEN_REFUSED, CloseReason.REVOKED}
 )
@@ -72,12 +76,16 @@ class Stream(asyncio.Protocol):
     Args:
         start: the position after which the client wants everything.
         epoch: of which data set that is; None for whichever there is.
+        groups: those that it is in, which it gives back to the hub when it has ended.
+        fresh: the shards of these that it begins with just now: they are new to its user.
 
     Attributes:
         live: whether the hub may push durable events.
         ended: why it did, or None while it is open.
         opened_at: when it was, by the monotonic clock.
         events: how many events were written to it.
+        groups: those that it is in.
+        shards: in which these lie.
         at: where the client is, while it is not live.
         epoch: of the data set that this is a position in.
         known_gone: up to where lost events of each of its inboxes were told to the client, or
@@ -93,6 +101,7 @@ class Stream(asyncio.Protocol):
         "_hub",
         "_in_chunks",
         "_inbox",
+        "_joined",
         "_on_end",
         "_paused",
         "_queue",
@@ -110,10 +119,12 @@ class Stream(asyncio.Protocol):
         "ended",
         "epoch",
         "events",
+        "groups",
         "known_gone",
         "live",
         "opened_at",
         "recipient",
+        "shards",
         "slice",
     )
 
@@ -127,6 +138,8 @@ class Stream(asyncio.Protocol):
         *,
         start: Cursor,
         epoch: str | None = None,
+        groups: tuple[Group, ...] = (),
+        fresh: Collection[Shard] = (),
     ) -> None:
         self.recipient = recipient
         self.live = False
@@ -135,6 +148,14 @@ class Stream(asyncio.Protocol):
         self.events = 0
         self.at, self.epoch = start, epoch
         self._hub = hub
+        self.groups = groups
+        self.shards = shards_of(groups) if groups else ()
+        # The receivers that it is, by their marks, and since when.
+        self._joined = _NO_GROUPS
+        if groups:
+            self._join(
+                (group, start[group.shard.place] * (group.shard in fresh)) for group in groups
+            )
         self.known_gone: tuple[int, ...] = tuple(each.gone for each in self.inboxes)
         self.slice = 0
         self._settings = settings
@@ -157,8 +178,8 @@ class Stream(asyncio.Protocol):
 
     @property
     def inboxes(self) -> tuple[Recipient, ...]:
-        """Whose events it is for: everyone, its user."""
-        return (self._hub.everyone, self.recipient)
+        """Whose events it is for: everyone, its user, the shards of its groups."""
+        return (self._hub.everyone, self.recipient, *self.shards)
 
     # --- opening --------------------------------------------------------------------------------
 
@@ -218,7 +239,9 @@ class Stream(asyncio.Protocol):
         return (
             not self.is_elsewhere()
             and self.is_told()
-            and all(is_known(self.at[each.place], each.newest, settled) for each in self.inboxes)
+            and all(
+                each.is_known(self.at[each.place], settled, self.groups) for each in self.inboxes
+            )
         )
 
     def is_told(self) -> bool:
@@ -303,6 +326,52 @@ class Stream(asyncio.Protocol):
         self.at = at
         self._go_on()
 
+    # --- groups ---------------------------------------------------------------------------------
+
+    def passes_over(self, before: frozenset[bytes], position: int) -> bool:
+        """Whether it gets an event as one of these receivers, and not by the copy at `position`.
+
+        It has got none by a group that its user was not in yet.
+        """
+        joined = self._joined
+        return any(joined[each] < position for each in joined.keys() & before)
+
+    def regroup(self, names: Collection[str]) -> None:
+        """Be in these groups from now on. In those that are new it begins with what is published
+        now, or somewhat earlier.
+        """
+        had = {group.name for group in self.groups}
+        if self.ended is not None or had == set(names):
+            return
+        hub, attached = self._hub, self in self.recipient.streams
+        at = (hub.position(self.inboxes) if self.live else None) or self.at
+        if attached:
+            hub.detach(self)
+        new = hub.enter_groups(name for name in names if name not in had)
+        left = [group for group in self.groups if group.name not in names]
+        stayed = tuple(group for group in self.groups if group.name in names)
+        shards, self.groups = self.shards, stayed + new
+        self.shards = shards_of(self.groups)
+        now = hub.settled or own_guess(time.time())
+        for shard in {*shards, *self.shards}:
+            if shard not in self.shards:
+                at = at.moved(shard.place, NOWHERE)
+            elif shard not in shards:
+                at = at.moved(shard.place, now if shard.newest is None else hub.shown(shard))
+        self.at = at
+        since = [(each, self._joined[each.mark]) for each in stayed]
+        self._join([*since, *((each, at[each.shard.place]) for each in new)])
+        self.known_gone = tuple(each.gone for each in self.inboxes)
+        hub.leave_groups(left)
+        if attached:
+            hub.attach(self)
+        if self.live and not self.is_caught_up():
+            self.fall_behind(at)
+
+    def _join(self, groups: Iterable[tuple[Group, int]]) -> None:
+        me = {mark(self.recipient.id): NOWHERE}
+        self._joined = me | {group.mark: since for group, since in groups}
+
     def close(self, reason: CloseReason) -> None:
         """End the stream, and tell the client why if that is of use to it."""
         if self.ended is not None:
@@ -350,6 +419,7 @@ class Stream(asyncio.Protocol):
             user_id=self.recipient.id,
             since=round(time.time() - (time.monotonic() - self.opened_at), 3),
             position=self.cursor().decode(),
+            groups=sorted(group.name for group in self.groups),
             live=self.live,
             events=self.events,
             buffered_bytes=self.buffered(),
@@ -412,7 +482,8 @@ class Stream(asyncio.Protocol):
         """The client's position, as it is told it."""
         epoch = self._hub.epoch if self.epoch is None else self.epoch
         at = (self._hub.position(self.inboxes) if self.live else None) or self.at
-        return cursor.everyone_part(epoch, at.everyone) + self.recipient.own_part(at.own)
+        head = cursor.everyone_part(epoch, at.everyone, at[2:] if self.shards else ())
+        return head + self.recipient.own_part(at.own)
 
     def write(self, data: bytes) -> None:
         """Write frames now, after what is queued."""

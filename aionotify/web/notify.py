@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -12,7 +12,8 @@ from aionotify.auth.middleware import IDENTITY
 from aionotify.errors import BrokerError, InvalidToken
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
-from aionotify.events.position import NOWHERE, own_guess
+from aionotify.events.position import BEGINNING, NOWHERE, own_guess
+from aionotify.streams.groups import Shard, shards_of
 from aionotify.streams.reasons import StartKind
 from aionotify.streams.recipient import Recipient
 from aionotify.streams.response import HEADERS, NotificationResponse
@@ -22,7 +23,6 @@ from aionotify.web.open_stream import OpenStream
 from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES, Services
 
-_NOWHERE: Final = Cursor(NOWHERE, NOWHERE)  # for an invalid cursor: a gap
 # EventSource polyfills send no header, but `lastEventId`; clients of Mercure send `lastEventID`.
 _CURSOR_PARAMETERS: Final = ("last_event_id", "lastEventId", "lastEventID")
 
@@ -47,9 +47,10 @@ async def notify(request: web.Request) -> web.StreamResponse:
     identity, id = request[IDENTITY], request_id(request)
     rounds = services.revalidation.rounds
     recipient = services.hub.enter(identity.user_id)
+    groups = services.hub.enter_groups(identity.groups)
     try:
         revocations = recipient.revocations
-        how, start, epoch = await _start(request, services, recipient)
+        how, start, epoch, fresh = await _start(request, services, recipient, shards_of(groups))
         if recipient.revocations != revocations:  # before there was a stream to close
             raise InvalidToken("the user's streams are being closed")
         settings, cors = services.terms.stream, services.terms.config.cors
@@ -64,6 +65,8 @@ async def notify(request: web.Request) -> web.StreamResponse:
             services.heartbeat,
             start=start,
             epoch=epoch,
+            groups=groups,
+            fresh=fresh,
         )
         response = NotificationResponse(settings.send_timeout, headers)
         if services.hub.draining:
@@ -74,6 +77,7 @@ async def notify(request: web.Request) -> web.StreamResponse:
         slot = OpenStream(services, request, id)
     except BaseException:
         services.hub.leave(recipient)
+        services.hub.leave_groups(groups)
         raise
     at_once = services.revalidation.rounds != rounds
     slot.begins(stream, identity, how, at_once=at_once)
@@ -95,26 +99,44 @@ async def ticket(request: web.Request) -> web.Response:
 
 
 async def _start(
-    request: web.Request, services: Services, recipient: Recipient
-) -> tuple[StartKind, Cursor, str | None]:
-    """Return how the stream begins, after which cursor, and the epoch of that if it is known."""
+    request: web.Request, services: Services, recipient: Recipient, shards: Sequence[Shard]
+) -> tuple[StartKind, Cursor, str | None, Sequence[Shard]]:
+    """Return how the stream begins, after which cursor, the epoch of that if it is known, and the
+    shards in which it begins now.
+    """
     hub, unknown = services.hub, False
     for given in _cursors(request):
         start = cursor.parse(given, recipient.id)
         if start is not None:
-            return StartKind.CURSOR, start, cursor.epoch_of(given)
+            fresh = [shard for shard in shards if start[shard.place] == NOWHERE]
+            if fresh:
+                now = await _now(services, fresh)
+                for shard in fresh:
+                    start = start.moved(shard.place, now[shard.place])
+            return StartKind.CURSOR, start, cursor.epoch_of(given), fresh
         unknown = True
     if unknown:
-        return StartKind.UNKNOWN_CURSOR, _NOWHERE, hub.epoch
+        return StartKind.UNKNOWN_CURSOR, _nowhere(shards), hub.epoch, ()
+    now = await _now(services, (hub.everyone, recipient, *shards))
+    return StartKind.FRESH, now, hub.epoch, shards
+
+
+async def _now(services: Services, inboxes: Sequence[Recipient]) -> Cursor:
+    """Return where a stream of these begins just now."""
+    hub = services.hub
     if hub.everyone.subscribed:
         with contextlib.suppress(BrokerError, TimeoutError):
-            return (
-                StartKind.FRESH,
-                await services.start_positions.find((hub.everyone, recipient)),
-                hub.epoch,
-            )
+            return await services.start_positions.find(inboxes)
     now = hub.settled or own_guess(time.time())
-    return StartKind.FRESH, Cursor(now, now), hub.epoch
+    return Cursor(*[now] * len(Cursor._fields))
+
+
+def _nowhere(shards: Sequence[Shard]) -> Cursor:
+    """Return where nobody ever was, which is told as a gap, and all that is kept follows."""
+    at = Cursor(NOWHERE, NOWHERE)
+    for shard in shards:
+        at = at.moved(shard.place, BEGINNING)  # where 0 is to begin with what comes
+    return at
 
 
 def _cursors(request: web.Request) -> Iterator[str]:

@@ -6,6 +6,7 @@ import pytest
 
 from aionotify.errors import BrokerUnavailable
 from aionotify.events.cursor import Cursor
+from aionotify.events.group import Ordered
 from aionotify.events.page import Page
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
@@ -16,10 +17,10 @@ HAD, LOST, EVERYONE = 1000, 1002, 900  # positions
 
 
 class Interest:
-    def want(self, recipient_id: str) -> None:
+    def want(self, of: Ordered) -> None:
         pass
 
-    def drop(self, recipient_id: str) -> None:
+    def drop(self, of: Ordered) -> None:
         pass
 
 
@@ -29,6 +30,14 @@ class Silent:
     asked = 0
 
     def read(self, recipient_id: str, after: int) -> asyncio.Future[Page]:
+        return self._asked()
+
+    def read_groups(
+        self, shard: int, groups: tuple[str, ...], after: int, asked: tuple[int, ...]
+    ) -> asyncio.Future[Page]:
+        return self._asked()
+
+    def _asked(self) -> asyncio.Future[Page]:
         self.asked += 1
         answer: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
         answer.set_exception(BrokerUnavailable("not just now"))
