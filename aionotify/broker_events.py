@@ -46,6 +46,7 @@ class BrokerEvents:
         self.has_group = hub.has_group
         self.ephemeral, self.ephemeral_to_group = hub.ephemeral, hub.ephemeral_to_group
         self.durable, self.durable_to_group = hub.durable, hub.durable_to_group
+        self.notice = hub.notice
         self.asked = asked
         self._hub = hub
         self._revocations = revocations

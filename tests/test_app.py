@@ -106,7 +106,7 @@ async def test_an_application_publishes_with_the_settings_it_was_set_up_with(
     async def publish(request: web.Request) -> web.Response:
         publisher = request.config_dict[aionotify.PUBLISHER]
         published = await publisher.publish({"recipient_id": "42", "data": request.path})
-        return web.json_response({"id": published.id})
+        return web.json_response({"event_id": published.event_id})
 
     def make(app: web.Application) -> web.Application:
         app.router.add_post("/tell", publish)

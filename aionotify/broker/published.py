@@ -16,8 +16,8 @@ class Published:
     """What became of an event for one recipient, or for several.
 
     Attributes:
-        id: the event's position, opaque; for several receivers the last one's. Empty for an
-            ephemeral event, which has none.
+        event_id: see `aionotify.events.event_id`; for several receivers the last one's. Empty for
+            an ephemeral event, which has none.
         online: whether some node has (one of) the recipients connected now; None if it is for
             groups only, of whose members nobody is asked.
         repeated: the idempotency key had been used before, so nothing was published again.
@@ -25,7 +25,7 @@ class Published:
         groups: and for each group.
     """
 
-    id: str
+    event_id: str
     online: bool | None
     repeated: bool = False
     recipients: Mapping[str, "Published | BrokerError"] = field(default_factory=dict)
@@ -95,7 +95,7 @@ def summed_up(event: Event, results: list[Published | BrokerError]) -> Published
     failed = [result for result in results if isinstance(result, BrokerError)]
     if not failed:
         return Published(
-            done[-1].id,
+            done[-1].event_id,
             any(result.online for result in done) if event.recipients else None,
             all(result.repeated for result in done),
             by_recipient,

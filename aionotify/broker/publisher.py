@@ -28,6 +28,7 @@ from aionotify.broker.replicas import on_replicas
 from aionotify.config import Config, InboxConfig, RedisConfig
 from aionotify.errors import AionotifyError, BrokerError
 from aionotify.events.event import Event
+from aionotify.events.event_id import event_id
 from aionotify.events.group import Ordered, Receiver, marks, shard_of
 from aionotify.portions import portions
 
@@ -295,13 +296,11 @@ class Publisher:
             return reply
         text, online, repeated = reply
         position = int(text)
-        is_user = isinstance(receiver, str)
-        if not repeated:
-            of = receiver if isinstance(receiver, str) else shard_of(receiver.name)
-            self._acknowledged(of, position)
+        of = receiver if isinstance(receiver, str) else shard_of(receiver.name)
+        self._acknowledged(of, position)  # also what somebody else has stored
         # A node that hears a group's shard need not have a stream that is in the group.
-        told = int(online) > 0 if is_user else None
-        return Published(f"{position:014x}", told, bool(repeated))
+        told = int(online) > 0 if isinstance(receiver, str) else None
+        return Published(str(event_id(of, position)), told, bool(repeated))
 
     async def _publish_ephemeral(
         self, keys: Keys, events: list[Event]

@@ -33,6 +33,7 @@ from aionotify.broker.inbox import (
 from aionotify.broker.keys import Keys
 from aionotify.broker.probes import Probes
 from aionotify.errors import BrokerError, BrokerRefused, InvalidEvent
+from aionotify.events import notice
 from aionotify.events.event import EVERYONE, Event, decode, sole_recipient
 from aionotify.events.group import Ordered
 from aionotify.events.page import Entry
@@ -66,6 +67,7 @@ class Sink(Protocol):
     def ephemeral_to_group(self, group: bytes, before: frozenset[bytes], event: Event) -> None: ...
     def durable(self, recipient_id: str, entry: Entry) -> None: ...
     def durable_to_group(self, shard: int, entry: Entry) -> None: ...
+    def notice(self, recipient_id: str, name: str, data: bytes) -> None: ...
     def confirmed(self, of: Ordered) -> None: ...
     def lost(self) -> None: ...
     def data_set(self, found: DataSet) -> None: ...
@@ -397,6 +399,8 @@ class Subscriber:
     def _hear_live(self, recipient_id: str, data: bytes) -> None:
         if data.startswith(EPHEMERAL_MARK):
             self._sink.ephemeral(parse_ephemeral(data, recipient_id, self._max_bytes))
+        elif data.startswith(notice.MARK):
+            self._sink.notice(recipient_id, *notice.parse(data, self._max_bytes))
         else:
             entry = parse_entry(data, recipient_id, self._max_bytes)
             self._sink.durable(recipient_id, entry)

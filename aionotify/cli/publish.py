@@ -13,7 +13,7 @@ from aionotify.broker.published import Published
 from aionotify.broker.publisher import Publisher
 from aionotify.cli.publish_http import publish_http
 from aionotify.config import Config
-from aionotify.errors import AionotifyError, ConfigError
+from aionotify.errors import AionotifyError, BrokerRefused, BrokerUnavailable, ConfigError
 from aionotify.events.event import split_batch
 
 _BATCH = 500  # events in flight at the same time
@@ -90,7 +90,8 @@ async def _publish(events: Sequence[bytes], config: Config, *, ephemeral: bool) 
                 if isinstance(result, AionotifyError):
                     failed += 1
                     which = f"event {number}: " if len(events) > 1 else ""
-                    print(f"aionotify: {which}{result}", file=sys.stderr)
+                    where = f" (redis.url: {endpoint.description})" if _is_redis(result) else ""
+                    print(f"aionotify: {which}{result}{where}", file=sys.stderr)
                 else:
                     print(msgspec.json.encode(_told(result)).decode(), flush=True)
     finally:
@@ -99,10 +100,19 @@ async def _publish(events: Sequence[bytes], config: Config, *, ephemeral: bool) 
     return int(failed > 0)
 
 
+def _is_redis(error: AionotifyError) -> bool:
+    """Whether it is Redis that does not do what it should, and not the event."""
+    return isinstance(error, BrokerUnavailable | BrokerRefused)
+
+
 def _told(result: Published) -> dict[str, Any]:
-    if not result.id:
+    if not result.event_id:
         return {"online": result.online}
-    return {"id": result.id, "online": result.online, "repeated": result.repeated}
+    return {
+        "event_id": result.event_id,
+        "online": result.online,
+        "repeated": result.repeated,
+    }
 
 
 def _json(text: str) -> msgspec.Raw:

@@ -177,7 +177,7 @@ def _decode(message: bytes, max_bytes: int) -> Event:
     # A second recipient_id would reach the receiver and name somebody else.
     else:
         _check_names(message, fields)
-    line = _one_line(message)
+    line = one_line(message)
     if len(line) > max_bytes:
         fields["body"] = f"is {len(line)} bytes long on one line, at most {max_bytes} allowed"
     if fields:
@@ -433,7 +433,7 @@ def _check_names(message: bytes, fields: dict[str, str]) -> None:
             fields[name] = "is given more than once"
 
 
-def _one_line(message: bytes) -> bytes:
+def one_line(message: bytes) -> bytes:
     """The same JSON without anything that a client may take for the end of a line.
 
     CR and LF stand only between tokens in valid JSON; the other three only inside strings, where
@@ -468,7 +468,7 @@ def _members(message: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _encode_line(value: int | str) -> bytes:
-    return _one_line(_encode(value))
+    return one_line(_encode(value))
 
 
 def _json_type(value: bytes) -> str:

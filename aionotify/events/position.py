@@ -50,7 +50,7 @@ BACKLOG: Final = 60_000_000
 # is learned again, and two for which Redis may be silent.
 _IN_FLIGHT: Final = 3.0
 _SKEW: Final = 60.0  # seconds
-_DOUBTS: Final = 4  # events of an inbox; one is cleared up by whoever reads next
+_DOUBTS: Final = 8  # events of an inbox; one is cleared up by whoever reads next
 FRESH_PARTS: Final = 4  # of the retention: what clients have is no older than one
 
 R = TypeVar("R")
@@ -80,15 +80,13 @@ class Question(NamedTuple):
         after: the position whose next page is wanted, or None when only the newest is.
         newest: the newest that was known.
         confirmations: how often live events had begun to be heard.
-        acknowledged: the last position that somebody here had published at, or 0.
-        doubts: the positions of events that were known to be stored, and may be gone since.
+        stored: the positions of events that were known to be stored, and may be gone since.
     """
 
     after: int | None
     newest: int | None
     confirmations: int
-    acknowledged: int = NOWHERE
-    doubts: tuple[int, ...] = ()
+    stored: tuple[int, ...] = ()
 
 
 def margin(retention: float) -> int:
@@ -232,20 +230,24 @@ def _is_denied(position: int, page: Page) -> bool:
 # --- catching up ----------------------------------------------------------------------------------
 
 
-def is_known(at: int, newest: int | None, settled: int) -> bool:
-    """Whether a reader who is `at` has all of an inbox that is known to end at `newest`."""
-    if newest is None:
+def is_known(at: int, newest: int | None, settled: int, gone: int = NOWHERE) -> bool:
+    """Whether a reader who is `at` has all of an inbox that is known to end at `newest`.
+
+    Args:
+        gone: the position from which on he knows of what was lost there, see `after_loss`.
+    """
+    if newest is None or at < gone:
         return False
-    return at == newest or (at & 1 == 1 and newest < at <= settled)
+    return at == newest or (at & 1 == 1 and newest < at <= latest((settled, gone)))
 
 
-def to_read(at: int, newest: int | None, settled: int) -> tuple[int, ...]:
+def to_read(at: int, newest: int | None, settled: int, gone: int = NOWHERE) -> tuple[int, ...]:
     """After which positions an inbox is to be read for a stream that is `at`; the last is its own.
 
     A client may come from a node that has heard more than this one. What lies between is then read
     too, for the streams that are live here.
     """
-    if is_known(at, newest, settled):
+    if is_known(at, newest, settled, gone):
         return ()
     return (newest, at) if newest is not None and newest < at else (at,)
 
@@ -261,6 +263,13 @@ def heard_part(page: Page, after: int, newest: int | None) -> Page:
     entries = [entry for entry in page.entries if entry.position <= newest]
     upto = newest if page.gap is not None else latest((newest, after))
     return page._replace(entries=entries, upto=min(page.upto, upto), newest=upto)
+
+
+def last_event(at: int) -> int:
+    """Return the position of the event that a reader who is `at` had last, if it had one just
+    there; it may have been told of a loss after it.
+    """
+    return at & ~1
 
 
 def is_there(position: int, page: Page) -> bool:
@@ -290,44 +299,61 @@ def after_gap(page: Page) -> int:
     return page.entries[0].previous if page.entries else page.upto
 
 
-def is_gone(question: Question, page: Page) -> bool:
-    """Whether an event that was stored when the question was put is not there any more."""
-    return page.newest < question.acknowledged
+def doubt(doubts: dict[float, int], confirmations: float, *positions: int | None) -> None:
+    """Note that the last of these positions, if it is that of an event, may be gone.
 
+    What Redis loses is what came last. So of all that one server has said the last says most, and
+    only what different ones may have said is kept apart.
 
-def known(question: Question) -> tuple[int, ...]:
-    """The positions of events that are known to be stored, or were when they were heard."""
-    return doubted(question.doubts, question.newest)
-
-
-def doubted(doubts: tuple[int, ...], *positions: int | None) -> tuple[int, ...]:
-    """Return `doubts`, and the last of these positions, if it is that of an event, as one more."""
-    last = latest(position if is_event(position) else NOWHERE for position in positions)
-    return doubts if last == NOWHERE or last in doubts else (*doubts[1 - _DOUBTS :], last)
-
-
-def cleared_up(
-    doubts: tuple[int, ...], confirmations: int, question: Question, page: Page
-) -> tuple[tuple[int, ...], int]:
-    """Return which doubts a page leaves, and the last event that it shows to be gone, or 0.
-
-    An event that a page has no room for is gone, whenever it was asked for. One that the inbox does
-    not reach is, if it was known when the question was put. That it is there counts if that was
-    read where live events have been heard since.
+    Args:
+        doubts: positions, by how often live events had begun to be heard when they became known.
+        confirmations: how often they had when these did; between two of these for what was asked
+            before and answered after.
     """
-    left, gone = [], NOWHERE
-    for position in doubts:
-        beyond = page.newest < position and position in question.doubts
-        passed = question.after == position and page.gap is GapReason.LOST
-        if beyond or passed or _is_denied(position, page):
-            gone = latest((gone, position))
-        elif (
-            question.confirmations != confirmations
-            or question.after is None
-            or not question.after <= position <= page.upto
-        ):
-            left.append(position)
-    return tuple(left), gone
+    last = latest(position if is_event(position) else NOWHERE for position in positions)
+    if last == NOWHERE:
+        return
+    doubts[confirmations] = latest((last, doubts.get(confirmations, NOWHERE)))
+    while len(doubts) > _DOUBTS:
+        del doubts[min(doubts)]
+
+
+def is_gone(position: int, question: Question, page: Page) -> bool:
+    """Whether a page shows that an event is gone.
+
+    One that a page has no room for is, whenever it was asked for. One that the inbox does not reach
+    is, if it was known to be stored when the question was put.
+    """
+    beyond = page.newest < position and position in question.stored
+    passed = question.after == position and page.gap is GapReason.LOST
+    return beyond or passed or _is_denied(position, page)
+
+
+def is_found(position: int, confirmations: int, question: Question, page: Page) -> bool:
+    """Whether a page that does not show that an event is gone shows that it is there.
+
+    That counts if it was read where live events have been heard since; an inbox that is empty shows
+    nothing.
+    """
+    return (
+        question.confirmations == confirmations
+        and question.after is not None
+        and question.after <= position <= page.upto
+        and is_event(page.newest)
+    )
+
+
+def after_loss(lost: int, page: Page, settled: int) -> int:
+    """Return the position at which those are who know that an event is gone.
+
+    Whoever has not come to it was before the loss, and all that is stored from now on, or was
+    after it, is beyond. Nothing between is there.
+
+    Args:
+        page: the one that shows it.
+        settled: what an inbox is settled up to in which there was nothing for long, or 0.
+    """
+    return lost | 1 if page.newest > lost else latest((page.newest, settled)) + 1 | 1
 
 
 def unreadable(question: Question, settled: int) -> Page:
@@ -347,6 +373,6 @@ def reached(page: Page, end: float, newest: int | None) -> int | None:
     """
     if page.upto > end:
         return None
-    if newest is not None and newest & 1 and is_complete(page):
+    if newest is not None and newest & 1 and page.newest & 1:
         return newest
     return page.upto

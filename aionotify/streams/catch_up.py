@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from aionotify.errors import BrokerError, InboxRefused
 from aionotify.events.cursor import Cursor
 from aionotify.events.frame import frame
-from aionotify.events.page import GapReason, Page
+from aionotify.events.page import Entry, GapReason, Page
 from aionotify.events.position import (
     BEGINNING,
     NOWHERE,
@@ -20,8 +20,10 @@ from aionotify.events.position import (
     after_gap,
     common_end,
     heard_part,
+    is_known,
     is_there,
-    known,
+    last_event,
+    latest,
     merged,
     reached,
     unreadable,
@@ -55,7 +57,6 @@ class BehindStream(Protocol):
 
     at: Cursor
     epoch: str | None
-    known_gone: tuple[int, ...]
     events: int
     groups: tuple[Group, ...]
 
@@ -64,7 +65,6 @@ class BehindStream(Protocol):
     def passes_over(self, before: frozenset[bytes], position: int) -> bool: ...
 
     def is_caught_up(self) -> bool: ...
-    def is_told(self) -> bool: ...
     def is_elsewhere(self) -> bool: ...
     def is_closing(self) -> bool: ...
     def join(self) -> None: ...
@@ -123,7 +123,7 @@ class CatchUp:
         if stream.is_elsewhere() and self._moved_to != hub.epoch:
             await self._move_over()
         asked = [
-            (recipient, after)
+            (recipient, recipient.told_at(after))
             for recipient in stream.inboxes
             for after in recipient.to_read(stream.at[recipient.place], hub.settled, groups)
         ]
@@ -159,7 +159,7 @@ class CatchUp:
         if not isinstance(recipient, Shard):
             return self._inbox.read(recipient.id, after)
         names = sorted(each.name for each in self._stream.groups if each.shard is recipient)
-        return self._inbox.read_groups(recipient.number, tuple(names), after, known(question))
+        return self._inbox.read_groups(recipient.number, tuple(names), after, question.stored)
 
     async def _move_over(self) -> None:
         """Find out where the stream is in a data set that is another one than its position's.
@@ -168,55 +168,100 @@ class CatchUp:
         and heard that from the new one; else at its beginning.
         """
         epoch, at = self._hub.epoch, self._stream.at
-        asked = [(each, at[each.place]) for each in self._stream.inboxes]
+        asked = [(each, last_event(at[each.place])) for each in self._stream.inboxes]
         _, pages = await self._pages(asked)
         for (recipient, position), page in zip(asked, pages, strict=True):
             nowhere = BEGINNING if isinstance(recipient, Shard) else NOWHERE
-            self._move(recipient, position if is_there(position, page) else nowhere)
+            position = position if is_there(position, page) else nowhere
+            self._stream.at = self._stream.at.moved(recipient.place, position)
         self._moved_to = epoch
 
     def _write(self, pages: list[tuple[Recipient, Page]]) -> None:
         """Write what was read, events of all inboxes in the order in which they were published."""
         hub, stream = self._hub, self._stream
-        gap = self._gap(pages)
+        gaps = [page.gap for _, page in pages if page.gap is not None]
+        gap = gaps[-1] if gaps else None
         if stream.is_elsewhere():
             if self._moved_to != hub.epoch:
                 return  # it has been lost again meanwhile
             stream.epoch, self._moved_to = hub.epoch, None
             gap = GapReason.LOST  # whatever an inbox says of a position that was never in it
+        for recipient, page in pages:
+            if page.gap is not None:
+                self._move(recipient, after_gap(page))
         end = common_end(page for _, page in pages)
+        entries = merged(pages, end)
+        losses = self._losses(pages, end, entries)
         frames = []
-        if gap is not None:
-            for recipient, page in pages:
-                if page.gap is not None:
-                    self._move(recipient, after_gap(page))
-            hub.stats.gaps[gap] += 1
-            frames.append(stream.control("gap", reason=gap))
-        for recipient, entry in merged(pages, end):
-            self._move(recipient, entry.position)
-            if entry.before and stream.passes_over(entry.before, entry.position):
-                continue
-            event = entry.event
-            frames.append(frame(event.data(recipient.id), event.type, stream.cursor()))
-            stream.events += 1
-            hub.stats.delivered_catch_up += 1
+        for index in range(len(entries) + 1):
+            if gap is not None or self._is_due(losses, index):
+                frames.append(self._tell(gap or GapReason.LOST, losses, index))
+                gap = None
+            if index < len(entries):
+                recipient, entry = entries[index]
+                self._move(recipient, entry.position)
+                if entry.before and stream.passes_over(entry.before, entry.position):
+                    continue
+                event = entry.event
+                at = stream.cursor() + recipient.cursor_end
+                frames.append(frame(event.data(recipient.id), event.type, at))
+                stream.events += 1
+                hub.stats.delivered_catch_up += 1
         for recipient, page in pages:
             if (position := reached(page, end, recipient.newest)) is not None:
                 self._move(recipient, position)
         if frames:
             stream.write(b"".join(frames))
 
-    def _gap(self, pages: list[tuple[Recipient, Page]]) -> GapReason | None:
-        """Why events are missing, if they are: the inbox says so, or the hub has found it out.
-
-        Who comes with no position of his own is told that, and not what else is gone.
+    def _losses(
+        self,
+        pages: list[tuple[Recipient, Page]],
+        end: float,
+        entries: list[tuple[Recipient, Entry]],
+    ) -> dict[Recipient, range]:
+        """Return for each inbox of which the client is to be told a loss before which of these
+        entries, or at their end, that can be: after what was there before it, and before the rest.
         """
-        gaps = [page.gap for _, page in pages if page.gap is not None]
-        stream = self._stream
-        if not stream.is_told():
-            gaps.append(GapReason.LOST)
-        stream.known_gone = tuple(each.gone for each in stream.inboxes)
-        return GapReason.UNKNOWN if GapReason.UNKNOWN in gaps else gaps[-1] if gaps else None
+        losses = {}
+        for recipient, page in pages:
+            at, first, last = self._at(recipient), 0, None
+            if at >= recipient.gone:
+                continue
+            for index, (whose, entry) in enumerate(entries):
+                if whose is recipient:
+                    at = entry.position
+                    if at > recipient.gone:
+                        last = index
+                        break
+                    first = index + 1
+            else:
+                position = reached(page, end, recipient.newest)
+                at = at if position is None else position
+                if at >= recipient.gone or is_known(at, recipient.newest, self._hub.settled):
+                    last = len(entries)
+            if last is not None:
+                losses[recipient] = range(first, last + 1)
+        return losses
+
+    def _is_due(self, losses: dict[Recipient, range], index: int) -> bool:
+        return any(
+            places[-1] == index and self._at(recipient) < recipient.gone
+            for recipient, places in losses.items()
+        )
+
+    def _tell(self, reason: GapReason, losses: dict[Recipient, range], index: int) -> bytes:
+        """Return the frame of a gap, with a cursor that is beyond each loss that it is about."""
+        for recipient, places in losses.items():
+            if index in places:
+                self._move(recipient, recipient.gone)
+        self._hub.stats.gaps[reason] += 1
+        return self._stream.control("gap", reason=reason)
+
+    def _at(self, recipient: Recipient) -> int:
+        return self._stream.at[recipient.place]
 
     def _move(self, recipient: Recipient, position: int) -> None:
+        """Who was told of a loss stays beyond it, or would be told again."""
+        if self._at(recipient) >= recipient.gone:
+            position = latest((position, recipient.gone))
         self._stream.at = self._stream.at.moved(recipient.place, position)

@@ -8,7 +8,7 @@ it says nothing to other streams, and what is known of the shard is what is hear
 from collections.abc import Iterable
 from typing import Final
 
-from aionotify.events.cursor import place_of
+from aionotify.events.cursor import place_of, shard_end
 from aionotify.events.group import GroupId, mark
 from aionotify.events.position import NOWHERE, is_known, latest
 from aionotify.streams.recipient import HubStream, Recipient
@@ -37,6 +37,11 @@ class Shard(Recipient):
         """What names it where it is asked for."""
         return self.number
 
+    @property
+    def cursor_end(self) -> bytes:
+        """What a cursor ends with that comes with an event of it."""
+        return shard_end(self.number)
+
     def set_newest(self, newest: int | None) -> None:
         """Know `newest`, and nothing of what was heard before."""
         self.newest = newest
@@ -61,9 +66,9 @@ class Shard(Recipient):
     def is_known(self, at: int, settled: int, groups: Iterable["Group"]) -> bool:
         """Whether a stream in these groups has all of them that is known, if it is `at`."""
         newest = self.newest
-        if newest is None or is_known(at, newest, settled):
+        if newest is None or is_known(at, newest, settled, self.gone):
             return newest is not None
-        return self.since <= at < newest and all(
+        return latest((self.since, self.gone)) <= at < newest and all(
             group.last <= at for group in groups if group.shard is self
         )
 

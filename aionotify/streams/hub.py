@@ -21,7 +21,7 @@ from aionotify.errors import NodeFull, TooManyStreams
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.event import EVERYONE, Event
-from aionotify.events.frame import framed_chunk
+from aionotify.events.frame import RESERVED_PREFIX, framed_chunk
 from aionotify.events.group import GroupId, Ordered, mark, shard_of
 from aionotify.events.page import Entry, Page
 from aionotify.events.position import (
@@ -29,9 +29,10 @@ from aionotify.events.position import (
     NOWHERE,
     Question,
     Verdict,
+    after_loss,
     aged,
-    cleared_up,
-    doubted,
+    doubt,
+    is_found,
     is_gone,
     judge_heard,
     judge_page,
@@ -281,7 +282,8 @@ class Hub:
                 self.everyone,
             ):
                 self._resync(recipient, ResyncReason.OTHER_DATA)
-                recipient.doubts = ()
+                recipient.doubts.clear()
+                recipient.lose()
             return
         for shard in self._shards.values():
             if shard.has_missed(settled):
@@ -293,13 +295,13 @@ class Hub:
 
     def _set(self, recipient: Recipient, newest: int | None) -> None:
         recipient.set_newest(newest)
-        if newest is not None and newest < self.aged:
-            recipient.mark = recipient.own_part(self.settled)
+        if newest is not None and (shown := self.shown(recipient)) != newest:
+            recipient.mark = recipient.own_part(shown)
 
     def shown(self, recipient: Recipient) -> int:
         """Where a live stream is in an inbox, as its client is told it."""
         newest = recipient.newest or NOWHERE
-        return newest if newest >= self.aged else self.settled
+        return latest((newest if newest >= self.aged else self.settled, recipient.gone))
 
     # --- dispatch -----------------------------------------------------------------------------
 
@@ -345,6 +347,23 @@ class Hub:
         self.stats.delivered_live += delivered
         self.stats.dropped_full += len(streams) - delivered
 
+    def notice(self, recipient_id: str, name: str, data: bytes) -> None:
+        """Write a notice to all streams of a recipient, live or not, that can take it.
+
+        Args:
+            name: one of `aionotify.events.notice.NAMES`.
+            data: a JSON object on one line.
+        """
+        self.stats.notices += 1
+        recipient = self._find(recipient_id)
+        if recipient is None:
+            return
+        frame = framed_chunk(data, RESERVED_PREFIX + name)
+        streams = self.streams() if recipient is self.everyone else recipient.streams
+        for stream in streams:
+            if not stream.push(frame):
+                self.stats.notices_dropped += 1
+
     def durable_to_group(self, shard: int, entry: Entry) -> None:
         """Write an event of a shard to the streams that are in its group."""
         group = self._by_mark.get(entry.group)
@@ -380,7 +399,7 @@ class Hub:
         if recipient.subscribed:
             recipient.acknowledged = latest((recipient.acknowledged, position))
         else:
-            recipient.doubts = doubted(recipient.doubts, position)
+            doubt(recipient.doubts, recipient.confirmations, position)
 
     def apply_page(self, recipient: Recipient, question: Question, page: Page) -> None:
         """Take note of what has just been read in `recipient`'s inbox.
@@ -388,15 +407,7 @@ class Hub:
         A page may be ahead of pub/sub. Its events then go the way of live ones, to the streams
         that are live, and are recognised as repeated when they are heard.
         """
-        if is_gone(question, page):
-            recipient.gone = latest((recipient.gone, question.acknowledged))
-            if recipient.acknowledged == question.acknowledged:
-                recipient.acknowledged = NOWHERE
-        if recipient.doubts:
-            recipient.doubts, gone = cleared_up(
-                recipient.doubts, recipient.confirmations, question, page
-            )
-            recipient.gone = latest((recipient.gone, gone))
+        self._clear_up(recipient, question, page)
         verdict = judge_page(recipient.newest, recipient.confirmations, question, page)
         if isinstance(recipient, Shard) and question.confirmations == recipient.confirmations:
             recipient.see(page.newest)
@@ -409,7 +420,28 @@ class Hub:
         elif verdict is Verdict.START:
             self._set(recipient, page.newest)
         else:  # whoever has asked is given it, and goes on from there
-            recipient.doubts = doubted(recipient.doubts, page.newest)
+            is_late = question.confirmations != recipient.confirmations
+            doubt(recipient.doubts, question.confirmations + is_late / 2, page.newest)
+
+    def _clear_up(self, recipient: Recipient, question: Question, page: Page) -> None:
+        """See by a page which events are gone that were known to be stored.
+
+        Who is live goes on from where it is, and is told when it passes the loss.
+        """
+        gone = {each for each in recipient.stored() if is_gone(each, question, page)}
+        if gone:
+            settled = NOWHERE if page.newest >= self.aged else self.settled
+            after = after_loss(latest(gone), page, settled)
+            if recipient.gone_after in gone:
+                recipient.lose()
+            if after > recipient.gone:
+                self._resync(recipient, ResyncReason.MISSED)
+                recipient.lose(after, page.newest)
+        for confirmations, each in list(recipient.doubts.items()):
+            if each in gone or is_found(each, recipient.confirmations, question, page):
+                del recipient.doubts[confirmations]
+        if recipient.acknowledged in gone:
+            recipient.acknowledged = NOWHERE
 
     def _apply(self, recipient: Recipient, page: Page) -> None:
         self.hold()
@@ -460,14 +492,18 @@ class Hub:
         self._set(self.everyone, position)
         if self._recipients:
             self._measure(position)
-        head, tail = self._encode_around(event, ())
+        head, tail = self._encode_around(self.everyone, event, ())
         others: _Around = {}
         for recipient in self._recipients.values():
             data = head + recipient.mark + tail
             for stream in recipient.streams:
                 if not stream.live:
                     continue
-                if stream.push(self._around(others, event, stream) if stream.shards else data):
+                if stream.shards:
+                    taken = stream.push(self._around(others, self.everyone, event, stream))
+                else:
+                    taken = stream.push(data)
+                if taken:
                     self.stats.delivered_live += 1
                 else:
                     self._full(stream, self.everyone, before)
@@ -485,7 +521,7 @@ class Hub:
                 continue
             if entry.before and stream.passes_over(entry.before, entry.position):
                 continue
-            if stream.push(self._around(others, entry.event, stream)):
+            if stream.push(self._around(others, shard, entry.event, stream)):
                 self.stats.delivered_live += 1
             else:
                 self._full(stream, shard, before)
@@ -503,18 +539,22 @@ class Hub:
         at = self._everyone_part(shards) + recipient.mark
         return framed_chunk(event.data(recipient.id), event.type, at)
 
-    def _encode_around(self, event: Event, shards: Sequence[Shard]) -> tuple[bytes, bytes]:
+    def _encode_around(
+        self, recipient: Recipient, event: Event, shards: Sequence[Shard]
+    ) -> tuple[bytes, bytes]:
         """The frame of an event for streams of many users, before and after each one's own part."""
-        at = self._everyone_part(shards) + _OWN_PART
+        at = self._everyone_part(shards) + _OWN_PART + recipient.cursor_end
         data = event.data(event.receivers[0])
         head, tail = framed_chunk(data, event.type, at).split(_OWN_PART, 1)
         return head, tail
 
-    def _around(self, made: _Around, event: Event, stream: HubStream) -> bytes:
+    def _around(
+        self, made: _Around, recipient: Recipient, event: Event, stream: HubStream
+    ) -> bytes:
         """Such a frame for a stream with groups; of those in the same shards it is made once."""
         parts = made.get(stream.shards)
         if parts is None:
-            parts = made[stream.shards] = self._encode_around(event, stream.shards)
+            parts = made[stream.shards] = self._encode_around(recipient, event, stream.shards)
         return parts[0] + stream.recipient.mark + parts[1]
 
     def _everyone_part(self, shards: Sequence[Shard]) -> bytes:

@@ -8,8 +8,9 @@ import msgspec
 
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
+from aionotify.events.event import EVERYONE
 from aionotify.events.group import Ordered
-from aionotify.events.position import Question, doubted, is_known, to_read
+from aionotify.events.position import NOWHERE, Question, doubt, is_event, is_known, to_read
 from aionotify.streams.reasons import CloseReason
 
 if TYPE_CHECKING:
@@ -84,9 +85,10 @@ class Recipient:
         confirmations: how often they began to be.
         last_heard: the last position that was heard since then.
         acknowledged: the last position at which this node has published, since it hears, or 0.
-        doubts: positions of events that were known to be stored when it ceased to hear, and may be
-            gone since.
-        gone: up to which of these events were found to be gone, or 0.
+        doubts: positions of events that were known to be stored, and may be gone since; see
+            `position.doubt`.
+        gone: the position from which on one knows of all losses that were found here, or 0.
+        gone_after: that of the event right before it, if there is one, or 0.
         revocations: how often the streams were closed because the user may no longer listen.
         mark: the end of a cursor at `newest`.
     """
@@ -99,6 +101,7 @@ class Recipient:
         "doubts",
         "entered",
         "gone",
+        "gone_after",
         "id",
         "last_heard",
         "mark",
@@ -117,8 +120,8 @@ class Recipient:
         self.subscribed = False
         self.confirmations = 0
         self.last_heard = 0
-        self.acknowledged = self.gone = 0
-        self.doubts: tuple[int, ...] = ()
+        self.acknowledged = self.gone = self.gone_after = NOWHERE
+        self.doubts: dict[float, int] = {}
         self.revocations = 0
         self._waiters: set[asyncio.Future[None]] = set()
         self._tag = cursor.tag(id)
@@ -129,13 +132,18 @@ class Recipient:
         """What names it where it is asked for."""
         return self.id
 
+    @property
+    def cursor_end(self) -> bytes:
+        """What a cursor ends with that comes with an event of it."""
+        return cursor.EVERYONE_END if self.id == EVERYONE else b""
+
     def is_known(self, at: int, settled: int, groups: Iterable["Group"]) -> bool:
         """Whether a stream has all that is known, if it is `at`."""
-        return is_known(at, self.newest, settled)
+        return is_known(at, self.newest, settled, self.gone)
 
     def to_read(self, at: int, settled: int, groups: Iterable["Group"]) -> tuple[int, ...]:
         """After which positions it is to be read for a stream that is `at`."""
-        return to_read(at, self.newest, settled)
+        return to_read(at, self.newest, settled, self.gone)
 
     def set_newest(self, newest: int | None) -> None:
         """Set `newest`, and with it `mark`."""
@@ -146,8 +154,8 @@ class Recipient:
         """Have it read what is there. If events that are known are gone then, that is a loss, also
         for streams that have not come to them yet.
         """
-        self.doubts = doubted(self.doubts, self.acknowledged, self.newest)
-        self.acknowledged = 0
+        doubt(self.doubts, self.confirmations, self.acknowledged, self.newest)
+        self.acknowledged = NOWHERE
         self.set_newest(None)
 
     def own_part(self, position: int) -> bytes:
@@ -155,7 +163,24 @@ class Recipient:
 
     def question(self, after: int | None) -> Question:
         """A question to be put to the inbox now; `Hub.apply_page` wants it with the answer."""
-        return Question(after, self.newest, self.confirmations, self.acknowledged, self.doubts)
+        return Question(after, self.newest, self.confirmations, self.stored())
+
+    def lose(self, gone: int = NOWHERE, gone_after: int = NOWHERE) -> None:
+        """Set `gone`: streams are told that come from before it."""
+        self.gone = gone
+        self.gone_after = gone_after if gone_after == gone - 1 else NOWHERE
+
+    def told_at(self, at: int) -> int:
+        """Return the event that a stream had last which is `at`, if it was told of a loss there.
+
+        By that the inbox knows whether it has lost more since.
+        """
+        return self.gone_after or at if at == self.gone else at
+
+    def stored(self) -> tuple[int, ...]:
+        """Positions of events that are known to be stored, if they are not gone since."""
+        known = (*self.doubts.values(), self.acknowledged, self.newest, self.gone_after)
+        return tuple(position for position in known if is_event(position))
 
     async def wait_subscribed(self) -> None:
         """Wait until the live events are being heard."""

@@ -24,7 +24,7 @@ from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.frame import chunk, control_frame
 from aionotify.events.group import mark
-from aionotify.events.position import NOWHERE, latest, own_guess
+from aionotify.events.position import NOWHERE, own_guess
 from aionotify.streams import sockets
 from aionotify.streams.catch_up import CatchUp, Inbox
 from aionotify.streams.groups import Group, Shard, shards_of
@@ -88,8 +88,6 @@ class Stream(asyncio.Protocol):
         shards: in which these lie.
         at: where the client is, while it is not live.
         epoch: of the data set that this is a position in.
-        known_gone: up to where lost events of each of its inboxes were told to the client, or
-            were from before it.
         slice: the heartbeat's.
     """
 
@@ -120,7 +118,6 @@ class Stream(asyncio.Protocol):
         "epoch",
         "events",
         "groups",
-        "known_gone",
         "live",
         "opened_at",
         "recipient",
@@ -156,7 +153,6 @@ class Stream(asyncio.Protocol):
             self._join(
                 (group, start[group.shard.place] * (group.shard in fresh)) for group in groups
             )
-        self.known_gone: tuple[int, ...] = tuple(each.gone for each in self.inboxes)
         self.slice = 0
         self._settings = settings
         self._inbox = inbox
@@ -235,20 +231,9 @@ class Stream(asyncio.Protocol):
 
     def is_caught_up(self) -> bool:
         """Whether nothing is missing that the hub knows of, or was lost without a word."""
-        settled = self._hub.settled
-        return (
-            not self.is_elsewhere()
-            and self.is_told()
-            and all(
-                each.is_known(self.at[each.place], settled, self.groups) for each in self.inboxes
-            )
-        )
-
-    def is_told(self) -> bool:
-        """Whether the client knows of all losses that the hub has found since it came."""
-        return all(
-            each.gone <= latest((known, self.at[each.place]))
-            for each, known in zip(self.inboxes, self.known_gone, strict=True)
+        return not self.is_elsewhere() and all(
+            each.is_known(self.at[each.place], self._hub.settled, self.groups)
+            for each in self.inboxes
         )
 
     def is_elsewhere(self) -> bool:
@@ -361,7 +346,6 @@ class Stream(asyncio.Protocol):
         self.at = at
         since = [(each, self._joined[each.mark]) for each in stayed]
         self._join([*since, *((each, at[each.shard.place]) for each in new)])
-        self.known_gone = tuple(each.gone for each in self.inboxes)
         hub.leave_groups(left)
         if attached:
             hub.attach(self)

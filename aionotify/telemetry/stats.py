@@ -45,6 +45,10 @@ class Stats:
     """Ephemeral events received, for any recipient."""
     events_durable: int = 0
     """Durable events received live, for any recipient."""
+    notices: int = 0
+    """Notices received, for any recipient."""
+    notices_dropped: int = 0
+    """Notices not written because the stream's socket was full."""
     events_invalid: int = 0
     """Messages from Redis that broke the event contract and were skipped."""
     inboxes_refused: int = 0

@@ -86,7 +86,11 @@ class NodeCollector(Collector):
             "events_received",
             "Events received from Redis.",
             ["kind"],
-            {"ephemeral": stats.events_ephemeral, "durable": stats.events_durable},
+            {
+                "ephemeral": stats.events_ephemeral,
+                "durable": stats.events_durable,
+                "notice": stats.notices,
+            },
         )
         yield _counter(
             "events_delivered",
@@ -102,6 +106,7 @@ class NodeCollector(Collector):
                 ("ephemeral", "socket_full"): stats.dropped_full,
                 ("ephemeral", "no_stream"): stats.dropped_no_stream,
                 ("durable", "repeated"): stats.events_repeated,
+                ("notice", "socket_full"): stats.notices_dropped,
                 ("unknown", "invalid"): stats.events_invalid,
             },
         )

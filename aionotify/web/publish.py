@@ -155,7 +155,7 @@ def answer(result: Published | BrokerError) -> dict[str, object]:
         return _answers(result)
     if isinstance(result, BrokerError):
         return {"error": {"code": "redis_unavailable", "message": str(result)}}
-    told: dict[str, object] = {"id": result.id} if result.id else {}
+    told: dict[str, object] = {"event_id": result.event_id} if result.event_id else {}
     if result.online is not None:
         told["online"] = result.online
     return told | _answers(result)
@@ -186,7 +186,9 @@ def log_stored(request: web.Request, results: list[Published | BrokerError]) -> 
     if (traced := traceparent(request)) is None:
         return
     stored = [each for each in results if isinstance(each, Published) and not each.repeated]
-    if ids := " ".join(each.id for each in stored if each.id):  # an ephemeral one has none
+    if ids := " ".join(
+        each.event_id for each in stored if each.event_id
+    ):  # an ephemeral one has none
         fields = {"traceparent": traced, "request": request_id(request), "ids": ids}
         _log.info("events stored", extra={"fields": fields})
 
@@ -197,5 +199,7 @@ def count(services: Services, results: list[Published | BrokerError]) -> None:
         if isinstance(result, BrokerError):
             outcome = "refused" if isinstance(result, BrokerRefused) else "unavailable"
         else:
-            outcome = "repeated" if result.repeated else "stored" if result.id else "ephemeral"
+            outcome = (
+                "repeated" if result.repeated else "stored" if result.event_id else "ephemeral"
+            )
         services.stats.published[outcome] += 1

@@ -71,7 +71,11 @@ async def fill(publisher: Publisher, count: int, size: int = 1) -> list[int]:
     """Publish so many events; return their positions."""
     events = [{"recipient_id": "u", "data": "x" * size, "n": n} for n in range(count)]
     results = await publisher.publish_many(events)
-    return [int(result.id, 16) for result in results if not isinstance(result, Exception)]
+    return [
+        int(result.event_id.partition(".")[2], 16)
+        for result in results
+        if not isinstance(result, Exception)
+    ]
 
 
 def scripts_run(server: RedisServer) -> int:

@@ -44,9 +44,9 @@ def inbox(server: RedisServer, user: str, prefix: str = "aionotify") -> list[str
 
 
 def positions(results: list[Published | AionotifyError]) -> list[int]:
-    ids = [result.id for result in results if isinstance(result, Published)]
+    ids = [result.event_id for result in results if isinstance(result, Published)]
     assert len(ids) == len(results)
-    return [int(id, 16) for id in ids]
+    return [int(id.partition(".")[2], 16) for id in ids]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ async def test_an_event_is_a_mapping_or_json(
     result = await publisher.publish(event)
     assert inbox(redis_server, "42") == ['{"recipient_id":"42","data":1}']
     [stored] = redis_server.cli("LRANGE", "aionotify:{42}:inbox", 0, -1)
-    assert int(result.id, 16) == int(stored.split()[0])
+    assert int(result.event_id.partition(".")[2], 16) == int(stored.split()[0])
     assert (result.online, result.repeated, result.recipients) == (False, False, {})
 
 
@@ -164,7 +164,7 @@ async def test_a_list_is_stored_for_each_and_names_nobody_else(
     assert list(result.recipients) == ["1", "b"]
     each = result.recipients["b"]
     assert isinstance(each, Published)
-    assert result.id == each.id
+    assert result.event_id == each.event_id
 
 
 async def test_results_come_in_the_order_of_the_events(
@@ -208,8 +208,20 @@ async def test_a_key_used_again_is_told(publisher: Publisher, redis_server: Redi
     assert (first.repeated, some.repeated, all_.repeated) == (False, False, True)
     again = all_.recipients["a"]
     assert isinstance(again, Published)
-    assert again.id == first.id
+    assert again.event_id == first.event_id
     assert len(inbox(redis_server, "a")) == len(inbox(redis_server, "b")) == 1
+
+
+async def test_a_node_knows_of_what_it_acknowledges_though_somebody_else_has_stored_it(
+    publisher: Publisher, redis_server: RedisServer
+) -> None:
+    """If Redis loses it, that is to be told."""
+    known = []
+    publisher.belong_to(publisher._data_set, lambda *stored: known.append(stored))
+    async with Publisher(redis_server.url) as other:
+        first = await other.publish({"recipient_id": "a", "id": "k"})
+    await publisher.publish({"recipient_id": "a", "id": "k"})
+    assert known == [("a", int(first.event_id[-14:], 16))]
 
 
 async def test_a_list_that_failed_for_some_says_for_whom(
@@ -223,7 +235,7 @@ async def test_a_list_that_failed_for_some_says_for_whom(
     assert isinstance(caught.value.recipients["bad"], BrokerRefused)
     assert isinstance(caught.value.recipients["b"], Published)
     redis_server.cli("DEL", "aionotify:{bad}:inbox")
-    assert (await publisher.publish(event)).id
+    assert (await publisher.publish(event)).event_id
     assert [len(inbox(redis_server, user)) for user in ("a", "bad", "b")] == [1, 1, 1]
 
 
@@ -311,7 +323,7 @@ async def test_a_client_of_ones_own_stays_open(redis_server: RedisServer) -> Non
             first = await publisher.publish({"recipient_id": "u", "id": "k"})
             again = await publisher.publish({"recipient_id": "u", "id": "k"})
         assert again.repeated
-        assert again.id == first.id
+        assert again.event_id == first.event_id
         assert await client.ping()
 
 
@@ -321,7 +333,7 @@ async def test_a_client_may_come_later(redis_server: RedisServer) -> None:
         Redis.from_url(redis_server.url) as client,
         Publisher(lambda: client) as publisher,
     ):
-        assert (await publisher.publish({"recipient_id": "u"})).id
+        assert (await publisher.publish({"recipient_id": "u"})).event_id
 
 
 @pytest.mark.parametrize("by", ["address", "client", "what gives one"])

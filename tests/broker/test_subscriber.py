@@ -66,6 +66,9 @@ class Ear:
     def durable(self, recipient_id: str, entry: Entry) -> None:
         self.heard.append(("durable", recipient_id, entry.position, entry.previous))
 
+    def notice(self, recipient_id: str, name: str, data: bytes) -> None:
+        self.heard.append(("notice", recipient_id, name, data))
+
     def confirmed(self, of: Ordered) -> None:
         self.heard.append(("confirmed", of))
 
@@ -150,6 +153,23 @@ async def test_an_ephemeral_event_is_heard_on_its_recipients_own_channel(
         redis_server.cli("PUBLISH", KEYS.live("*"), '- - {"recipient_id": "*"}')
         await eventually(lambda: ear.heard == [("ephemeral", "42"), ("ephemeral", "*")])
         assert stats.events_invalid == 3
+
+
+async def test_a_notice_is_heard_on_its_recipients_own_channel_if_its_name_is_known(
+    redis_server: RedisServer,
+) -> None:
+    stats = Stats()
+    async with subscribing(redis_server.url, stats=stats) as (subscriber, ear):
+        subscriber.want("42")
+        await eventually(lambda: ("confirmed", "42") in ear.heard)
+        ear.heard.clear()
+        for wrong in ("- other {}", "- open {}", "- ", "-", "- read", "- read []", '- read {"a":}'):
+            redis_server.cli("PUBLISH", KEYS.live("42"), wrong)
+        redis_server.cli("PUBLISH", KEYS.live("42"), '- read {"n": 1}')
+        redis_server.cli("PUBLISH", KEYS.live("*"), '- recalled {"n": 2}')
+        last = ("notice", "*", "recalled", b'{"n": 2}')
+        await eventually(lambda: ear.heard == [("notice", "42", "read", b'{"n": 1}'), last])
+        assert stats.events_invalid == 7
 
 
 async def test_what_is_published_for_a_user_of_another_node_is_dropped_and_counted(

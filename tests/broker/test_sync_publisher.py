@@ -83,7 +83,7 @@ def test_an_event_is_published_and_the_caller_told(
     event = {"recipient_id": "42", "data": 1, "id": "k"}
     first, again = publisher.publish(event), publisher.publish(event)
     assert (first.repeated, again.repeated) == (False, True)
-    assert first.id == again.id
+    assert first.event_id == again.event_id
     assert inbox(redis_server, "42") == ['{"recipient_id":"42","data":1,"id":"k"}']
 
 
@@ -208,13 +208,13 @@ def test_threads_share_one_connection(publisher: SyncPublisher, redis_server: Re
     before = connections(redis_server)
     with ThreadPoolExecutor(16) as pool:
         results = list(pool.map(publisher.publish, [{"recipient_id": "u"}] * 500))
-    assert len({result.id for result in results}) == 500
+    assert len({result.event_id for result in results}) == 500
     assert (threads(), connections(redis_server)) == (1, before + 1)
 
 
 async def test_a_coroutine_may_call_it(publisher: SyncPublisher) -> None:
     """A notebook runs an event loop in the thread in which its cells run."""
-    assert publisher.publish({"recipient_id": "u"}).id
+    assert publisher.publish({"recipient_id": "u"}).event_id
 
 
 def test_events_are_made_in_the_thread_that_publishes_them(publisher: SyncPublisher) -> None:
@@ -345,7 +345,7 @@ def test_what_is_under_way_when_it_is_closed_is_stored(own_redis: RedisServer) -
         closing = threading.Thread(target=publisher.close)
         closing.start()
         own_redis.resume()
-        assert len({each.result().id for each in running}) == 8
+        assert len({each.result().event_id for each in running}) == 8
         closing.join()
     publisher.close()
     assert threads() == 0

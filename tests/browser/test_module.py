@@ -278,12 +278,13 @@ def test_a_gap_is_told_and_what_is_left_follows(
 
 def test_a_token_that_expires_is_renewed_and_nothing_is_lost(tab: Tab, site: Site) -> None:
     for number in range(100):
-        site.main_host.answers[f"short-{number}"] = {"user_id": "42", "expires_in": 1}
+        # Long enough to be used on a busy machine: two refused in a row would be final.
+        site.main_host.answers[f"short-{number}"] = {"user_id": "42", "expires_in": 3}
     tab.run("window.asked = 0")
     tab.listen("{ getToken: () => `short-${asked++}` }")
     tab.wait("opened === 1")
     sent: list[int] = []
-    for times in range(2, 5):
+    for times in (2, 3):
         while tab.run("return opened") < times:
             sent += site.publish()
         tab.wait_published(sent)

@@ -34,6 +34,12 @@ def main() -> int:
     parser.add_argument(
         "--added", type=float, default=0, help="share of events that XADD adds (default 0)"
     )
+    parser.add_argument(
+        "--hand-over",
+        choices=("on", "off"),
+        default="on",
+        help="whether streams take their connections over, stream.hand_over (default on)",
+    )
     args = parser.parse_args()
     seed = random.randrange(2**31) if args.seed is None else args.seed
     console = Console()
@@ -55,7 +61,11 @@ async def _run(args: argparse.Namespace, seed: int, directory: Path, console: Co
         gaps=("lost",),
         with_replica=True,
         # Ten minutes, and Redis stays small.
-        settings={"inbox.max_events": 5000, "publish.stream": args.added > 0},
+        settings={
+            "inbox.max_events": 5000,
+            "publish.stream": args.added > 0,
+            "stream.hand_over": args.hand_over == "on",
+        },
         added=args.added,
     )
     if scene.world.pair is not None and scene.world.pair.clocks:

@@ -5,7 +5,8 @@ import json
 from collections.abc import Sequence
 from random import Random
 
-from tests.chaos.ledger import EVERYONE, Ledger, Track
+from aionotify.events.event_id import id_at, mark_of
+from tests.chaos.ledger import Ledger, Track
 from tests.chaos.world import Node
 from tests.harness import SSEClient
 
@@ -117,13 +118,10 @@ class Follower:
             elif not event.event.startswith("aionotify."):
                 recipient = content["recipient_id"]
                 number = content["n"][recipient]
-                self.track.event(recipient, number, _position(event.id, recipient))
+                which = id_at(event.id)
+                assert which is not None, event.id
+                assert which.mark == mark_of(recipient)
+                self.track.event(recipient, number, which.position)
                 if not self._stalled:
                     self._ledger.knows(node, recipient, number)
             self._last_event_id = event.id
-
-
-def _position(last_event_id: str, recipient: str) -> int:
-    """Where an event is in its inbox, by the cursor that it came with."""
-    _, _, everyone, own, _ = last_event_id.split(".")
-    return int(everyone if recipient == EVERYONE else own, 16)

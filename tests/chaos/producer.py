@@ -145,7 +145,7 @@ class Producer:
         except (aiohttp.ClientError, OSError, TimeoutError):
             return [False] * len(events)
         results = body if answer.status == 202 else body["error"]["results"]
-        stored = ["id" in result for result in results]
+        stored = ["event_id" in result for result in results]
         for event in (event for event, is_stored in zip(events, stored, strict=True) if is_stored):
             for recipient, number in event["n"].items():
                 self._ledger.knows(node.name, recipient, number)

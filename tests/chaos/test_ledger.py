@@ -1,5 +1,6 @@
 """The judge of the chaos tests finds what is wrong, and nothing else."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -115,6 +116,19 @@ def test_what_its_node_knew_and_is_lost_has_to_be_told(ledger: Ledger, doubtful:
     ledger.knows("node", "u", 3)
     follow(doubtful, 2, 4)
     assert judged(doubtful, 2, 4) == ["u: event 3 of u was lost, which node knew: untold"]
+
+
+@pytest.mark.parametrize(("seconds", "right"), [(0.2, False), (0.0, True)])
+def test_what_its_node_knew_was_told_if_there_was_a_gap_since(
+    ledger: Ledger, doubtful: Track, seconds: float, right: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event of another master may come between, whose position is a later one."""
+    doubtful.gap("lost")
+    now = time.monotonic() + seconds
+    monkeypatch.setattr("tests.chaos.ledger.time.monotonic", lambda: now)
+    ledger.knows("node", "u", 3)
+    follow(doubtful, 2, 4)
+    assert (judged(doubtful, 2, 4) == []) is right
 
 
 def test_what_nobody_knew_or_a_node_that_it_was_not_at_is_counted(

@@ -23,7 +23,7 @@ def test_an_event_is_published_durably(aionotify: Run, redis_server: RedisServer
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert json.loads(result.stdout) == {
-        "id": json.loads(result.stdout)["id"],
+        "event_id": json.loads(result.stdout)["event_id"],
         "online": False,
         "repeated": False,
     }
@@ -41,7 +41,7 @@ def test_the_same_id_is_not_published_again(aionotify: Run, redis_server: RedisS
     argv = ("publish", "42", "--id", "once", "--redis.url", redis_server.url)
     first, second = (json.loads(aionotify(*argv).stdout) for _ in range(2))
     assert (first["repeated"], second["repeated"]) == (False, True)
-    assert first["id"] == second["id"]
+    assert first["event_id"] == second["event_id"]
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,11 @@ def test_an_ephemeral_event_with_an_id_is_refused(
 
 
 def test_publishing_without_redis_is_told_in_a_line_and_exits_1(aionotify: Run) -> None:
-    result = aionotify("publish", "42", "--redis.url", f"redis://:hunter2@127.0.0.1:{free_port()}")
+    port = free_port()
+    result = aionotify("publish", "42", "--redis.url", f"redis://:hunter2@127.0.0.1:{port}")
     assert result.returncode == 1
     assert result.stderr.startswith("aionotify: Redis is not available: ")
+    assert result.stderr.endswith(f"(redis.url: redis://127.0.0.1:{port}/0)\n")
     assert len(result.stderr.splitlines()) == 1
     assert "hunter2" not in result.stderr
 
@@ -134,4 +136,6 @@ def test_an_event_that_too_few_replicas_have_is_told(
     given = ("--redis.url", redis_server.url, "--redis.wait_replicas", "2")
     result = aionotify("publish", "42", *given)
     assert result.returncode == 1
-    assert result.stderr == "aionotify: only 0 of 2 replicas had it within 0.5 s\n"
+    assert result.stderr.startswith(
+        "aionotify: only 0 of 2 replicas had it within 0.5 s (redis.url"
+    )

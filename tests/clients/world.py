@@ -96,8 +96,8 @@ class World:
     async def publish(self, run: Run, event: Mapping[str, Any] | bytes) -> str:
         """Publish an event for the user of one client; return its id."""
         if isinstance(event, bytes):
-            return (await self.publisher.publish(event)).id
-        return (await self.publisher.publish({"recipient_id": run.user, **event})).id
+            return (await self.publisher.publish(event)).event_id
+        return (await self.publisher.publish({"recipient_id": run.user, **event})).event_id
 
     async def until(
         self, condition: Callable[[Run], object], runs: Iterable[Run], patience: float | None = None

@@ -59,7 +59,7 @@ async def test_each_example_with_a_publisher_stores_its_events(
     assert (stored("42"), stored("999")) == (3, 1)
     [printed] = capsys.readouterr().out.splitlines()
     id, online = printed.split()
-    assert (len(id), online) == (14, "False")
+    assert (len(id), online) == (19, "False")
 
 
 async def test_the_program_of_the_readme_stores_its_event(redis_server: RedisServer) -> None:

@@ -17,10 +17,12 @@ from aionotify.events.position import (
     Settling,
     Verdict,
     after_gap,
+    after_loss,
     aged,
-    cleared_up,
     common_end,
-    doubted,
+    doubt,
+    is_found,
+    is_gone,
     is_known,
     is_possible,
     is_there,
@@ -315,40 +317,64 @@ PASSED = Page([], 98, 98, GapReason.LOST)
 
 
 @pytest.mark.parametrize(
-    ("after", "page", "left", "gone"),
+    ("after", "page", "shown"),
     [
-        (96, WITH, (), 0),
-        (96, WITHOUT, (), 100),
-        (96, BEFORE, (), 100),
-        (96, SHORT, (100,), 0),
-        (96, TRIMMED, (), 0),
-        (96, EXPIRED, (), 0),
-        (100, PASSED, (), 100),
-        (100, Page([], 100, 100, None), (), 0),
-        (102, Page([], 102, 102, None), (100,), 0),
-        (None, Page([], 102, 102, None), (100,), 0),
-        (None, BEFORE, (), 100),
+        (96, WITH, "there"),
+        (96, WITHOUT, "gone"),
+        (96, BEFORE, "gone"),
+        (96, SHORT, ""),
+        (96, TRIMMED, "there"),
+        (96, EXPIRED, "there"),
+        (100, PASSED, "gone"),
+        (100, Page([], 100, 100, None), "there"),
+        (102, Page([], 102, 102, None), ""),
+        (99, Page([], 103, 103, None), ""),
+        (None, Page([], 102, 102, None), ""),
+        (None, BEFORE, "gone"),
     ],
 )
 def test_a_doubt_is_cleared_up_by_a_page_that_says_something_of_it(
-    after: int | None, page: Page, left: tuple[int, ...], gone: int
+    after: int | None, page: Page, shown: str
 ) -> None:
-    question = Question(after, None, 1, doubts=(100,))
-    assert cleared_up((100,), 1, question, page) == (left, gone)
+    question = Question(after, None, 1, (100,))
+    assert is_gone(100, question, page) == (shown == "gone")
+    if shown != "gone":
+        assert is_found(100, 1, question, page) == (shown == "there")
 
 
 def test_a_doubt_is_not_cleared_up_by_what_was_asked_before() -> None:
     """But for an event that names another one as the one before it: that says it for ever."""
     before = Question(96, None, 1)
-    assert cleared_up((100,), 2, before, BEFORE) == ((100,), 0)
-    assert cleared_up((100,), 2, before, WITH) == ((100,), 0)
-    assert cleared_up((100,), 2, before, WITHOUT) == ((), 100)
+    assert not is_gone(100, before, BEFORE)
+    assert not is_found(100, 2, before, WITH)
+    assert is_gone(100, before, WITHOUT)
 
 
-def test_doubts_are_of_events_each_once_and_few() -> None:
-    assert doubted((), 0, None, 101) == ()
-    assert doubted((100,), 98, 100) == (100,)
-    assert doubted((90, 92, 94, 96), 100, 98) == (92, 94, 96, 100)
+def test_doubts_are_of_events_and_of_each_server_the_last_one() -> None:
+    doubts: dict[float, int] = {}
+    doubt(doubts, 1, 0, None, 101)
+    assert doubts == {}
+    doubt(doubts, 1, 98, 100)
+    doubt(doubts, 1, 96)
+    doubt(doubts, 1.5, 104)
+    assert doubts == {1: 100, 1.5: 104}
+    for confirmations in range(2, 100):
+        doubt(doubts, confirmations, 106)
+    assert len(doubts) == 8
+
+
+@pytest.mark.parametrize(
+    ("newest", "settled", "after"),
+    [(104, 0, 101), (98, 0, 99), (99, 0, 101), (98, 109, 111)],
+    ids=["later ones", "nothing later", "empty", "nothing for long"],
+)
+def test_who_knows_of_a_loss_is_at_a_position_between_what_was_before_it_and_what_comes(
+    newest: int, settled: int, after: int
+) -> None:
+    """Nobody who has not been told was ever there."""
+    assert after_loss(100, Page([], newest, newest, None), settled) == after
+    assert not is_known(newest, newest, 200, after) or newest > after
+    assert is_known(after, newest, 90, after) == (newest < after)
 
 
 def test_a_page_that_begins_beyond_what_is_known_says_nothing_of_what_lies_between() -> None:

@@ -77,7 +77,7 @@ async def test_curl_publishes_and_gets_the_answer_that_is_shown(serve: Serve) ->
         answer = json.loads(await asyncio.to_thread(bash, script, PUBLISH_KEY=KEY))
         [event] = await received(client, 1)
     example = json.loads(shown)
-    assert len(answer.pop("id")) == len(example.pop("id"))
+    assert len(answer.pop("event_id")) == len(example.pop("event_id"))
     assert answer == example
     assert (event["event"], event["data"]) == ("order.shipped", {"order": 7})
 

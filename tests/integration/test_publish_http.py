@@ -43,7 +43,7 @@ async def test_lines_are_published_and_answered_as_they_come(server: NotifyServe
             event = json.dumps({"recipient_id": "42", "data": number})
             process.stdin.write(f"{event}\n".encode())
             answer = json.loads(await asyncio.wait_for(process.stdout.readline(), PATIENCE))
-            assert answer == {"id": answer["id"], "online": True}
+            assert answer == {"event_id": answer["event_id"], "online": True}
             assert len(await received(client, number + 1)) == number + 1
         assert await said(process) == ("", "")
         assert process.returncode == 0

@@ -189,6 +189,20 @@ def test_an_ephemeral_event_to_a_full_socket_is_dropped_and_counted(hub: Hub) ->
     assert full.behind == []
 
 
+def test_a_notice_reaches_every_stream_of_its_recipient_that_can_take_it(hub: Hub) -> None:
+    one, behind, full, other = *(attach(hub, "1") for _ in range(3)), attach(hub, "2")
+    behind.live, full.full = False, True
+    hub.notice("1", "read", b'{"n":1}')
+    hub.notice("*", "recalled", b'{"n":2}')
+    hub.notice("absent", "read", b'{"n":3}')
+    assert [each.numbers for each in (one, behind, full, other)] == [[1, 2], [1, 2], [], [2]]
+    assert [(each.event, each.id) for each in one.events] == [
+        ("aionotify.read", ""),
+        ("aionotify.recalled", ""),
+    ]
+    assert (hub.stats.notices, hub.stats.notices_dropped) == (3, 2)
+
+
 def test_a_durable_event_carries_where_its_reader_then_is(hub: Hub) -> None:
     one, other = attach(hub, "1", newest=200), attach(hub, "2", newest=300)
     hub.durable("1", Entry(210, 200, event("1", 1)))

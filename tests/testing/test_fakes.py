@@ -33,7 +33,7 @@ def outcome(result: Any) -> Any:
     if not isinstance(result, Published):
         return type(result), str(result)
     each = {id: outcome(one) for id, one in result.recipients.items()}
-    return result.online, result.repeated, each, len(result.id)
+    return result.online, result.repeated, each, len(result.event_id)
 
 
 async def test_a_fake_says_what_a_real_publisher_would(redis_server: RedisServer) -> None:

@@ -87,7 +87,7 @@ async def node(start: Start, redis_server: RedisServer) -> Node:
 async def test_one_event_has_one_answer(node: Node) -> None:
     """202, with its cursor and whether its recipient is online."""
     status, answer = await node.post({"recipient_id": 42, "data": 1})
-    assert (status, answer) == (202, {"id": answer["id"], "online": False})
+    assert (status, answer) == (202, {"event_id": answer["event_id"], "online": False})
     assert node.stored("42") == [1]
 
 
@@ -105,7 +105,7 @@ async def test_several_events_have_answers_in_their_order(node: Node, body: obje
     """An array or NDJSON."""
     status, answers = await node.post(body)
     assert status == 202
-    ids = [answer["id"] for answer in answers]
+    ids = [answer["event_id"] for answer in answers]
     assert ids == sorted(set(ids))
     assert node.stored("u") == [0, 1, 2]
 
@@ -152,14 +152,14 @@ async def test_a_list_of_recipients_has_an_answer_for_each(node: Node) -> None:
     status, answer = await node.post({"recipient_id": ["a", "b"], "data": 1})
     assert status == 202
     assert answer["recipients"].keys() == {"a", "b"}
-    assert answer["recipients"]["a"].keys() == {"id", "online"}
+    assert answer["recipients"]["a"].keys() == {"event_id", "online"}
     assert node.stored("a") == node.stored("b") == [1]
 
 
 async def test_the_same_key_answers_the_same_cursor(node: Node) -> None:
     _, first = await node.post({"recipient_id": "u", "id": "k", "data": 1})
     status, again = await node.post({"recipient_id": "u", "id": "k", "data": 2})
-    assert (status, again["id"]) == (202, first["id"])
+    assert (status, again["event_id"]) == (202, first["event_id"])
     assert node.stored("u") == [1]
 
 
@@ -281,7 +281,7 @@ async def test_answer_says_what_was_stored_of_a_list(node: Node) -> None:
     assert (status, answer["error"]["code"]) == (503, "redis_unavailable")
     assert "Retry-After" in node.headers
     [result] = answer["error"]["results"]
-    assert result["recipients"]["a"]["id"]
+    assert result["recipients"]["a"]["event_id"]
     assert result["recipients"]["bad"]["error"]["code"] == "redis_unavailable"
     assert len(node.stored("a")) == 1
 
@@ -291,9 +291,9 @@ async def test_answer_says_what_was_stored_of_a_batch(node: Node) -> None:
     status, answer = await node.post([{"recipient_id": user} for user in ("a", "bad", "b")])
     assert status == 503
     assert [set(result) for result in answer["error"]["results"]] == [
-        {"id", "online"},
+        {"event_id", "online"},
         {"error"},
-        {"id", "online"},
+        {"event_id", "online"},
     ]
 
 

@@ -148,7 +148,7 @@ async def test_each_event_is_answered_while_the_request_goes_on(node: Node) -> N
         for number in range(3):
             producer.send(line("u", number))
             [answer] = await producer.answers(1)
-            assert answer == {"status": 202, "id": answer["id"], "online": False}
+            assert answer == {"status": 202, "event_id": answer["event_id"], "online": False}
             assert node.stored("u") == list(range(number + 1))
         producer.finish()
         assert await producer.end() == b""
@@ -167,7 +167,7 @@ async def test_thousands_are_answered_in_their_order(node: Node) -> None:
         await producer.head()
         answers = await producer.answers(3001)
         assert {answer["status"] for answer in answers} == {202}
-        positions = [int(answer["id"], 16) for answer in answers]
+        positions = [int(answer["event_id"].partition(".")[2], 16) for answer in answers]
         for user in range(50):
             assert node.stored(f"u{user}") == list(range(user, 3000, 50))
             assert positions[user:3000:50] == sorted(positions[user:3000:50])
@@ -211,7 +211,7 @@ async def test_a_list_of_recipients_has_an_answer_for_each(node: Node) -> None:
         assert list(good["recipients"]) == ["a", "b"]
         assert (partly["status"], partly["error"]["code"]) == (503, "redis_unavailable")
         assert list(partly["recipients"]) == ["a", "bad"]
-        assert "id" in partly["recipients"]["a"]
+        assert "event_id" in partly["recipients"]["a"]
         producer.finish()
         await producer.end()
 

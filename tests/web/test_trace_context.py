@@ -114,11 +114,11 @@ async def test_a_traced_request_is_logged_once_with_the_ids_of_its_events(
 ) -> None:
     caplog.set_level(logging.INFO)
     one = await node.publish('{"recipient_id": "42", "id": "once"}', VALID)
-    assert logged(caplog) == [{"traceparent": VALID, "request": "mine", "ids": one["id"]}]
+    assert logged(caplog) == [{"traceparent": VALID, "request": "mine", "ids": one["event_id"]}]
     both = '[{"recipient_id": "42", "id": "once"}, {"recipient_id": ["1", "2"]}]'
     repeated, new = await node.publish(both, VALID)
-    assert repeated["id"] == one["id"]
-    assert logged(caplog)[1:] == [{"traceparent": VALID, "request": "mine", "ids": new["id"]}]
+    assert repeated["event_id"] == one["event_id"]
+    assert logged(caplog)[1:] == [{"traceparent": VALID, "request": "mine", "ids": new["event_id"]}]
     await node.publish('{"recipient_id": "42", "id": "once"}', VALID)
     assert len(logged(caplog)) == 2
 

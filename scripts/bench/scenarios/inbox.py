@@ -116,5 +116,5 @@ async def _published(publisher: Publisher, events: list[bytes]) -> list[int]:
     positions = []
     for published in await publisher.publish_many(events):
         assert isinstance(published, Published), published
-        positions.append(int(published.id, 16))
+        positions.append(int(published.event_id.partition(".")[2], 16))
     return positions

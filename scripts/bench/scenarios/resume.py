@@ -105,7 +105,7 @@ async def _publish(publisher: Publisher, users: list[str], number: int) -> list[
         some = users[start : start + 1000]
         for published in await publisher.publish_many(message(user, number) for user in some):
             assert isinstance(published, Published), published
-            positions.append(int(published.id, 16))
+            positions.append(int(published.event_id.partition(".")[2], 16))
     return positions
 
 
