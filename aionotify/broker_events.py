@@ -13,6 +13,7 @@ from aionotify import tasks
 from aionotify.auth.revocations import Revocations
 from aionotify.broker.control import Control, ControlChannel, Question, Revoked
 from aionotify.broker.data_set import DataSet
+from aionotify.broker.presence_tracker import PresenceTracker
 from aionotify.errors import BrokerError
 from aionotify.events.event import EVERYONE
 from aionotify.events.group import Ordered
@@ -31,6 +32,7 @@ class BrokerEvents:
         missed: called when somebody whose streams are open may have been revoked, and nobody can
             tell who.
         asked: called with each question to all nodes.
+        presence: told of when this node hears Redis, if it tells who is here.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class BrokerEvents:
         control: ControlChannel,
         missed: Callable[[], None] = lambda: None,
         asked: Callable[[Question], None] = lambda question: None,
+        presence: PresenceTracker | None = None,
     ) -> None:
         self.hold, self.release = hub.hold, hub.release
         self.has = hub.__contains__
@@ -52,6 +55,7 @@ class BrokerEvents:
         self._revocations = revocations
         self._control = control
         self._missed = missed
+        self._presence = presence
         self._installation = ""
         self._epoch: str | None = None
         self._is_other_data = False  # since revocations were read last
@@ -69,12 +73,16 @@ class BrokerEvents:
             self._number = 0.0
             self._hears = True
             self._catch_up()
+            if self._presence is not None:
+                self._presence.heard()
         self._hub.confirmed(of)
 
     def lost(self) -> None:
         self._sessions += 1
         self._hears = self._behind = self._revocations.complete = False
         self._hub.lost()
+        if self._presence is not None:
+            self._presence.lost()
 
     def data_set(self, found: DataSet) -> None:
         if found.epoch != self._epoch:
@@ -84,6 +92,8 @@ class BrokerEvents:
                 self._revocations.complete = False
                 self._catch_up()
         self._hub.know(found.epoch, found.settled, found.retention)
+        if self._presence is not None:
+            self._presence.probed()
 
     def revoked(self, revocation: Control) -> None:
         """Act on it, and on nothing that is said in the name of another installation.

@@ -6,6 +6,7 @@ Parts are put together here, and started and stopped in the order written here.
 import asyncio
 import logging
 import resource
+from collections.abc import Coroutine
 from typing import Final
 
 from aiohttp import web
@@ -28,7 +29,9 @@ from aionotify.broker.inbox import Inbox
 from aionotify.broker.ingest import Ingest
 from aionotify.broker.inspection import Inspection
 from aionotify.broker.keys import Keys
+from aionotify.broker.node_lease import NodeLease
 from aionotify.broker.presence import Presence
+from aionotify.broker.presence_tracker import PresenceTracker
 from aionotify.broker.publisher import Publisher
 from aionotify.broker.subscriber import Subscriber
 from aionotify.broker.ticket_store import RedisTicketStore
@@ -37,7 +40,7 @@ from aionotify.config import Config, MainHostConfig
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.drain import end_all, leave
 from aionotify.streams.heartbeat import Heartbeat, interval
-from aionotify.streams.hub import Hub
+from aionotify.streams.hub import Hub, Interest
 from aionotify.streams.revalidation import Revalidation
 from aionotify.streams.start_position import StartPositions
 from aionotify.streams.stream import StreamSettings
@@ -45,7 +48,7 @@ from aionotify.telemetry import logs
 from aionotify.telemetry.open_files import OpenFiles
 from aionotify.telemetry.stats import Reloads, Stats
 from aionotify.telemetry.worker_peers import WorkerPeers
-from aionotify.web import node_report
+from aionotify.web import node_report, users_online
 from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
 from aionotify.web.publish_bytes import PublishBytes
@@ -81,6 +84,7 @@ class Instance:
         stats, auth_stats = Stats(), AuthStats()
         keys = Keys.of(config.redis)
         max_bytes = config.events.max_bytes
+        lease = NodeLease()
         # Long answers on one connection, so that they hold up nobody who wants a short one.
         reads, writes = self._endpoint.commands("reads"), self._endpoint.commands("writes")
         data_set = DataSet(
@@ -92,6 +96,7 @@ class Instance:
             whose="node",
             agreed=self._agreed(config),
             also=[each.execute for each in {reads, self._endpoint.publishing} - {writes}],
+            lease=lease,
         )
         subscriber = Subscriber(self._endpoint, keys, data_set, max_bytes=max_bytes, stats=stats)
         self._revocations = Revocations()
@@ -112,16 +117,27 @@ class Instance:
             longest=config.auth.revalidate,
             stats=auth_stats,
         )
+        tracker = None
+        if config.presence.events:
+            tracker = PresenceTracker(
+                writes.execute,
+                keys,
+                data_set,
+                lease,
+                grace=config.presence.grace,
+                max_events=config.presence.max_events,
+                stats=stats,
+            )
         hub = Hub(
-            subscriber,
+            subscriber if tracker is None else _Both(subscriber, tracker),
             stats=stats,
             max_streams=config.server.max_streams or _streams_that_fit(),
             max_streams_per_user=config.server.max_streams_per_user,
         )
         self._events = BrokerEvents(
-            hub, self._revocations, control, self._revocations_missed, self._answer
+            hub, self._revocations, control, self._revocations_missed, self._answer, tracker
         )
-        self._ending: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
         inbox = Inbox(
             reads.execute,
             keys,
@@ -165,6 +181,7 @@ class Instance:
             publish_bytes=PublishBytes(config.admin.max_publish_bytes),
             publish_streams=PublishStreams(),
             presence=Presence(writes.execute, keys),
+            presence_tracker=tracker,
             control=control,
             inspection=Inspection(writes.execute, keys),
             open_files=OpenFiles(),
@@ -199,6 +216,10 @@ class Instance:
         if services.terms.config.publish.stream:
             self._tasks.append(
                 asyncio.create_task(services.ingest.run(), name="aionotify ingest"),
+            )
+        if services.presence_tracker is not None:
+            self._tasks.append(
+                asyncio.create_task(services.presence_tracker.run(), name="aionotify presence"),
             )
 
     async def reload(self, config: Config) -> tuple[str, ...]:
@@ -252,12 +273,22 @@ class Instance:
         asked = self._asked
         if isinstance(asked, Recipe) and isinstance(asked.section, MainHostConfig):
             return
-        task = asyncio.create_task(self._end_all(), name="aionotify ending streams")
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._start_to(self._end_all(), "ending streams")
+
+    def _start_to(self, work: Coroutine[None, None, None], what: str) -> None:
+        task = asyncio.create_task(work, name=f"aionotify {what}")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
     def _answer(self, question: Question) -> None:
+        if question.listing is not None:
+            self._start_to(self._list(question), "listing users")
+            return
         answer = node_report.answer(self.services, question.user_id, question.prefix)
+        self.services.inspection.answer(question, answer)
+
+    async def _list(self, question: Question) -> None:
+        answer = await users_online.report(self.services.hub, question)
         self.services.inspection.answer(question, answer)
 
     async def _end_all(self) -> None:
@@ -281,13 +312,17 @@ class Instance:
     async def drain(self, seconds: float) -> None:
         """Take no new streams, and end the open ones spread over `seconds`."""
         self.services.publish_streams.end()
+        if self.services.presence_tracker is not None:
+            self.services.presence_tracker.leave()
         await leave(self.services.hub, seconds)
 
     async def clean_up(self, app: web.Application) -> None:
         """Everything that `start` started, in the opposite order."""
         services = self.services
-        await tasks.cancelled([*self._tasks, *self._ending])
+        await tasks.cancelled([*self._tasks, *self._under_way])
         await services.worker_peers.leave()
+        if services.presence_tracker is not None:
+            await services.presence_tracker.close()
         await services.authenticator.close()
         await self._answers.close()
         await self._answer_store.close()
@@ -316,6 +351,23 @@ class Instance:
         app.on_startup.append(self.start)
         app.on_shutdown.append(self.shut_down)
         app.on_cleanup.append(self.clean_up)
+
+
+class _Both(Interest):
+    """Two who are told, in this order: the second of users only."""
+
+    def __init__(self, first: Interest, second: PresenceTracker) -> None:
+        self._first, self._second = first, second
+
+    def want(self, of: str | int) -> None:
+        self._first.want(of)
+        if isinstance(of, str):
+            self._second.want(of)
+
+    def drop(self, of: str | int) -> None:
+        self._first.drop(of)
+        if isinstance(of, str):
+            self._second.drop(of)
 
 
 INSTANCE: Final = web.AppKey("aionotify.instance", Instance)

@@ -25,6 +25,7 @@ ELSEWHERE = {
     "auth/ticket_authenticator.py": "auth/test_tickets.py",
     "auth/jwt/keys.py": "auth/jwt/test_jwks.py",
     "auth/main_host/client.py": "auth/main_host/test_lies.py",
+    "broker/node_lease.py": "integration/test_presence_events.py",
     "broker/published.py": "broker/test_publisher.py",
     "broker/inspection.py": "integration/test_admin_page.py",
     "broker/ticket_store.py": "auth/test_tickets.py",

@@ -15,6 +15,7 @@ _MAX: Final = 200  # characters; whatever an address looks like, it is no place 
 _TOLD: Final = {
     "channel": "somebody has redis.channel {}, and this node {}",
     "ingest": "somebody has publish.stream {}, and this node {}",
+    "presence": "somebody has presence.grace {}, and this node {}",
     "users": "somebody identifies users by {}, and this node by {}",
 }
 
@@ -32,6 +33,8 @@ def node_settings(config: Config, *, own_authenticator: bool = False) -> tuple[s
     """
     settings = [f"channel {Keys.of(config.redis).ephemeral}"]
     settings.append(f"ingest {str(config.publish.stream).lower()}")
+    if config.presence.events:
+        settings.append(f"presence {config.presence.grace:g}")
     if not own_authenticator:
         settings.append(f"users {_identified_by(config)}"[:_MAX])
     return tuple(settings)

@@ -18,6 +18,20 @@ from aionotify.errors import BrokerRefused, InvalidEvent, ToldNotKept
 _MAX_KEPT: Final = 10_000  # users; a megabyte
 
 
+class Listing(msgspec.Struct, omit_defaults=True):
+    """Which users a node is asked to name: those who have a stream there, in order of their ids.
+
+    Attributes:
+        limit: how many at most.
+        after: the id after which they begin; all ids are longer than "".
+        counts: whether they are to be counted, too.
+    """
+
+    limit: int
+    after: str = ""
+    counts: bool = False
+
+
 class Question(msgspec.Struct, omit_defaults=True):
     """What one node asks all nodes.
 
@@ -25,11 +39,13 @@ class Question(msgspec.Struct, omit_defaults=True):
         name: where the answers are collected.
         user_id: whose streams it is about; None for a question about the node.
         prefix: of the users that the one who asks may know.
+        listing: which users are to be named; None for another question.
     """
 
     name: str
     user_id: str | None = None
     prefix: str = ""
+    listing: Listing | None = None
 
 
 class Control(msgspec.Struct, omit_defaults=True):

@@ -27,6 +27,7 @@ from aionotify.broker.connection.endpoint import translate
 from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.scripts import Script
 from aionotify.broker.keys import Keys
+from aionotify.broker.node_lease import LENGTH, NodeLease
 from aionotify.config import InboxConfig
 from aionotify.errors import BrokerRefused
 from aionotify.events.cursor import EPOCH_CHARS, EPOCH_LETTERS
@@ -61,6 +62,7 @@ class DataSet:
     Args:
         execute: carries out commands.
         also: others that do; all of them are asked in turn.
+        lease: of the node that asks, if others are to know that it lives.
         retention, max_events, idempotency: of inboxes.
         whose: the settings of a ``node``, which is how others know of them; somebody's ``own``; or
             a ``default``, until it is known what those of the nodes are.
@@ -87,6 +89,7 @@ class DataSet:
         whose: Literal["node", "own", "default"] = "own",
         agreed: Sequence[str] = (),
         also: Sequence[Execute] = (),
+        lease: NodeLease | None = None,
     ) -> None:
         self.epoch: str | None = None
         self.floor = self.since = 0
@@ -105,6 +108,7 @@ class DataSet:
         self._agreed = 0  # times in a row
         self.retention, self._max_events, self._idempotency = retention, max_events, idempotency
         self._whose, self._agreed_on = whose, agreed
+        self._lease = lease or NodeLease()
         self._make_append_words()
 
     def _make_append_words(self) -> None:
@@ -129,12 +133,13 @@ class DataSet:
         which = 1 if self._run_id or not message else ""
         listened = self._keys.ephemeral if message else ""
         inbox = (self.retention, self._max_events)
+        node = self._lease.name
         args = (self.floor, *inbox, candidate, which, listened, self._idempotency, self._whose)
         sent_at, before = time.monotonic(), self.floor
         reply = await next(self._turn).call(
-            (self._keys.epoch,), (channel, message, *args, *self._agreed_on)
+            (self._keys.epoch,), (channel, message, *args, node, LENGTH, *self._agreed_on)
         )
-        _told, written, epoch, clock, since, run_id, others, more, kept = reply
+        _told, written, epoch, clock, since, run_id, others, more, kept, held, lapsed = reply
         self._learn(_text(epoch), int(clock), int(since), sent_at)
         self._recognise(_text(run_id), before)
         if self._whose == "default":
@@ -142,6 +147,8 @@ class DataSet:
             self.retention = retention
         self._make_append_words()
         self._compare(list(map(_text, others)), int(more))
+        names = list(map(_text, lapsed))
+        self._lease.renewed(node, names, held=bool(held), written=written == 1)
         read_only = isinstance(written, ReadOnlyError)
         return Probed(int(clock), _refusal(written), read_only, _text(run_id))
 

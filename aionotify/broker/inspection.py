@@ -12,7 +12,7 @@ import msgspec
 from aionotify.broker.connection.endpoint import replies
 from aionotify.broker.connection.pipeline import Execute
 from aionotify.broker.connection.scripts import Script
-from aionotify.broker.control import Control, Question
+from aionotify.broker.control import Control, Listing, Question
 from aionotify.broker.keys import Keys
 
 _TIMEOUT: Final = (
@@ -42,14 +42,16 @@ class Inspection:
         self._keys = keys
         self._script = Script(execute, "inspection.lua")
 
-    async def ask(self, user_id: str | None = None, prefix: str = "") -> Answers:
-        """Ask about the nodes, or about a user's streams; see `Question`.
+    async def ask(
+        self, user_id: str | None = None, prefix: str = "", listing: Listing | None = None
+    ) -> Answers:
+        """Ask about the nodes, about a user's streams, or who has streams; see `Question`.
 
         Raises:
             BrokerUnavailable, BrokerRefused: Redis cannot be asked now.
         """
         name = secrets.token_hex(8)
-        question = msgspec.json.encode(Control(question=Question(name, user_id, prefix)))
+        question = msgspec.json.encode(Control(question=Question(name, user_id, prefix, listing)))
         collected = self._keys.inspection(name)
         [asked] = await replies(self._execute, ("PUBLISH", self._keys.control, question))
         clock = asyncio.get_running_loop().time

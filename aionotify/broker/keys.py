@@ -39,6 +39,7 @@ class Keys:
         self.rejected = f"{prefix}:publish:rejected"
         self.publish_lease = f"{prefix}:publish:lease"
         self.probe_stream = f"{prefix}:check:stream"
+        self.presence_events = f"{prefix}:presence{{0}}:events"
         self._prefix = prefix
 
     @classmethod
@@ -72,6 +73,17 @@ class Keys:
     def inspection(self, name: str) -> str:
         """The list in which answers to one question are collected."""
         return f"{self._prefix}:inspection:{name}"
+
+    def presence(self, node: str) -> tuple[str, str, str, str, str]:
+        """What a script about presence touches together: see presence_tracker.lua."""
+        common = f"{self._prefix}:presence{{0}}"
+        return (
+            f"{common}:nodes",
+            f"{common}:node:{node}",
+            f"{common}:users",
+            f"{common}:leaving",
+            self.presence_events,
+        )
 
     def check(self, name: str) -> str:
         """The channel on which ``aionotify check`` hears itself."""

@@ -1,4 +1,4 @@
-"""Who is connected to any node: asked of Redis, stored nowhere."""
+"""Whether somebody is connected to any node: asked of Redis, by whose channels are heard."""
 
 from collections.abc import Sequence
 

@@ -3,19 +3,22 @@
 -- KEYS[1]  {prefix}:epoch, a hash without a TTL: `epoch`, by which this data set is known; `clock`,
 --          the latest time that was ever seen; `since`; `inbox`, what the nodes keep,
 --          "<retention> <max_events> <idempotency>"; and for each pair of settings in use,
---          "<retention> <max_events>", and each other one, "<kind> <value>", when it was used last
+--          "<retention> <max_events>", and each other one, "<kind> <value>", when it was used last;
+--          and when each lease was renewed last, "node:<name>"
 -- ARGV     channel ('' = tell nobody), message, floor, retention s, max_events, a name for the data
 --          set if it has none, whether to ask which server it is ('' = no), another channel to which
 --          all subscribe who hear the first ('' = do not look), idempotency s, whose retention,
 --          max_events and idempotency these are ('node', 'own', or 'default', if those of the nodes
---          count for more), and other settings that are in use
+--          count for more), the name of a node whose lease is to be renewed ('' = none), seconds that
+--          a lease lasts, and other settings that are in use
 --
 -- Times are in microseconds. What `floor`, `clock` and `since` are: aionotify/broker/data_set.py.
 --
 -- Returns what PUBLISH returned, 1 or the error for which nothing could be stored, the epoch ('' if
 -- there is none), clock, since, which server this is ('' if one may not ask), the settings that
 -- others have used since ours of that kind were used before, how many subscribe to the other channel
--- and do not hear the first, and what is kept by whoever asks, as in `inbox`.
+-- and do not hear the first, what is kept by whoever asks, as in `inbox`, whether the lease was there
+-- before and had not lapsed, and the names of the nodes whose leases have.
 
 local key = KEYS[1]
 local channel, message, floor = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -52,7 +55,7 @@ if whose == 'node' then
   written_fields[#written_fields + 1] = 'inbox'
   written_fields[#written_fields + 1] = inbox
 end
-for i = 11, #ARGV + 1 do
+for i = 13, #ARGV + 1 do
   local setting = ARGV[i] or settings
   ours[string.match(setting, '^%a+ ') or 'inbox'] = setting
   written_fields[#written_fields + 1] = setting
@@ -78,6 +81,22 @@ for field, used in pairs(known) do
   end
 end
 
+local node, lasts, held, lapsed = ARGV[11], tonumber(ARGV[12]), 0, {}
+if node ~= '' then
+  for field, renewed in pairs(known) do
+    local name = string.match(field, '^node:(.+)$')
+    if name and clock - (tonumber(renewed) or 0) > lasts * 1000000 then
+      lapsed[#lapsed + 1] = name
+    elseif name == node then
+      held = 1
+    end
+  end
+  if held == 1 or not known['node:' .. node] then
+    written_fields[#written_fields + 1] = 'node:' .. node
+    written_fields[#written_fields + 1] = number(clock)
+  end
+end
+
 if written == 1 then
   local stored = redis.pcall('HSET', key, 'since', number(since), unpack(written_fields))
   if type(stored) == 'table' and stored.err then written = stored end
@@ -91,4 +110,4 @@ if ARGV[8] ~= '' then
   local counts = redis.pcall('PUBSUB', 'NUMSUB', channel, ARGV[8])
   if not counts.err then more = counts[4] - counts[2] end
 end
-return {told, written, epoch, number(clock), number(since), run_id, others, more, inbox}
+return {told, written, epoch, number(clock), number(since), run_id, others, more, inbox, held, lapsed}

@@ -109,9 +109,15 @@ async def check(
     kept = inbox_setting(config.inbox.retention, config.inbox.max_events)
     settings = (kept, *node_settings(config))
     leeway = config.auth.jwt.leeway if config.auth.method == "jwt" else None
-    takes_entries = config.publish.stream
+    asked = check_redis(
+        config.redis,
+        settings,
+        leeway,
+        takes_entries=config.publish.stream,
+        tells_presence=config.presence.events,
+    )
     redis, auth = await asyncio.gather(
-        _collected(check_redis(config.redis, settings, leeway, takes_entries=takes_entries)),
+        _collected(asked),
         check_auth(config.auth),
     )
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1] if service is None else service.open_files

@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from redis.exceptions import (
     AuthenticationError,
@@ -52,6 +52,7 @@ async def check_redis(
     leeway: float | None = None,
     *,
     takes_entries: bool = False,
+    tells_presence: bool = False,
 ) -> AsyncIterator[Finding]:
     """Yield what is found, in a fixed order, up to what makes the rest pointless.
 
@@ -59,6 +60,7 @@ async def check_redis(
         settings: those that all must have who use the same names, see `agreement`.
         leeway: seconds by which clocks may differ that tokens are judged by; None if none are.
         takes_entries: whether nodes take events from a Redis stream, as `publish.stream` says.
+        tells_presence: whether nodes tell who comes and goes, as `presence.events` says.
     """
     keys = Keys.of(config)
     if config.data_dir is not None:
@@ -86,11 +88,13 @@ async def check_redis(
                 yield each
             yield (written := await _keys(execute, config.prefix))
             if written.status == "ok":
-                yield await _rights(execute, config.prefix)
+                yield await _rights(execute, config.prefix, _NODE)
             if config.wait_replicas:
                 yield await _replicas(execute, config)
             if takes_entries:
                 yield await _stream(execute, keys)
+            if tells_presence:
+                yield await _rights(execute, config.prefix, _PRESENCE)
             yield await _names(execute, keys, settings)
             yield await _clock(execute, leeway)
             yield await _round_trip(endpoint, keys)
@@ -173,19 +177,32 @@ async def _keys(execute: Execute, prefix: str) -> Finding:
     return Finding("redis keys", "ok", f"{prefix}:* can be written")
 
 
-async def _rights(execute: Execute, prefix: str) -> Finding:
-    """Have a script do all that nodes do with keys, on one that is gone at its end."""
+class _Work(NamedTuple):
+    """What scripts of nodes do with keys.
+
+    Attributes:
+        check: what the finding about it is called.
+        commands: what they call, such that a key of one kind is gone before the next.
+    """
+
+    check: str
+    commands: Sequence[str]
+    found: str
+
+
+async def _rights(execute: Execute, prefix: str, work: _Work) -> Finding:
+    """Have a script do it, on a key that is gone at its end."""
     call, script = "EVAL", "return 1"
     sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
     key = f"{prefix}:check:{{{secrets.token_hex(8)}}}"
-    said, cached = await execute([(call, _TRY, 1, key, *_COMMANDS), ("EVALSHA", sha, 0)])
+    said, cached = await execute([(call, _TRY, 1, key, *work.commands), ("EVALSHA", sha, 0)])
     refused = said if isinstance(said, Exception) else cached
     if isinstance(refused, Exception) and not isinstance(refused, NoScriptError):
-        return Finding("redis rights", "failed", f"Redis refused: {quoted(refused)}", _RIGHTS)
-    return Finding("redis rights", "ok", "events can be stored, read and removed")
+        return Finding(work.check, "failed", f"Redis refused: {quoted(refused)}", _RIGHTS)
+    return Finding(work.check, "ok", work.found)
 
 
-_COMMANDS: Final = (
+_NODE_COMMANDS: Final = (
     *("RPUSH KEY 1", "LLEN KEY", "LINDEX KEY 0", "LRANGE KEY 0 0", "LTRIM KEY 0 0", "LPOP KEY"),
     *("ZADD KEY 1 x", "ZRANGE KEY 0 0", "ZREMRANGEBYRANK KEY 0 -1"),
     *("HSET KEY x 1", "HGET KEY x", "HGETALL KEY", "HMGET KEY x", "HKEYS KEY", "HLEN KEY"),
@@ -193,7 +210,12 @@ _COMMANDS: Final = (
     *("SET KEY x", "GET KEY", "EXISTS KEY", "EXPIRE KEY 1", "TTL KEY", "GETDEL KEY"),
     *("SET KEY x", "EXPIRE KEY 1", "DEL KEY", "TIME"),
 )
-"""What the scripts of nodes call, such that a key of one kind is gone before the next."""
+_PRESENCE_COMMANDS: Final = (
+    *("SADD KEY x", "SISMEMBER KEY x", "SREM KEY x", "SADD KEY x", "SPOP KEY 1"),
+    *("ZADD KEY 1 x", "ZREM KEY x", "XADD KEY * x 1", "DEL KEY"),
+)
+_NODE: Final = _Work("redis rights", _NODE_COMMANDS, "events can be stored, read and removed")
+_PRESENCE: Final = _Work("redis presence", _PRESENCE_COMMANDS, "who comes and goes can be told")
 _TRY: Final = """
 local first
 for _, line in ipairs(ARGV) do

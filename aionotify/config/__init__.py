@@ -29,6 +29,7 @@ from aionotify.config.sections import (
     JWTConfig,
     LogConfig,
     MainHostConfig,
+    PresenceConfig,
     PublishConfig,
     PublishKey,
     RedisConfig,
@@ -49,6 +50,7 @@ __all__ = (
     "JWTConfig",
     "LogConfig",
     "MainHostConfig",
+    "PresenceConfig",
     "PublishConfig",
     "PublishKey",
     "RedisConfig",
@@ -73,6 +75,7 @@ class Config:
     events: EventsConfig = field(default_factory=EventsConfig)
     inbox: InboxConfig = field(default_factory=InboxConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
+    presence: PresenceConfig = field(default_factory=PresenceConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
     cors: CorsConfig = field(default_factory=CorsConfig)
     log: LogConfig = field(default_factory=LogConfig)

@@ -362,6 +362,25 @@ class PublishConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PresenceConfig:
+    """Who comes online and who goes offline."""
+
+    events: bool = setting(
+        Switch(),
+        False,
+        "Whether nodes tell who comes and goes, in the Redis stream {prefix}:presence{0}:events",
+        fixed=True,
+    )
+    # Longer than a phone takes to change networks, or a client to come back after a deploy.
+    grace: float = setting(
+        Number(0, 3600), 30.0, "Seconds without a stream after which a user has gone", fixed=True
+    )
+    max_events: int = setting(
+        Integer(1, 10_000_000), 10000, "Entries kept in that stream", fixed=True
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
     """An open stream."""
 

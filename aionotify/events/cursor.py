@@ -41,6 +41,7 @@ _FORM: Final = re.compile(
     re.ASCII,
 )
 MAX_CHARS: Final = 128
+PLACES: Final = 6  # in a cursor: everyone's inbox, the user's own, four shards
 EVERYONE_MARK: Final = b"all"
 EVERYONE_END: Final = b"." + EVERYONE_MARK
 """What a cursor ends with that comes with an event for everyone."""
@@ -74,7 +75,7 @@ def tag(user_id: str) -> bytes:
 
 def place_of(shard: int) -> int:
     """The place of a shard's position in a `Cursor`."""
-    return len(Cursor._fields) - len(SHARDS) + SHARDS.index(shard)
+    return PLACES - len(SHARDS) + SHARDS.index(shard)
 
 
 def everyone_part(epoch: str | None, position: int, shards: Iterable[int] = ()) -> bytes:

@@ -262,7 +262,7 @@ def heard_part(page: Page, after: int, newest: int | None) -> Page:
         return page
     entries = [entry for entry in page.entries if entry.position <= newest]
     upto = newest if page.gap is not None else latest((newest, after))
-    return page._replace(entries=entries, upto=min(page.upto, upto), newest=upto)
+    return Page(entries, min(page.upto, upto), upto, page.gap, page.denied)
 
 
 def last_event(at: int) -> int:

@@ -28,9 +28,8 @@ from aionotify.events.position import (
     reached,
     unreadable,
 )
-from aionotify.streams.groups import Group, Shard
 from aionotify.streams.hub import Hub
-from aionotify.streams.recipient import Recipient
+from aionotify.streams.recipient import Group, Recipient, Shard
 
 _HEARD_INTERVAL: Final = (0.01, 0.05)  # seconds; pub/sub is behind what is read by less
 _RETRY_INTERVAL: Final = (0.2, 1.0)  # seconds; random, so that not all streams ask at once

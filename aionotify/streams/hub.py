@@ -39,9 +39,8 @@ from aionotify.events.position import (
     judge_read,
     latest,
 )
-from aionotify.streams.groups import Group, Shard
 from aionotify.streams.reasons import CloseReason, ResyncReason
-from aionotify.streams.recipient import HubStream, Recipient
+from aionotify.streams.recipient import Group, HubStream, Recipient, Shard
 from aionotify.telemetry.stats import Stats
 
 _EVERYONE, _OWN = range(2)  # places in a cursor
@@ -119,6 +118,10 @@ class Hub:
     def users(self) -> int:
         """How many have a stream here."""
         return len(self._recipients)
+
+    def recipients(self) -> list[Recipient]:
+        """All who have a stream here."""
+        return list(self._recipients.values())
 
     def streams(self) -> list[HubStream]:
         """All open streams."""
@@ -226,7 +229,7 @@ class Hub:
         return self._at(inboxes)
 
     def _at(self, inboxes: Sequence[Recipient]) -> Cursor:
-        at = [NOWHERE] * len(Cursor._fields)
+        at = [NOWHERE] * cursor.PLACES
         for each in inboxes:
             at[each.place] = self.shown(each)
         return Cursor(*at)

@@ -27,11 +27,10 @@ from aionotify.events.group import mark
 from aionotify.events.position import NOWHERE, own_guess
 from aionotify.streams import sockets
 from aionotify.streams.catch_up import CatchUp, Inbox
-from aionotify.streams.groups import Group, Shard, shards_of
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
 from aionotify.streams.reasons import CloseReason
-from aionotify.streams.recipient import Recipient, StreamReport
+from aionotify.streams.recipient import Group, Recipient, Shard, StreamReport, shards_of
 
 _log = logging.getLogger(__name__)
 

@@ -86,6 +86,8 @@ class Stats:
     ingested: Counter[str] = field(default_factory=Counter)
     """Entries taken from the Redis stream, by outcome: `stored`, `repeated`, `ephemeral`,
     `rejected`."""
+    presence_events: Counter[str] = field(default_factory=Counter)
+    """Users who `came` and `went`, as far as it was this node that found out."""
     redis_connects: int = 0
     """Times the subscriber's connection was made."""
     redis_losses: int = 0

@@ -20,6 +20,7 @@ from aionotify.errors import BrokerError, Forbidden, InvalidEvent
 from aionotify.web import node_report
 from aionotify.web.errors import json_response
 from aionotify.web.node_report import NodeReport, UserReport
+from aionotify.web.presence import listed
 from aionotify.web.publish import key_holder
 from aionotify.web.revocation import check_user, revoke
 from aionotify.web.services import SERVICES
@@ -63,6 +64,13 @@ async def nodes(request: web.Request) -> web.Response:
 async def streams(request: web.Request) -> web.Response:
     """GET /admin/streams?user_id=…: the user's streams on every node."""
     return await _ask(request, UserReport, _user(request, _operator(request)))
+
+
+async def users(request: web.Request) -> web.Response:
+    """GET /admin/users: a page of the users who have a stream open, as GET /presence has them."""
+    answer = await listed(request, _operator(request))
+    answer.headers[hdrs.CACHE_CONTROL] = "no-store"
+    return answer
 
 
 async def end_streams(request: web.Request) -> web.Response:

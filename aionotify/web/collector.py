@@ -34,6 +34,7 @@ _CODES: Final = (
     *("internal_error", "malformed", _OTHER),
 )
 _PUBLISHED: Final = ("stored", "repeated", "ephemeral", "refused", "unavailable")
+_PRESENCE: Final = ("came", "went")
 _INGESTED: Final = ("stored", "repeated", "ephemeral", "rejected")
 
 
@@ -161,6 +162,13 @@ class NodeCollector(Collector):
             "aionotify_publish_bytes",
             "Bytes of the publish requests that are under way.",
             self._services.publish_bytes.held,
+        )
+
+        yield _counter(
+            "presence_events",
+            "Users who came and went, as far as this node found out.",
+            ["event"],
+            _known(stats.presence_events, _PRESENCE),
         )
 
     def _auth(self) -> Iterator[Metric]:

@@ -33,12 +33,14 @@ async def readyz(request: web.Request) -> web.Response:
 
 def problems(services: Services) -> Mapping[str, str | None]:
     """Return the problem of each check by its name, None if it passes."""
+    tracker = services.presence_tracker
     return {
         "redis": services.subscriber.problem,
         "store": services.subscriber.store.problem,
         "settings": services.data_set.settings.problem,
         "inboxes": services.inbox.unreadable.problem,
         "ingest": services.ingest.health.problem,
+        "presence": tracker.health.problem if tracker else None,
         "auth": services.authenticator.problem,
         "open_files": services.open_files.health.problem,
         "draining": "this node is draining" if services.hub.draining else None,

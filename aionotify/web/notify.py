@@ -13,9 +13,8 @@ from aionotify.errors import BrokerError, InvalidToken
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.position import BEGINNING, NOWHERE, own_guess
-from aionotify.streams.groups import Shard, shards_of
 from aionotify.streams.reasons import StartKind
-from aionotify.streams.recipient import Recipient
+from aionotify.streams.recipient import Recipient, Shard, shards_of
 from aionotify.streams.response import HEADERS, NotificationResponse
 from aionotify.streams.stream import Stream
 from aionotify.web.errors import json_response
@@ -128,7 +127,7 @@ async def _now(services: Services, inboxes: Sequence[Recipient]) -> Cursor:
         with contextlib.suppress(BrokerError, TimeoutError):
             return await services.start_positions.find(inboxes)
     now = hub.settled or own_guess(time.time())
-    return Cursor(*[now] * len(Cursor._fields))
+    return Cursor(*[now] * cursor.PLACES)
 
 
 def _nowhere(shards: Sequence[Shard]) -> Cursor:

@@ -74,6 +74,7 @@ def page_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
     return [
         *resource("/admin", {"GET": admin_page.file_handler("admin.html")}),
         *resource("/admin/nodes", {"GET": admin_page.nodes}),
+        *resource("/admin/users", {"GET": admin_page.users}),
         *resource("/admin/streams", {"GET": admin_page.streams, "DELETE": admin_page.end_streams}),
         *(
             route

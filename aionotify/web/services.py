@@ -15,6 +15,7 @@ from aionotify.broker.inbox import Inbox
 from aionotify.broker.ingest import Ingest
 from aionotify.broker.inspection import Inspection
 from aionotify.broker.presence import Presence
+from aionotify.broker.presence_tracker import PresenceTracker
 from aionotify.broker.publisher import Publisher
 from aionotify.broker.subscriber import Subscriber
 from aionotify.config import Config
@@ -63,6 +64,7 @@ class Services:
     publish_bytes: PublishBytes
     publish_streams: PublishStreams
     presence: Presence
+    presence_tracker: PresenceTracker | None
     control: ControlChannel
     inspection: Inspection
     open_files: OpenFiles

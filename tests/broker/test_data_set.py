@@ -65,10 +65,12 @@ def probe(
         "",
         300,
         "own",
+        "",
+        5,
         *more,
     )
     reply = server.cli("EVAL", source("probe.lua", now), 1, KEYS.epoch, *args)
-    _, written, _, clock, since, _, others, _, _ = reply
+    _, written, _, clock, since, _, others, *_ = reply
     assert written == 1
     return int(clock), int(since), others
 

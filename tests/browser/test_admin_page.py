@@ -53,6 +53,16 @@ class Page:
     def wait_signed_in(self) -> None:
         self.wait(lambda: self.find("#signed-in").is_displayed() and self.rows("nodes"))
 
+    def list_users(self, prefix: str) -> str:
+        """Ask who is online until all nodes answer, and return what is said of them."""
+        said = "did not answer"
+        while "did not answer" in said:
+            self.browser.execute_script("document.getElementById('listed').textContent = ''")
+            self.find("#prefix").clear()
+            self.find("#prefix").send_keys(prefix, Keys.ENTER)
+            said = self.wait(lambda: self.text("#listed"))
+        return said
+
     def look_for(self, user: str) -> str:
         """Ask for a user's streams until all nodes answer, and return what is said of them."""
         said = "did not answer"
@@ -151,6 +161,35 @@ def test_a_users_streams_are_found_and_ended(
     for client in clients:
         assert background.call(client.wait_end()) == "complete"
     assert page.look_for("42") == "42 has no open streams"
+
+
+def test_who_is_online_is_listed_in_pages(
+    page: Page, nodes: tuple[Site, Site], listen: Callable[..., SSEClient]
+) -> None:
+    """Those of all nodes; a user in the list is one click from his streams."""
+    for number in range(6):
+        listen(nodes[number % 2], f"a{number}")
+    listen(nodes[0], "a0")
+    listen(nodes[1], "b")
+    page.sign_in(ADMIN)
+    page.wait_signed_in()
+    page.browser.execute_script("document.getElementById('list').dataset.limit = 4")
+    assert page.list_users("") == "7 users with 8 open streams; page 1"
+    assert page.text("#users").split() == ["a0", "a1", "a2", "a3"]
+    assert not page.find("#previous").is_enabled()
+    page.find("#next").click()
+    page.wait(lambda: page.text("#listed") == "7 users with 8 open streams; page 2")
+    assert page.text("#users").split() == ["a4", "a5", "b"]
+    assert not page.find("#next").is_enabled()
+    page.find("#previous").click()
+    page.wait(lambda: page.text("#listed") == "7 users with 8 open streams; page 1")
+    assert page.list_users("b") == "1 user with 1 open stream; page 1"
+    assert not page.find("#pages").is_displayed()
+    page.find("#users button").click()
+    page.wait(lambda: page.text("#found").startswith("b has 1 open stream"))
+    assert page.list_users("x") == "0 users with 0 open streams; page 1"
+    page.find("#sign-out").click()
+    assert page.browser.execute_script("return document.getElementById('users').innerHTML") == ""
 
 
 def test_a_key_that_may_only_look_ends_nothing(
@@ -263,6 +302,8 @@ def test_what_users_are_called_is_text_and_never_markup(
     listen(node, "x")
     page.sign_in(ADMIN)
     page.wait_signed_in()
+    page.list_users("<")
+    assert page.text("#users") == name
     assert page.look_for(name) == f"{name} has 1 open stream"
     page.find("#end").click()
     assert name in page.text("#confirm-title")
@@ -301,6 +342,8 @@ def test_the_page_says_what_is_what_to_those_who_do_not_see_it(page: Page) -> No
     page.wait_signed_in()
     assert page.find("#user").accessible_name == "User id"
     assert page.find("#found").aria_role == "status"
+    assert page.find("#prefix").accessible_name == "Beginning of the user id"
+    assert page.find("#listed").aria_role == "status"
     for width in (1280, 390):
         _be(page.browser, width)
         roles = [page.find(f"#signed-in {tag}").aria_role for tag in ("table", "tr", "th", "td")]
@@ -328,11 +371,15 @@ def test_the_page_fits_light_dark_and_a_phone(
     name = "someone.with.a.long.name@department.example.com"
     nodes[1].main_host.answers["token-long"] = {"user_id": name}
     listen(nodes[1], "long", receive_buffer=4096).stall()
+    for number in range(9):
+        listen(nodes[0], f"customer{number}")
+    page.browser.execute_script("document.getElementById('list')?.setAttribute('data-limit', 8)")
     backgrounds = set()
     for step in ("sign-in", "signed-in"):
         if step == "signed-in":
             page.sign_in(KEY)
             page.wait_signed_in()
+            page.list_users("")
             page.look_for("42")
             while not page.rows("slow"):
                 nodes[0].ephemeral("x" * 50_000, name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from yarl import URL
@@ -38,6 +38,10 @@ class Api:
     async def presence(self, *users: str) -> Answer:
         params = [("recipient_id", user) for user in users]
         return await self._ask("GET", "/presence", params=params)
+
+    async def listed(self, **query: object) -> Answer:
+        """A page of who is online."""
+        return await self._ask("GET", f"/presence?{urlencode(query)}")
 
     async def close_streams(self, user: str) -> Answer:
         return await self._ask("DELETE", f"/streams/{quote(user, safe='')}")

@@ -80,11 +80,17 @@ async def test_bad_questions_are_refused(serve: Serve) -> None:
         "wrong key": await Api(server, "wrong").close_streams("42"),
         "beyond its prefix": await scoped.presence("shop:1", "42"),
         "beyond its prefix, too": await scoped.close_streams("42"),
-        "nobody": await api.presence(),
+        "a beginning beyond it": await scoped.listed(prefix="shop"),
         "an empty name": await api.presence("42", ""),
         "everybody": await api.presence("*"),
         "everybody, too": await api.close_streams("*"),
         "too long": await api.close_streams("4" * 257),
+        "nobody on a page": await api.listed(limit=0),
+        "too many on a page": await api.listed(limit=1001),
+        "no number": await api.listed(limit="1e2"),
+        "no cursor": await api.listed(cursor=""),
+        "no beginning": await api.listed(prefix="\n"),
+        "something else": await api.listed(count=1),
     }
     assert {
         case: (answer.status, answer.body["error"]["code"]) for case, answer in answers.items()
@@ -93,7 +99,9 @@ async def test_bad_questions_are_refused(serve: Serve) -> None:
         "wrong key": (401, "invalid_token"),
         "beyond its prefix": (403, "forbidden"),
         "beyond its prefix, too": (403, "forbidden"),
-        **dict.fromkeys(list(answers)[4:], (400, "invalid_event")),
+        "a beginning beyond it": (403, "forbidden"),
+        **dict.fromkeys(list(answers)[5:], (400, "invalid_event")),
     }
     assert (await scoped.presence("shop:1")).status == 200
+    assert (await scoped.listed(prefix="shop:1")).status == 200
     assert (await scoped.close_streams("shop:1")).status == 202

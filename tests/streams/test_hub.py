@@ -15,9 +15,8 @@ from aionotify.events.frame import framed_chunk
 from aionotify.events.group import Ordered
 from aionotify.events.page import Entry, Page
 from aionotify.streams import stream as real
-from aionotify.streams.groups import Group, Shard
 from aionotify.streams.hub import Hub
-from aionotify.streams.recipient import Recipient, StreamReport
+from aionotify.streams.recipient import Group, Recipient, Shard, StreamReport
 from tests.embedded import embedded
 from tests.harness import EventParser, RedisServer, SSEEvent, eventually
 from tests.integration.talk import CHANNEL, publish, received, stream

@@ -23,10 +23,9 @@ from aionotify.errors import RequestError
 from aionotify.events.event import decode
 from aionotify.events.group import Ordered
 from aionotify.events.page import Entry
-from aionotify.streams.groups import Group, Shard
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
-from aionotify.streams.recipient import Recipient, StreamReport
+from aionotify.streams.recipient import Group, Recipient, Shard, StreamReport
 from aionotify.telemetry.stats import Histogram, Stats
 from aionotify.web.metrics import AllWorkers, snapshot
 from aionotify.web.services import SERVICES, Services

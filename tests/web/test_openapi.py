@@ -232,6 +232,7 @@ async def test_every_status_is_answered_as_the_document_says(
         event = {"recipient_id": ["a", "b"]}
         assert await talk.ask("POST", "/publish", json=event) == 503
         assert await talk.ask("GET", "/presence", "?recipient_id=42") == 503
+        assert await talk.ask("GET", "/admin/users") == 503
         assert await talk.ask("DELETE", "/streams/{user_id}") == 503
         assert await talk.ask("DELETE", "/admin/streams", "?user_id=42") == 503
         assert await talk.ask("GET", "/admin/nodes") == 200
@@ -293,6 +294,9 @@ async def _what_goes_well(talk: Talk) -> None:
     async with _open(talk):
         assert await talk.ask("GET", "/admin/nodes") == 200
         assert await talk.ask("GET", "/admin/streams", "?user_id=42") == 200
+        for path in ("/presence", "/admin/users"):
+            assert await talk.ask("GET", path, "?prefix=4&limit=1") == 200
+            assert await talk.ask("GET", path, "?cursor=4") == 200
     assert await talk.ask("DELETE", "/admin/streams", "?user_id=42") == 202
     assert await talk.ask("GET", "/healthz", token=None) == 200
     assert await talk.ask("GET", "/readyz", token=None) == 200
@@ -309,6 +313,7 @@ async def _what_publishers_do_wrong(talk: Talk, monkeypatch: pytest.MonkeyPatch)
         ("GET", "/presence", "?recipient_id=42"),
         ("DELETE", "/streams/{user_id}", ""),
         ("GET", "/admin/nodes", ""),
+        ("GET", "/admin/users", "?prefix=4"),
         ("GET", "/admin/streams", "?user_id=42"),
         ("DELETE", "/admin/streams", "?user_id=42"),
     ):
@@ -322,7 +327,8 @@ async def _what_publishers_do_wrong(talk: Talk, monkeypatch: pytest.MonkeyPatch)
     assert (
         await talk.ask("POST", "/publish", data=b"x", headers={"Content-Encoding": "gzip"}) == 415
     )
-    assert await talk.ask("GET", "/presence") == 400
+    for path in ("/presence", "/admin/users"):
+        assert await talk.ask("GET", path, "?limit=0") == 400
     assert await talk.ask("DELETE", "/streams/{user_id}", instead="/streams/*") == 400
     for method in ("GET", "DELETE"):
         assert await talk.ask(method, "/admin/streams") == 400

@@ -1,5 +1,5 @@
 /**
- * The operator's page: asks this server about all nodes, and about one user's streams.
+ * The operator's page: asks this server about all nodes, who is online, and one user's streams.
  *
  * The key is kept for this tab only and sent in a header, so it is in no address and no cookie. All
  * text that comes from elsewhere is put in with textContent, never as markup.
@@ -17,6 +17,7 @@ let key = sessionStorage.getItem(KEPT_AS);
 let last = null; // what the nodes had delivered, and when
 let shown = ""; // whose streams are shown
 let timer = 0;
+let listing = { prefix: "", cursors: [""], counted: "" }; // who is online: the pages up to the one shown
 
 class Refused extends Error {}
 
@@ -153,6 +154,8 @@ function signOut(reason = "") {
   shown = "";
   showStreams([]);
   put($("found"), "");
+  showUsers([]);
+  put($("listed"), "");
   put($("refused"), reason);
   warn("");
   signedIn(false);
@@ -199,13 +202,13 @@ async function about(user, method, tell) {
     if (key !== asking) return; // signed out meanwhile
     shown = user;
     put($("found"), tell(answer));
-    $("found").className = "";
+    $("found").className = "told";
   } catch (error) {
     if (key !== asking) return;
     if (error instanceof Refused) return signOut(error.message);
     showStreams([]);
     put($("found"), error.message);
-    $("found").className = "bad";
+    $("found").className = "told bad";
   }
 }
 
@@ -217,6 +220,57 @@ function found(user, { asked, problem, nodes }) {
   return `${user} has ${streams}${silent > 0 ? `; ${silent} of ${asked} nodes did not answer` : ""}`;
 }
 
+function showUsers(users, next = null) {
+  $("users").replaceChildren(...users.map((user) => {
+    const item = document.createElement("li");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = user;
+    button.addEventListener("click", () => {
+      $("user").value = user;
+      $("find").requestSubmit();
+      $("user").focus();
+    });
+    item.append(button);
+    return item;
+  }));
+  $("users").hidden = !users.length;
+  $("previous").disabled = listing.cursors.length < 2;
+  $("next").disabled = next === null;
+  $("next").value = next ?? "";
+  $("pages").hidden = $("previous").disabled && $("next").disabled;
+}
+
+function counted({ users, streams, exact }) {
+  const about = exact ? "" : "about ";
+  return `${about}${whole.format(users)} ${users === 1 ? "user" : "users"}`
+    + ` with ${whole.format(streams)} open ${streams === 1 ? "stream" : "streams"}`;
+}
+
+/** Show the page of users at the last of these cursors; only the first page counts them. */
+async function list(wanted) {
+  const asking = key;
+  const cursor = wanted.cursors.at(-1);
+  const query = new URLSearchParams({ limit: $("list").dataset.limit });
+  if (wanted.prefix) query.set("prefix", wanted.prefix);
+  if (cursor) query.set("cursor", cursor);
+  try {
+    const { users, next, nodes, silent, count } = await ask(`users?${query}`);
+    if (key !== asking) return; // signed out meanwhile
+    listing = { ...wanted, counted: count ? counted(count) : wanted.counted };
+    showUsers(users, next);
+    const missing = silent ? `; ${silent} of ${nodes} nodes did not answer` : "";
+    put($("listed"), `${listing.counted}; page ${listing.cursors.length}${missing}`);
+    $("listed").className = "told";
+  } catch (error) {
+    if (key !== asking) return;
+    if (error instanceof Refused) return signOut(error.message);
+    showUsers([]);
+    put($("listed"), error.message);
+    $("listed").className = "told bad";
+  }
+}
+
 $("sign-in").addEventListener("submit", (event) => {
   event.preventDefault();
   key = $("key").value.trim();
@@ -224,6 +278,12 @@ $("sign-in").addEventListener("submit", (event) => {
   look();
 });
 $("sign-out").addEventListener("click", () => signOut());
+$("list").addEventListener("submit", (event) => {
+  event.preventDefault();
+  list({ prefix: $("prefix").value, cursors: [""], counted: "" });
+});
+$("next").addEventListener("click", () => list({ ...listing, cursors: [...listing.cursors, $("next").value] }));
+$("previous").addEventListener("click", () => list({ ...listing, cursors: listing.cursors.slice(0, -1) }));
 $("find").addEventListener("submit", (event) => {
   event.preventDefault();
   const user = $("user").value;

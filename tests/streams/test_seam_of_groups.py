@@ -17,8 +17,7 @@ from aionotify.events.cursor import Cursor
 from aionotify.events.event import EVERYONE, Event, decode
 from aionotify.events.group import GroupId, Ordered, Receiver, mark, shard_of
 from aionotify.events.page import Entry, GapReason, Page
-from aionotify.streams.groups import Group, shards_of
-from aionotify.streams.recipient import Recipient
+from aionotify.streams.recipient import Group, Recipient, shards_of
 from aionotify.streams.stream import Stream, StreamSettings
 from tests.streams import test_seam as seam
 from tests.streams.test_seam import (
