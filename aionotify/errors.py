@@ -17,6 +17,7 @@ The tree::
         │   ├── AuthFailed          502  the main host's answer is not valid, or 5xx
         │   └── AuthUnavailable     504  the main host did not answer in time
         ├── Forbidden               403  the publish key is valid, but not for this
+        ├── EventNotFound           404  the event is not in its inbox, or not any more
         ├── BodyTooLarge            413  the body has more bytes than are read
         ├── UnsupportedCoding       415  the body is compressed
         └── LimitExceeded
@@ -135,6 +136,12 @@ class Forbidden(RequestError):
     """The sender is authenticated, but may not do this."""
 
     status, code = 403, "forbidden"
+
+
+class EventNotFound(RequestError):
+    """The event is not in its inbox, or not any more."""
+
+    status, code = 404, "event_not_found"
 
 
 class BodyTooLarge(RequestError):

@@ -133,6 +133,7 @@ class Instance:
             stats=stats,
             max_streams=config.server.max_streams or _streams_that_fit(),
             max_streams_per_user=config.server.max_streams_per_user,
+            clock=data_set.clock,
         )
         self._events = BrokerEvents(
             hub, self._revocations, control, self._revocations_missed, self._answer, tracker

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "cli/systemd.py": "deploy/test_units.py",
     "cli/top.py": "integration/test_top.py",
     "cli/unit_file.py": "cli/test_service.py",
+    "web/recall.py": "integration/test_options.py",
     "web/publish_streams.py": "web/test_publish_lines.py",
     "demo/__init__.py": "demo/test_process.py",
     "demo/main_host.py": "demo/test_page.py",

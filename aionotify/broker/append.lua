@@ -1,20 +1,23 @@
 -- Append one event to a recipient's inbox and publish it: both happen, or neither.
 --
--- KEYS[1]  {prefix}:{recipient}:inbox     the inbox, a list of "<position> <previous> <event>"
+-- KEYS[1]  {prefix}:{recipient}:inbox     the inbox, a list of "<position> <previous> <event>"; of an
+--          event that was taken out again, "<position> <previous> " is left
 -- KEYS[2]  {prefix}:{recipient}:id:<key>  only with an idempotency key
 -- KEYS[3]  {prefix}:{recipient}:id:<key>  of the event before, if this one is not to be stored unless
 --          that one was
+-- KEYS[#]  {prefix}:{recipient}:collapse  the last one, only with a collapse key: a sorted set of these
+--          keys, by the position of the last event of each
 --
 -- For a group these are {prefix}:{%gN}:{group}:..., and between the first two there is one more:
 -- {prefix}:{%gN}:positions, the last positions that were given out in the group's shard, "<position> "
 -- each. The next one there is for whichever group of the shard comes next. In the group's inbox
 -- `previous` is the one before it there; what is published has the one before it in the shard.
 --
--- ARGV     channel, event (one line of JSON; before it, for a group, the marks
---          of receivers, see aionotify/events/group.py), max_events, retention s, idempotency s, publish command,
+-- ARGV     channel, event (one line of JSON; before it, for a group, the marks of receivers, see
+--          aionotify/events/group.py), max_events, retention s, idempotency s, publish command,
 --          floor and since as in probe.lua, if they are known, whether replicas are waited for
---          ('' = no), and when the lease begins and ends by which it is stored, if there is one, see
---          lease.lua
+--          ('' = no), when the lease begins and ends by which it is stored, see lease.lua ('' = there
+--          is none), and the collapse key: the last event of the same is taken out, if it is there
 --
 -- What positions are, even and odd ones, and `previous`: aionotify/events/position.py.
 --
@@ -25,6 +28,8 @@
 
 local POSITIONS = 4096 -- kept in a shard: 100 kB
 
+local collapse = (ARGV[12] or '') ~= '' and ARGV[12]
+local collapses = collapse and table.remove(KEYS)
 local channel, event, publish = ARGV[1], ARGV[2], ARGV[6]
 local max_events, retention, remember = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local floor, since = tonumber(ARGV[7] or 0), tonumber(ARGV[8] or 0)
@@ -52,7 +57,7 @@ end
 local time = redis.call('TIME')
 local micros = tonumber(time[2])
 time = time[1] * 1000000 + micros
-if ARGV[10] and (time < tonumber(ARGV[10]) or time >= tonumber(ARGV[11])) then
+if (ARGV[10] or '') ~= '' and (time < tonumber(ARGV[10]) or time >= tonumber(ARGV[11])) then
   return redis.error_reply('ERR the lease by which this is stored has ended')
 end
 if before and redis.call('EXISTS', before) == 0 then
@@ -88,6 +93,34 @@ if position >= 9e15 then  -- nobody would read it
   return redis.error_reply('ERR the last entry of ' .. (shard or inbox) .. ' leaves no position for another')
 end
 
+-- The index of the entry that has this position, and the entry; nil if there is none.
+local function find(wanted)
+  -- What is no entry counts as part of the one before it.
+  local function position_at(index)
+    for at = index, 0, -1 do
+      local found = position_of(redis.call('LINDEX', inbox, at))
+      if found > 0 then return found end
+    end
+    return 0
+  end
+  local low, high = 0, redis.call('LLEN', inbox)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if position_at(middle) < wanted then low = middle + 1 else high = middle end
+  end
+  local entry = redis.call('LINDEX', inbox, low)
+  if entry and position_of(entry) == wanted then return low, entry end
+end
+
+-- The event that this one takes the place of. What is refused is refused here, see above.
+local old_at, old
+if collapse then
+  local last_of_key = redis.call('ZSCORE', collapses, collapse)
+  if last_of_key then old_at, old = find(tonumber(last_of_key)) end
+  local places = old and string.match(old, '^%d+ %d+ ')
+  if places then redis.call('LSET', inbox, old_at, places) else old = nil end
+end
+
 local id = string.format('%.0f', position)
 local function after(one) return id .. ' ' .. string.format('%.0f', one) .. ' ' .. event end
 local entry = after(previous)
@@ -95,6 +128,7 @@ redis.call('RPUSH', inbox, shard and after(own) or entry)
 local heard = redis.pcall(publish, channel, entry)
 if type(heard) == 'table' then -- an error: the producer may write the key, but not to the channel
   redis.call('RPOP', inbox)
+  if old then redis.call('LSET', inbox, old_at, old) end
   return heard
 end
 redis.call('LTRIM', inbox, -max_events, -1)
@@ -102,12 +136,18 @@ while position_of(redis.call('LINDEX', inbox, 0)) < oldest_kept do
   redis.call('LPOP', inbox)
 end
 -- By its own positions, which may be ahead of the clock.
-local lifetime = math.ceil(retention + math.max(0, position - time - 1) / 1000000)
-redis.call('EXPIRE', inbox, lifetime)
+local kept_for = math.ceil(retention + math.max(0, position - time - 1) / 1000000)
+redis.call('EXPIRE', inbox, kept_for)
 if shard then
   redis.call('RPUSH', shard, id .. ' ')
   redis.call('LTRIM', shard, -POSITIONS, -1)
-  redis.call('EXPIRE', shard, lifetime)
+  redis.call('EXPIRE', shard, kept_for)
+end
+if collapse then -- no more keys than entries
+  redis.call('ZADD', collapses, id, collapse)
+  local oldest = string.format('%.0f', position_of(redis.call('LINDEX', inbox, 0)))
+  redis.call('ZREMRANGEBYSCORE', collapses, '-inf', '(' .. oldest)
+  redis.call('EXPIRE', collapses, kept_for)
 end
 if key then redis.call('SET', key, id, 'EX', math.ceil(remember)) end
 

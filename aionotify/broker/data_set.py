@@ -104,6 +104,7 @@ class DataSet:
         self.connections = len(self._scripts)
         self._probed_at = -math.inf
         self._run_id = ""
+        self._clock_runs, self._clock_seen_at = False, -math.inf
         self._settling = Settling()
         self._agreed = 0  # times in a row
         self.retention, self._max_events, self._idempotency = retention, max_events, idempotency
@@ -174,6 +175,17 @@ class DataSet:
         """Take note that all that was published before `clock` was heard."""
         self._settling.see(time.monotonic(), clock, self.retention)
 
+    def clock(self) -> int:
+        """What time it is in Redis, in microseconds; 0 while that is not known.
+
+        It goes on from what Redis said last by the time that has passed here since, unless what it
+        said was no later than what was known before: then its clock was set back, and stands still
+        for all who go by positions.
+        """
+        if not self._clock_runs:
+            return self.floor
+        return self.floor + int((time.monotonic() - self._clock_seen_at) * 1_000_000)
+
     async def close(self) -> None:
         """Wait for what is under way."""
         for script in self._scripts:
@@ -182,6 +194,7 @@ class DataSet:
     def _learn(self, epoch: str, clock: int, since: int, sent_at: float) -> None:
         if epoch and epoch != self.epoch:
             self.epoch, self.since = epoch, 0
+        self._clock_runs, self._clock_seen_at = clock > self.floor, time.monotonic()
         self.floor = max(self.floor, clock)
         self.since = max(self.since, since)
         self._probed_at = max(self._probed_at, sent_at)
@@ -198,6 +211,7 @@ class DataSet:
             self._settling.forget()
             ahead = int(random.uniform(*_AHEAD) * 1_000_000)
             self.floor = max(self.floor, before + ahead)
+            self._clock_runs = False
         self._run_id = run_id or self._run_id
 
     def _compare(self, others: list[str], more: int) -> None:

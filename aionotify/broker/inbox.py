@@ -78,6 +78,8 @@ class Copy(NamedTuple):
 def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
     """An inbox entry, or a live message: ``<position> <previous> <event>``.
 
+    An entry without an event is one of which the event was taken out.
+
     Raises:
         InvalidEvent: it is not, or its event is for somebody else: a producer of another make has
             stored something that breaks the contract.
@@ -86,7 +88,8 @@ def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
     position, previous = map(int, match.groups()) if match else (0, 0)
     if match is None or not is_possible(position, previous):
         raise InvalidEvent({"body": "is not <position> <previous> <event>"})
-    return Entry(position, previous, _decode_for(recipient_id, entry[match.end() :], max_bytes))
+    event = entry[match.end() :]
+    return Entry(position, previous, _decode_for(recipient_id, event, max_bytes) if event else None)
 
 
 def parse_ephemeral(message: bytes, recipient_id: str, max_bytes: int) -> Event:
@@ -283,6 +286,11 @@ class Inbox:
     def _entry(self, item: bytes, question: _Question) -> Entry:
         if isinstance(question.of, str):
             return parse_entry(item, question.of, self._max_bytes)
+        if (match := _ENTRY.fullmatch(item)) is not None:  # its event was taken out
+            position, previous = map(int, match.groups())
+            if not is_possible(position, previous):
+                raise InvalidEvent({"body": "is not <position> <previous> <marks> <event>"})
+            return Entry(position, before(position), None)
         copy = parse_copy(item)
         event = decode_copy(item, copy, self._max_bytes)
         if event.groups[0] not in question.groups or not copy.position:

@@ -64,6 +64,12 @@ class Keys:
             return f"{self._prefix}:{_tag(receiver)}:id:{key}"
         return f"{self._prefix}:{_tag(receiver)}:{_braced(receiver.name)}:id:{key}"
 
+    def collapse(self, receiver: Receiver) -> str:
+        """Where the event of each collapse key is in the receiver's inbox."""
+        if isinstance(receiver, str):
+            return f"{self._prefix}:{_tag(receiver)}:collapse"
+        return f"{self._prefix}:{_tag(receiver)}:{_braced(receiver.name)}:collapse"
+
     def answer(self, name: str) -> str:
         return f"{self._prefix}:auth{{0}}:answer:{name}"
 

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from aionotify.errors import AionotifyError, BrokerError, InvalidEvent
-from aionotify.events.event import Event, decode
+from aionotify.events.event import Event, check_recipient, decode
+from aionotify.events.event_id import EventId, mark_of, parse
+from aionotify.events.options import check_ephemeral
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ def decode_checked(message: bytes, max_bytes: int, *, ephemeral: bool) -> Event:
     event = decode(message, max_bytes)
     if ephemeral and event.key is not None:
         raise InvalidEvent({"id": "is for durable events only"})
+    if ephemeral and event.options is not None:
+        check_ephemeral(event.options)
     return event
 
 
@@ -70,6 +74,19 @@ def check(
         except InvalidEvent as error:
             checked.append(error)
     return checked
+
+
+def checked_event_id(text: str, recipient_id: str | int) -> EventId:
+    """Return an event id; raise InvalidEvent if it is none, or not of this recipient's inbox."""
+    found = parse(text)
+    if found is None:
+        raise InvalidEvent({"event_id": "must be <mark>.<position>, as it was answered"})
+    problem = check_recipient(recipient_id)
+    if problem is None and mark_of(str(recipient_id)) != found.mark:
+        problem = "is not the recipient in whose inbox the event is"
+    if problem is not None:
+        raise InvalidEvent({"recipient_id": problem})
+    return found
 
 
 def valid(checked: Iterable[Event | AionotifyError]) -> list[Event]:

@@ -23,11 +23,19 @@ from aionotify.broker.inbox import EPHEMERAL_MARK
 from aionotify.broker.keys import Keys
 from aionotify.broker.lease import Lease
 from aionotify.broker.persistence import written
-from aionotify.broker.published import Published, check, merge, summed_up, valid
+from aionotify.broker.published import (
+    Published,
+    check,
+    checked_event_id,
+    merge,
+    summed_up,
+    valid,
+)
 from aionotify.broker.replicas import on_replicas
 from aionotify.config import Config, InboxConfig, RedisConfig
 from aionotify.errors import AionotifyError, BrokerError
-from aionotify.events.event import Event
+from aionotify.events import notice
+from aionotify.events.event import EVERYONE, Event
 from aionotify.events.event_id import event_id
 from aionotify.events.group import Ordered, Receiver, marks, shard_of
 from aionotify.portions import portions
@@ -36,7 +44,6 @@ from aionotify.portions import portions
 # put all of that in line would take a second in which nothing else moves.
 _AHEAD: Final = 2000
 _BATCH_BYTES: Final = 1 << 20  # of ephemeral events that are sent together
-_KEPT_AT: Final = 4  # of append.lua's arguments the one that says how long a key is kept
 
 KEPT: Final = 86400
 """Seconds for which the keys of events are kept that are published in order."""
@@ -111,6 +118,7 @@ class Publisher:
         if wait_replicas:
             execute = on_replicas(execute, wait_replicas)
         self._script = Script(execute, "append.lua", kept)
+        self._recall = Script(execute, "recall.lua", kept)
 
     @classmethod
     def from_url(cls, url: str, **options: Unpack[PublisherOptions]) -> Self:
@@ -150,6 +158,7 @@ class Publisher:
         """
         await self._data_set.close()  # first: who waits for that appends next
         await self._script.close()
+        await self._recall.close()
         if self._endpoint is not None:
             await self._endpoint.close()
 
@@ -190,9 +199,10 @@ class Publisher:
     ) -> list[Published | BrokerError]:
         """The same for events that `decode_checked` has let pass."""
         events = list(events)
-        keys = self._keys = self._keys or self._named()
+        keys = self._known_keys()
         try:
-            await self._refresh(events)
+            if events:
+                await self._refresh()
         except BrokerError as error:
             return [error] * len(events)
         if ephemeral:
@@ -208,6 +218,29 @@ class Publisher:
                 results.append(await self._outcome(*pending.popleft()))
         return results + [await self._outcome(*each) for each in pending]
 
+    async def recall(self, event_id: str, recipient_id: str | int = EVERYONE) -> bool:
+        """Take a durable event out of its inbox, and tell the streams that are open.
+
+        Args:
+            event_id: as it was answered when the event was published.
+            recipient_id: the user whose inbox it is in; none for an event for everyone.
+
+        Returns:
+            Whether it was there. It is not if it was recalled before, a newer one has taken its
+            place, or the inbox does not keep it any more.
+
+        Raises:
+            InvalidEvent: this is no event id, or not of this recipient's inbox.
+            BrokerRefused: Redis will not change the inbox.
+            BrokerUnavailable: Redis does not answer. Whether the event is still there is not known.
+        """
+        found = checked_event_id(event_id, recipient_id)
+        keys, id = self._known_keys(), str(recipient_id)
+        await self._refresh()
+        told = notice.message("recalled", {"reason": "recalled", "event_id": event_id})
+        words = found.position, keys.live(id), told, "PUBLISH"
+        return bool(await self._recall.call((keys.inbox(id),), words))
+
     async def publish_in_order(
         self, events: list[Event], lease: Lease
     ) -> list[Published | BrokerError]:
@@ -215,9 +248,10 @@ class Publisher:
 
         None is stored for a recipient unless the one before it is, nor outside of the lease.
         """
-        keys = self._keys = self._keys or self._named()
+        keys = self._known_keys()
         try:
-            await self._refresh(events)
+            if events:
+                await self._refresh()
         except BrokerError as error:
             return [error] * len(events)
         replies = iter(await self._script.call_in_order(self._in_order(keys, events, lease)))
@@ -226,8 +260,12 @@ class Publisher:
             for event in events
         ]
 
-    async def _refresh(self, events: list[Event]) -> None:
-        found = await self._data_set.refresh() if events else None
+    def _known_keys(self) -> Keys:
+        keys = self._keys = self._keys or self._named()
+        return keys
+
+    async def _refresh(self) -> None:
+        found = await self._data_set.refresh()
         if found is not None and self._endpoint is not None:
             await self._stay_with_master(self._endpoint, found.read_only)
 
@@ -247,14 +285,46 @@ class Publisher:
         return self._script.call_lazily(words, event.size)
 
     def _words(self, keys: Keys, event: Event, receiver: Receiver) -> Words:
-        data = _copy(event, receiver)
-        inbox, live = keys.inbox(receiver), keys.live(receiver)
-        names = [inbox]
+        if event.options is not None and event.options.collapse is not None:
+            return self._all_words(keys, event, receiver)
         if not isinstance(receiver, str):
-            names.append(keys.inbox(shard_of(receiver.name)))
-        if event.key is not None:
-            names.append(keys.idempotency(receiver, event.key))
-        return (len(names), *names, live, data, *self._data_set.append_words, self._waits)
+            return self._all_words(keys, event, receiver)
+        data = event.stored(receiver)
+        inbox, live = keys.inbox(receiver), keys.live(receiver)
+        if event.key is None:
+            return (1, inbox, live, data, *self._data_set.append_words, self._waits)
+        key = keys.idempotency(receiver, event.key)
+        return (2, inbox, key, live, data, *self._data_set.append_words, self._waits)
+
+    def _all_words(
+        self,
+        keys: Keys,
+        event: Event,
+        receiver: Receiver,
+        before: str | None = None,
+        lease: Lease | None = None,
+    ) -> Words:
+        """The same for any event: also one for a group, one that takes the place of others, or is
+        stored in order, after the one with the key `before`.
+        """
+        id, collapse = receiver, None if event.options is None else event.options.collapse
+        names = [keys.inbox(id)]
+        if not isinstance(id, str):
+            names.append(keys.inbox(shard_of(id.name)))
+        names += [keys.idempotency(id, key) for key in (event.key, before) if key is not None]
+        if collapse is not None:
+            names.append(keys.collapse(id))
+        max_events, retention, remember, *rest = self._data_set.append_words
+        limits = max_events, retention, remember if lease is None else KEPT
+        more = (*rest, self._waits, *(lease or ("", "")), collapse or "")
+        return (
+            len(names),
+            *names,
+            keys.live(id),
+            _copy(event, id, event.stored(id)),
+            *limits,
+            *more,
+        )
 
     def _in_order(
         self, keys: Keys, events: list[Event], lease: Lease
@@ -262,19 +332,8 @@ class Publisher:
         before: dict[Receiver, str | None] = {}
         for event in events:
             for each in event.receivers:
-                yield self._ordered_words(keys, event, each, before.get(each), lease), event.size
+                yield self._all_words(keys, event, each, before.get(each), lease), event.size
                 before[each] = event.key
-
-    def _ordered_words(
-        self, keys: Keys, event: Event, receiver: Receiver, before: str | None, lease: Lease
-    ) -> Words:
-        count, *words = self._words(keys, event, receiver)
-        assert isinstance(count, int)
-        names, rest = words[:count], words[count:]
-        if before is not None:
-            names.append(keys.idempotency(receiver, before))
-        rest[_KEPT_AT] = KEPT
-        return (len(names), *names, *rest, *lease)
 
     async def _outcome(
         self, event: Event, replies: list[asyncio.Future[Any]]
@@ -321,9 +380,8 @@ class Publisher:
         ]
 
 
-def _copy(event: Event, receiver: Receiver) -> bytes:
+def _copy(event: Event, receiver: Receiver, data: bytes) -> bytes:
     """What is stored for a receiver; for a group, that begins with the marks of all up to it."""
-    data = event.data(receiver)
     if isinstance(receiver, str):
         return data
     receivers = event.receivers
@@ -334,7 +392,11 @@ def _copy(event: Event, receiver: Receiver) -> bytes:
 def _commands(keys: Keys, events: list[Event]) -> Iterator[tuple[str, str, bytes]]:
     for event in events:
         for receiver in event.receivers:
-            yield "PUBLISH", keys.live(receiver), EPHEMERAL_MARK + _copy(event, receiver)
+            yield (
+                "PUBLISH",
+                keys.live(receiver),
+                EPHEMERAL_MARK + _copy(event, receiver, event.data(receiver)),
+            )
 
 
 def _message_size(command: tuple[str, str, bytes]) -> int:

@@ -49,8 +49,6 @@ _BACKOFF: Final = (0.05, 0.5)  # seconds, first and longest: soon after Redis is
 _BATCH_WINDOW: Final = 0.01  # seconds: what is wanted meanwhile goes off in one command
 _CHANNELS: Final = 500  # in one SUBSCRIBE: some tens of kilobytes
 
-_NO_EVENT: Final = Event((), None, None, b"")  # stands for one that nobody here gets
-
 _log = logging.getLogger(__name__)
 
 
@@ -409,11 +407,11 @@ class Subscriber:
         """All events of a shard are heard; most may be for groups that nobody here is in."""
         copy = parse_copy(data)
         is_here = self._sink.has_group(copy.group)
-        event = decode_copy(data, copy, self._max_bytes) if is_here else _NO_EVENT
+        event = decode_copy(data, copy, self._max_bytes) if is_here else None
         if copy.position:
             entry = Entry(copy.position, copy.previous, event, copy.group, copy.before)
             self._sink.durable_to_group(shard, entry)
-        elif is_here:
+        elif event is not None:
             self._sink.ephemeral_to_group(copy.group, copy.before, event)
 
     def _hear_shared(self, data: bytes) -> None:

@@ -8,10 +8,10 @@ not run where one runs already, and threads could not share round trips.
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, Unpack
+from typing import Any, Final, Self, TypeVar, Unpack
 
 from redis import Redis
 
@@ -19,8 +19,10 @@ from aionotify.broker.connection.pipeline import BlockingClient
 from aionotify.broker.published import Published, check, merge, valid
 from aionotify.broker.publisher import Publisher, PublisherOptions
 from aionotify.errors import AionotifyError, BrokerError, BrokerUnavailable
-from aionotify.events.event import Event
+from aionotify.events.event import EVERYONE, Event
 from aionotify.loop_thread import LoopThread, StoppedError
+
+T = TypeVar("T")
 
 _EXIT_TIMEOUT: Final = 5.0  # seconds that a publisher nobody has closed may take to close
 
@@ -112,15 +114,19 @@ class SyncPublisher:
         Returns:
             For each event, in order, what became of it, or the error that `publish` would raise.
         """
-        if self._closed:
-            raise BrokerUnavailable("the publisher was closed")
         worker = self._worker()
         # Here, for an event may come from something that only this thread may use.
         checked = check(events, worker.publisher.max_bytes, ephemeral=ephemeral)
         return merge(checked, worker.publish(valid(checked), ephemeral=ephemeral))
 
+    def recall(self, event_id: str, recipient_id: str | int = EVERYONE) -> bool:
+        """Take a durable event out of its inbox; see `Publisher.recall`."""
+        return self._worker().run(lambda publisher: publisher.recall(event_id, recipient_id))
+
     def _worker(self) -> "_Worker":
         """The one of this process."""
+        if self._closed:
+            raise BrokerUnavailable("the publisher was closed")
         pid = os.getpid()
         worker = self._workers.get(pid)
         if worker is None:  # a fork made this process
@@ -139,10 +145,12 @@ class _Worker:
     def publish(self, events: list[Event], *, ephemeral: bool) -> list[Published | BrokerError]:
         if not events:
             return []
+        return self.run(lambda publisher: publisher.publish_checked(events, ephemeral=ephemeral))
+
+    def run(self, call: Callable[[Publisher], Coroutine[Any, Any, T]]) -> T:
+        """The result of a call of the publisher."""
         try:
-            return self.thread.run(
-                partial(self.publisher.publish_checked, events, ephemeral=ephemeral)
-            )
+            return self.thread.run(partial(call, self.publisher))
         except StoppedError:
             raise BrokerUnavailable("the publisher was closed") from None
 

@@ -203,8 +203,10 @@ async def _rights(execute: Execute, prefix: str, work: _Work) -> Finding:
 
 
 _NODE_COMMANDS: Final = (
-    *("RPUSH KEY 1", "LLEN KEY", "LINDEX KEY 0", "LRANGE KEY 0 0", "LTRIM KEY 0 0", "LPOP KEY"),
-    *("ZADD KEY 1 x", "ZRANGE KEY 0 0", "ZREMRANGEBYRANK KEY 0 -1"),
+    *("RPUSH KEY 1", "LLEN KEY", "LINDEX KEY 0", "LSET KEY 0 2", "LRANGE KEY 0 0"),
+    *("LTRIM KEY 0 0", "LPOP KEY"),
+    *("ZADD KEY 1 x", "ZRANGE KEY 0 0", "ZSCORE KEY x", "ZREMRANGEBYSCORE KEY 0 0"),
+    "ZREMRANGEBYRANK KEY 0 -1",
     *("HSET KEY x 1", "HGET KEY x", "HGETALL KEY", "HMGET KEY x", "HKEYS KEY", "HLEN KEY"),
     *("HINCRBY KEY x 1", "HDEL KEY x"),
     *("SET KEY x", "GET KEY", "EXISTS KEY", "EXPIRE KEY 1", "TTL KEY", "GETDEL KEY"),

@@ -15,6 +15,7 @@ from aionotify.cli.publish_http import publish_http
 from aionotify.config import Config
 from aionotify.errors import AionotifyError, BrokerRefused, BrokerUnavailable, ConfigError
 from aionotify.events.event import split_batch
+from aionotify.events.options import MEMBER
 
 _BATCH = 500  # events in flight at the same time
 
@@ -33,6 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--event", metavar="TYPE", help="the event's type")
     parser.add_argument("--id", metavar="KEY", help="idempotency key: deliver the event only once")
+    parser.add_argument(
+        "--expires-in",
+        metavar="SECONDS",
+        type=float,
+        help="do not deliver the event when it is older",
+    )
+    parser.add_argument(
+        "--collapse", metavar="KEY", help="take the place of the last event with the same key"
+    )
     parser.add_argument(
         "--ephemeral", action="store_true", help="publish without storing, to clients connected now"
     )
@@ -61,13 +71,17 @@ def _event(args: argparse.Namespace) -> bytes | None:
     """Return the one that the arguments have, or None if events are on standard input."""
     if args.ephemeral and args.id is not None:
         args.refuse("--id is for durable events only: leave out --id or --ephemeral")
+    if args.ephemeral and args.expires_in is not None:
+        args.refuse("--expires-in is for durable events only: leave it out, or --ephemeral")
     given = {"event": args.event, "id": args.id, "data": args.data}
+    options = {"expires_in": args.expires_in, "collapse": args.collapse}
+    given[MEMBER] = {name: value for name, value in options.items() if value is not None} or None
     given = {name: value for name, value in given.items() if value is not None}
     if args.recipient is not None:
         try:
             return msgspec.json.encode({"recipient_id": args.recipient} | given)
         except UnicodeEncodeError:
-            args.refuse("RECIPIENT, --event and --id are text in UTF-8")
+            args.refuse("RECIPIENT, --event, --id and --collapse are text in UTF-8")
     if given:
         args.refuse("without RECIPIENT, give the whole event on standard input")
     return None

@@ -19,6 +19,8 @@ import msgspec
 from aionotify.errors import InvalidEvent
 from aionotify.events.frame import RESERVED_PREFIX
 from aionotify.events.group import MAX_GROUPS, GroupId, Receiver
+from aionotify.events.json_text import json_type, with_member
+from aionotify.events.options import MEMBER, Options, read_options
 
 EVERYONE: Final = "*"
 # The frame of the longest event, with the longest type and id, is to fit the 65,536 bytes that
@@ -44,14 +46,6 @@ _OPEN: Final = ord("[")
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b'"[]{}'))
 _MISSING: Final = "is missing, and so is group_id: an event names one of the two, or both"
-_JSON_TYPES: Final = {
-    b"{": "an object",
-    b"[": "an array",
-    b'"': "a string",
-    b"t": "a boolean",
-    b"f": "a boolean",
-    b"n": "null",
-}
 _NON_ASCII_BREAKS = (
     (b"\xc2\x85", rb"\u0085"),
     (b"\xe2\x80\xa8", rb"\u2028"),
@@ -69,6 +63,7 @@ class _Envelope(msgspec.Struct):
     group_id: _Names = None  # type: ignore[assignment]
     event: str = None  # type: ignore[assignment]  # absent is None, an explicit null is refused
     id: str = None  # type: ignore[assignment]
+    aionotify: msgspec.Raw = None  # type: ignore[assignment]
 
 
 class _Address(msgspec.Struct):
@@ -90,6 +85,7 @@ class Event(msgspec.Struct, frozen=True):
         groups: groups in the order given, each once.
         type: the SSE event type, or None for the default (``message``).
         key: the idempotency key, or None.
+        options: what is asked of aionotify itself, or None.
     """
 
     recipients: tuple[str, ...]
@@ -99,6 +95,8 @@ class Event(msgspec.Struct, frozen=True):
     # receiver -> the member that names it, when there are several
     _own: dict[Receiver, bytes] | None = None
     _tail: bytes = b""
+    options: Options | None = None
+    _stored: tuple[bytes, bytes] = (b"", b"")  # head and tail with all options, if there are any
     groups: tuple[str, ...] = ()
 
     @property
@@ -118,6 +116,13 @@ class Event(msgspec.Struct, frozen=True):
         if self._own is None:
             return self._head
         return self._head + self._own[receiver] + self._tail
+
+    def stored(self, receiver: Receiver) -> bytes:
+        """The event as it is kept for `receiver`: the same, with all its options."""
+        if self.options is None:
+            return self.data(receiver)
+        head, tail = self._stored
+        return head if self._own is None else head + self._own[receiver] + tail
 
     @property
     def size(self) -> int:
@@ -157,6 +162,7 @@ def _decode(message: bytes, max_bytes: int) -> Event:
     group: _Names | None = envelope.group_id
     kind: str | None = envelope.event
     key: str | None = envelope.id
+    options: Options | None = None
     fields: dict[str, str] = {}
     groups: tuple[str, ...] = ()
     if group is None and type(raw) is str and _is_plain(raw):
@@ -167,6 +173,8 @@ def _decode(message: bytes, max_bytes: int) -> Event:
         _check_type(kind, fields)
     if key is not None and not 1 <= len(key) <= MAX_NAME_CHARS:
         fields["id"] = f"must be 1 to {MAX_NAME_CHARS} characters, not {len(key)}"
+    if envelope.aionotify is not None:
+        options = _options(envelope.aionotify, fields)
     # A bracket in a string counts as well, so this is no more than a reason to look closely.
     if (
         len(message) > 2 * MAX_DEPTH
@@ -183,17 +191,37 @@ def _decode(message: bytes, max_bytes: int) -> Event:
     if fields:
         raise InvalidEvent(fields)
 
-    if not isinstance(raw, list) and group is None:
+    if options is None and group is None and not isinstance(raw, list):
         return Event(recipients, kind, key, line)
-    if raw is None and not isinstance(group, list):
-        return Event((), kind, key, line, groups=groups)
-    head, tail = _split_at_names(line)
+    return _in_parts(envelope, recipients, groups, line, options)
+
+
+def _in_parts(
+    envelope: _Envelope,
+    recipients: tuple[str, ...],
+    groups: tuple[str, ...],
+    line: bytes,
+    options: Options | None,
+) -> Event:
+    """An event that not everybody gets as it was published."""
+    kind, key = envelope.event, envelope.id
+    raw: _Names | None = envelope.recipient_id
+    group: _Names | None = envelope.group_id
+    shown = line
+    if options is not None:
+        shown = with_member(line, MEMBER, one_line(options.for_clients()))
+    is_alone = raw is None or group is None
+    if is_alone and not isinstance(raw, list) and not isinstance(group, list):
+        stored = line, b""
+        return Event(recipients, kind, key, shown, None, b"", options, stored, groups)
     own: dict[Receiver, bytes] = {}
     for value in _listed(raw):
         own.setdefault(str(value), b'"recipient_id":' + _encode_line(value))
     for value in _listed(group):
         own.setdefault(GroupId(str(value)), b'"group_id":' + _encode_line(value))
-    return Event(recipients, kind, key, head, own, tail, groups)
+    head, tail = _split_at_names(shown)
+    stored = (head, tail) if shown is line else _split_at_names(line)
+    return Event(recipients, kind, key, head, own, tail, options, stored, groups)
 
 
 def _is_plain(name: str) -> bool:
@@ -335,32 +363,44 @@ def _check_type(value: str, fields: dict[str, str]) -> None:
         fields["event"] = f'must not begin with "{RESERVED_PREFIX}", as our own events do'
 
 
+def _options(member: msgspec.Raw, fields: dict[str, str]) -> Options | None:
+    try:
+        return read_options(bytes(member))
+    except InvalidEvent as error:
+        fields.update(error.fields)
+        return None
+
+
 def _explain(message: bytes) -> dict[str, str]:
     """What is wrong with the shape of a message that is JSON but not an event."""
     try:
         members = dict(_members(message))
     except msgspec.ValidationError:
-        return {"body": f"must be a JSON object, not {_json_type(message)}"}
+        return {"body": f"must be a JSON object, not {json_type(message)}"}
     except (msgspec.DecodeError, RecursionError) as error:
         return {"body": _why_not_json(message, error)}
     fields: dict[str, str] = {}
     if not {"recipient_id", "group_id"} & members.keys():
         fields["recipient_id"] = _MISSING
     for name in ("recipient_id", "group_id"):
-        receiver = members.get(name)
-        if receiver is None:
-            continue
-        if _json_type(receiver) == "an array":
-            for index, item in enumerate(msgspec.json.decode(receiver, type=list[msgspec.Raw])):
-                if (kind := _wrong_receiver(bytes(item))) is not None:
-                    fields[f"{name}[{index}]"] = f"must be a string or an integer, not {kind}"
-                    break
-        elif (kind := _wrong_receiver(receiver)) is not None:
-            fields[name] = f"must be a string, an integer or a list of them, not {kind}"
+        if name in members:
+            _explain_names(name, members[name], fields)
     for name in ("event", "id"):
-        if name in members and (kind := _json_type(members[name])) != "a string":
+        if name in members and (kind := json_type(members[name])) != "a string":
             fields[name] = f"must be a string, not {kind}"
+    if MEMBER in members:
+        _options(msgspec.Raw(members[MEMBER]), fields)
     return fields or {"body": "does not have the shape of an event"}
+
+
+def _explain_names(name: str, value: bytes, fields: dict[str, str]) -> None:
+    if json_type(value) == "an array":
+        for index, item in enumerate(msgspec.json.decode(value, type=list[msgspec.Raw])):
+            if (kind := _wrong_receiver(bytes(item))) is not None:
+                fields[f"{name}[{index}]"] = f"must be a string or an integer, not {kind}"
+                break
+    elif (kind := _wrong_receiver(value)) is not None:
+        fields[name] = f"must be a string, an integer or a list of them, not {kind}"
 
 
 def _wrong_receiver(value: bytes) -> str | None:
@@ -368,7 +408,7 @@ def _wrong_receiver(value: bytes) -> str | None:
     try:
         msgspec.json.decode(value, type=int | str)
     except msgspec.ValidationError:
-        kind = _json_type(value)
+        kind = json_type(value)
         return "such a number" if kind == "a number" else kind
     return None
 
@@ -469,10 +509,6 @@ def _members(message: bytes) -> Iterator[tuple[str, bytes]]:
 
 def _encode_line(value: int | str) -> bytes:
     return one_line(_encode(value))
-
-
-def _json_type(value: bytes) -> str:
-    return _JSON_TYPES.get(value.lstrip()[:1], "a number")
 
 
 def _depth(message: bytes) -> int:

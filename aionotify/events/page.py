@@ -15,16 +15,32 @@ class GapReason(StrEnum):
 
 
 class Entry(NamedTuple):
-    """One durable event in an inbox. Nothing was ever stored between `previous` and `position`.
+    """One place in an inbox. Nothing was ever stored between `previous` and `position`.
 
-    That of a group also has the group's mark, and the marks of the receivers before it.
+    Attributes:
+        event: the durable event there, or None if it was taken out again: a newer one has taken
+            its place, or it was recalled. Its position stays, so this is no gap. Of a shard also
+            if it is for a group that nobody here is in.
+        group: the mark of the group that it is for, if it is for one.
+        before: the marks of the receivers before that.
     """
 
     position: int
     previous: int
-    event: Event
+    event: Event | None
     group: bytes = b""
     before: frozenset[bytes] = frozenset()
+
+    def shown(self, clock: int) -> Event | None:
+        """The event that is to be delivered, if there is one.
+
+        Args:
+            clock: what time it is in Redis, in microseconds; 0 if that is not known.
+        """
+        event = self.event
+        if event is None or event.options is None or event.options.expires_in is None:
+            return event
+        return None if clock - self.position >= event.options.expires_in * 1_000_000 else event
 
 
 class Page(NamedTuple):

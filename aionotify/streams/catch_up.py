@@ -88,6 +88,7 @@ class CatchUp:
         Ends without that when the client is gone.
         """
         stream = self._stream
+        await stream.drain()  # also one that has read everything, and could not take a notice
         while not stream.is_caught_up():
             await stream.drain()
             if stream.is_closing():
@@ -199,13 +200,8 @@ class CatchUp:
             if index < len(entries):
                 recipient, entry = entries[index]
                 self._move(recipient, entry.position)
-                if entry.before and stream.passes_over(entry.before, entry.position):
-                    continue
-                event = entry.event
-                at = stream.cursor() + recipient.cursor_end
-                frames.append(frame(event.data(recipient.id), event.type, at))
-                stream.events += 1
-                hub.stats.delivered_catch_up += 1
+                if not (entry.before and stream.passes_over(entry.before, entry.position)):
+                    frames += self._frame(recipient, entry)
         for recipient, page in pages:
             if (position := reached(page, end, recipient.newest)) is not None:
                 self._move(recipient, position)
@@ -258,6 +254,18 @@ class CatchUp:
 
     def _at(self, recipient: Recipient) -> int:
         return self._stream.at[recipient.place]
+
+    def _frame(self, recipient: Recipient, entry: Entry) -> list[bytes]:
+        """The frame of an entry, if there is something in it to be delivered."""
+        hub, stream = self._hub, self._stream
+        event = entry.shown(hub.clock())
+        if event is None:
+            hub.passed_over(entry)
+            return []
+        at = stream.cursor() + recipient.cursor_end
+        stream.events += 1
+        hub.stats.delivered_catch_up += 1
+        return [frame(event.data(recipient.id), event.type, at)]
 
     def _move(self, recipient: Recipient, position: int) -> None:
         """Who was told of a loss stays beyond it, or would be told again."""

@@ -14,7 +14,7 @@ streams concerned go back to reading their inbox.
 import asyncio
 import itertools
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from aionotify.errors import NodeFull, TooManyStreams
@@ -64,6 +64,7 @@ class Hub:
         interest: told of the first and the last stream of each user, and in each shard.
         max_streams: streams in all; 0 = no limit.
         max_streams_per_user: streams of one user; 0 = no limit.
+        clock: says what time it is in Redis, in microseconds; 0 while that is not known.
 
     Attributes:
         everyone: the recipient that all streams are for.
@@ -82,8 +83,10 @@ class Hub:
         stats: Stats | None = None,
         max_streams: int = 0,
         max_streams_per_user: int = 0,
+        clock: Callable[[], int] = lambda: NOWHERE,
     ) -> None:
         self.stats = stats or Stats()
+        self.clock = clock
         self.everyone = Recipient(EVERYONE, _EVERYONE)
         self.draining = self.closed = self.holds = False
         self.epoch: str | None = None
@@ -351,7 +354,10 @@ class Hub:
         self.stats.dropped_full += len(streams) - delivered
 
     def notice(self, recipient_id: str, name: str, data: bytes) -> None:
-        """Write a notice to all streams of a recipient, live or not, that can take it.
+        """Write a notice to all streams of a recipient.
+
+        What it is about may be on its way to a stream that is not live, or cannot take anything
+        now. Such a one is told when it is live, so that it is told after that.
 
         Args:
             name: one of `aionotify.events.notice.NAMES`.
@@ -364,8 +370,13 @@ class Hub:
         frame = framed_chunk(data, RESERVED_PREFIX + name)
         streams = self.streams() if recipient is self.everyone else recipient.streams
         for stream in streams:
-            if not stream.push(frame):
+            if stream.live and stream.push(frame):
+                continue
+            if not stream.tell_later(frame):
                 self.stats.notices_dropped += 1
+            elif stream.live:
+                self.stats.fell_behind += 1
+                stream.fall_behind(self._at(stream.inboxes))
 
     def durable_to_group(self, shard: int, entry: Entry) -> None:
         """Write an event of a shard to the streams that are in its group."""
@@ -380,9 +391,9 @@ class Hub:
         recipient = self._find(of)
         if recipient is None:
             return
-        position, previous = entry.position, entry.previous
+        position = entry.position
         last_heard, recipient.last_heard = recipient.last_heard, position
-        verdict = judge_heard(recipient.newest, last_heard, position, previous)
+        verdict = judge_heard(recipient.newest, last_heard, position, entry.previous)
         if verdict is Verdict.NEXT:
             self._deliver(recipient, entry)
         elif verdict is Verdict.REPEATED:
@@ -466,12 +477,27 @@ class Hub:
         self._set(recipient, position)
 
     def _deliver(self, recipient: Recipient, entry: Entry) -> None:
-        if recipient is self.everyone:
-            self._to_everyone(entry.position, entry.event)
+        event = entry.event
+        if event is None or (event.options is not None and entry.shown(self.clock()) is None):
+            self._follow(recipient, entry.position)  # known, and nothing to be written
+            self.passed_over(entry)
+        elif recipient is self.everyone:
+            self._to_everyone(entry.position, event)
         elif isinstance(recipient, Shard):
-            self._to_group(recipient, entry)
+            self._to_group(recipient, entry, event)
         else:
-            self._to_one(recipient, entry.position, entry.event)
+            self._to_one(recipient, entry.position, event)
+
+    def _follow(self, recipient: Recipient, position: int) -> None:
+        if isinstance(recipient, Shard):
+            recipient.follow(position)
+        else:
+            self._set(recipient, position)
+
+    def passed_over(self, entry: Entry) -> None:
+        """Take note of an entry that is not written to a stream, or to all that are live."""
+        if entry.event is not None:
+            self.stats.dropped_expired += 1
 
     def _to_one(self, recipient: Recipient, position: int, event: Event) -> None:
         before = self.shown(recipient)
@@ -511,7 +537,7 @@ class Hub:
                 else:
                     self._full(stream, self.everyone, before)
 
-    def _to_group(self, shard: Shard, entry: Entry) -> None:
+    def _to_group(self, shard: Shard, entry: Entry, event: Event) -> None:
         before = self.shown(shard)
         shard.follow(entry.position)
         group = self._by_mark.get(entry.group)
@@ -524,7 +550,7 @@ class Hub:
                 continue
             if entry.before and stream.passes_over(entry.before, entry.position):
                 continue
-            if stream.push(self._around(others, shard, entry.event, stream)):
+            if stream.push(self._around(others, shard, event, stream)):
                 self.stats.delivered_live += 1
             else:
                 self._full(stream, shard, before)

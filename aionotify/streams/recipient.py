@@ -59,6 +59,9 @@ class HubStream(Protocol):
     def push(self, chunk: bytes) -> bool:
         """Queue a pre-chunked frame for the next flush; False when the socket is full."""
 
+    def tell_later(self, chunk: bytes) -> bool:
+        """Keep a pre-chunked frame until the stream is live again; False when too much is kept."""
+
     def flush(self) -> None:
         """Write what is queued, in one system call."""
 

@@ -99,6 +99,7 @@ class Stream(asyncio.Protocol):
         "_in_chunks",
         "_inbox",
         "_joined",
+        "_kept",
         "_on_end",
         "_paused",
         "_queue",
@@ -160,6 +161,7 @@ class Stream(asyncio.Protocol):
         self._revocations = recipient.revocations
         self._told = hub.settled  # when the client was given a fresh cursor last
         self._queue: list[bytes] = []
+        self._kept: tuple[bytes, ...] = ()
         self._queued = 0
         self._sent = self._taken = self._received = 0
         self._stalled_at: float | None = None
@@ -244,6 +246,10 @@ class Stream(asyncio.Protocol):
         self.epoch = self.epoch or self._hub.epoch
         self.live = True
         self._catching_up = None
+        if self._kept:
+            kept, self._kept = b"".join(self._kept), ()
+            self.flush()
+            self._send(kept if self._in_chunks else _unchunk(kept))
 
     def _go_on(self) -> None:
         self._catching_up = asyncio.get_running_loop().create_task(
@@ -291,6 +297,16 @@ class Stream(asyncio.Protocol):
             self._hub.unflushed(self)
         self._queue.append(chunk)
         self._queued += len(chunk)
+        return True
+
+    def tell_later(self, chunk: bytes) -> bool:
+        """Keep one frame, already a chunk, until the stream is live again.
+
+        False when too much is kept already.
+        """
+        if sum(map(len, self._kept)) + len(chunk) > self._settings.buffer:
+            return False
+        self._kept += (chunk,)
         return True
 
     def flush(self) -> None:

@@ -63,6 +63,9 @@ class Stats:
     """Ephemeral events not written because the stream's socket was full."""
     dropped_no_stream: int = 0
     """Events of the shared channel for users who have no stream here."""
+    dropped_expired: int = 0
+    """Durable events not written to a stream, or to those that were live, because they were older
+    than their `expires_in`."""
     fell_behind: int = 0
     """Times a live stream went back to its inbox because its socket was full."""
     resynced: Counter[str] = field(default_factory=Counter)

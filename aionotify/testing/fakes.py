@@ -7,11 +7,11 @@ from typing import Any, Unpack
 import msgspec
 from redis.asyncio import Redis
 
-from aionotify.broker.published import Published, summed_up
+from aionotify.broker.published import Published, checked_event_id, summed_up
 from aionotify.broker.publisher import Publisher, PublisherOptions
 from aionotify.broker.sync_publisher import SyncPublisher
 from aionotify.errors import BrokerError, BrokerUnavailable
-from aionotify.events.event import Event
+from aionotify.events.event import EVERYONE, Event
 
 
 class FakePublisher(Publisher):
@@ -25,8 +25,10 @@ class FakePublisher(Publisher):
 
     Attributes:
         published: the events, parsed, in order. One for several recipients is there once for each,
-            as each would get it; one whose `id` was seen before is not there again.
-        error: set it, and no event is published: `publish` raises it.
+            narrowed to it; one whose `id` was seen before is not there again. An event that was
+            recalled, or collapsed into a newer one, is still there.
+        recalled: the ids of the events that were recalled, in order.
+        error: set it, and no event is published: `publish` raises it, and so does `recall`.
     """
 
     def __init__(self, redis: object = None, **options: Unpack[PublisherOptions]) -> None:
@@ -34,7 +36,9 @@ class FakePublisher(Publisher):
         self.published: list[dict[str, Any]] = []
         self.error: BrokerError | None = None
         self._ids: dict[tuple[str, str], str] = {}
+        self.recalled: list[str] = []
         self._position = 0
+        self._inboxes: dict[str, dict[int, str | None]] = {}  # position -> collapse key
         self._closed = False
 
     async def close(self) -> None:
@@ -55,12 +59,26 @@ class FakePublisher(Publisher):
             for event in events
         ]
 
+    async def recall(self, event_id: str, recipient_id: str | int = EVERYONE) -> bool:
+        """Record that an event was recalled, if it was published and is still in its inbox."""
+        found = checked_event_id(event_id, recipient_id)
+        if self._closed:
+            raise BrokerUnavailable("the publisher was closed")
+        if self.error is not None:
+            raise self.error
+        inbox = self._inboxes.get(str(recipient_id), {})
+        if found.position not in inbox:
+            return False
+        del inbox[found.position]
+        self.recalled.append(event_id)
+        return True
+
     def _sent(self, event: Event, recipient_id: str) -> Published | BrokerError:
         if self._closed:
             return BrokerUnavailable("the publisher was closed")
         if self.error is not None:
             return self.error
-        self.published.append(msgspec.json.decode(event.data(recipient_id)))
+        self.published.append(msgspec.json.decode(event.stored(recipient_id)))
         return Published("", online=False)
 
     def _replied(self, event: Event, recipient_id: str) -> asyncio.Future[Any]:
@@ -81,8 +99,16 @@ class FakePublisher(Publisher):
             first = self._ids.setdefault((recipient_id, event.key), position)
             if first != position:
                 return first, 0, 1
-        self.published.append(msgspec.json.decode(event.data(recipient_id)))
+        self.published.append(msgspec.json.decode(event.stored(recipient_id)))
+        self._keep(recipient_id, None if event.options is None else event.options.collapse)
         return position, 0, 0
+
+    def _keep(self, recipient_id: str, collapse: str | None) -> None:
+        inbox = self._inboxes.setdefault(recipient_id, {})
+        if collapse is not None:
+            for position in [each for each, key in inbox.items() if key == collapse]:
+                del inbox[position]
+        inbox[self._position] = collapse
 
 
 class FakeSyncPublisher(SyncPublisher):
@@ -98,8 +124,13 @@ class FakeSyncPublisher(SyncPublisher):
         return self._fake.published
 
     @property
+    def recalled(self) -> list[str]:
+        """The ids of the events that were recalled, see `FakePublisher`."""
+        return self._fake.recalled
+
+    @property
     def error(self) -> BrokerError | None:
-        """Set it, and no event is published: `publish` raises it."""
+        """Set it, and no event is published: `publish` raises it, and so does `recall`."""
         return self._fake.error
 
     @error.setter

@@ -106,6 +106,7 @@ class NodeCollector(Collector):
             {
                 ("ephemeral", "socket_full"): stats.dropped_full,
                 ("ephemeral", "no_stream"): stats.dropped_no_stream,
+                ("durable", "expired"): stats.dropped_expired,
                 ("durable", "repeated"): stats.events_repeated,
                 ("notice", "socket_full"): stats.notices_dropped,
                 ("unknown", "invalid"): stats.events_invalid,

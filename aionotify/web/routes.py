@@ -14,6 +14,7 @@ from aionotify.web import (
     notify,
     presence,
     publish_lines,
+    recall,
     revocation,
 )
 from aionotify.web.errors import error_response
@@ -59,6 +60,7 @@ def admin_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
     """Return the routes for the application's services; on a separate address if configured."""
     return [
         *_resource(services, answered, "/publish", {"POST": publish_lines.publish_either}),
+        *_resource(services, answered, "/inbox/{event_id}", {"DELETE": recall.recall}),
         *_resource(services, answered, "/presence", {"GET": presence.presence}),
         # The pattern allows any user id; without it aiohttp allows no braces.
         *_resource(

@@ -1,4 +1,4 @@
-"""append.lua and read.lua on a real Redis, at whatever time a test says it is."""
+"""append.lua, read.lua and recall.lua on a real Redis, at whatever time a test says it is."""
 
 from dataclasses import dataclass
 from importlib import resources
@@ -45,7 +45,7 @@ def source(name: str, now: int | None = None) -> str:
 
 @dataclass
 class Scripts:
-    """Both scripts, for one recipient. `now` is in microseconds; None is the real time."""
+    """The scripts, for one recipient. `now` is in microseconds; None is the real time."""
 
     server: RedisServer
     now: int | None = NOW
@@ -54,6 +54,10 @@ class Scripts:
     @property
     def inbox(self) -> str:
         return f"{self.channel}:inbox"
+
+    @property
+    def collapse(self) -> str:
+        return f"{self.channel}:collapse"
 
     def append(
         self,
@@ -66,14 +70,29 @@ class Scripts:
         by: Redis | None = None,
         floor: int = 0,
         since: int = 0,
+        collapse: str = "",
     ) -> Appended:
         """Append one event; `by` is the client that asks, if not just any."""
         keys = [self.inbox] if key is None else [self.inbox, f"{self.channel}:id:{key}"]
         args: list[str | float] = [self.channel, event, max_events, retention, remember, "PUBLISH"]
         args += floor, since
+        if collapse:
+            keys.append(self.collapse)
+            args += "", "", "", collapse
         run = self.server.cli if by is None else by.execute_command
         reply = run("EVAL", source("append.lua", self.now), len(keys), *keys, *args)
         return Appended(*map(int, reply))
+
+    def recall(self, position: int, *, by: Redis | None = None) -> bool:
+        """Take an event out again; return whether it was there."""
+        args = position, self.channel, "- recalled {}", "PUBLISH"
+        run = self.server.cli if by is None else by.execute_command
+        return bool(run("EVAL", source("recall.lua"), 1, self.inbox, *args))
+
+    def collapse_keys(self) -> dict[str, int]:
+        """The collapse keys that are kept, with the position of the last event of each."""
+        reply = self.server.cli("ZRANGE", self.collapse, 0, -1, "WITHSCORES")
+        return {key: int(score) for key, score in zip(reply[::2], reply[1::2], strict=True)}
 
     def try_append(self, key: str, *, before: str | None = None, lease: tuple[int, int]) -> str:
         """Append an event by a lease, after the one with the key `before`; return what it came to:

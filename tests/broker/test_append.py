@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from aionotify.events.position import LAST
 from tests.broker.lua import NOW, RETENTION, SECOND, Scripts
@@ -319,3 +321,107 @@ def test_an_event_that_is_stored_is_so_after_the_lease_too(scripts: Scripts) -> 
     assert scripts.try_append("k", lease=ALWAYS) == "stored"
     scripts.pass_time(2)
     assert scripts.try_append("k", lease=ALWAYS) == "repeated"
+
+
+# --- collapse -------------------------------------------------------------------------------------
+
+
+def test_a_newer_event_takes_the_place_of_the_older_one_of_its_key(scripts: Scripts) -> None:
+    """Of the older one position and predecessor are left, so that nobody finds a gap."""
+    first = scripts.append("1 like", collapse="likes")
+    scripts.append("other")
+    scripts.append("1 view", collapse="views")
+    scripts.append("2 likes", collapse="likes")
+    entries = [entry.split(" ", 2) for entry in scripts.stored()]
+    assert [event for _, _, event in entries] == ["", "other", "1 view", "2 likes"]
+    assert [int(previous) for _, previous, _ in entries[1:]] == [
+        int(at) for at, _, _ in entries[:-1]
+    ]
+    assert int(entries[0][0]) == first.position
+
+
+def test_the_live_message_of_a_newer_event_says_nothing_of_the_older_one(
+    scripts: Scripts, subscriber: redis.client.PubSub
+) -> None:
+    scripts.append("a", collapse="k")
+    scripts.append("b", collapse="k")
+    told = [subscriber.get_message(timeout=5)["data"].split(" ", 2)[2] for _ in range(2)]
+    assert told == ["a", "b"]
+    assert subscriber.get_message() is None
+
+
+@given(
+    keys=st.lists(st.sampled_from(["", "", "a", "b", "c"]), max_size=30),
+    max_events=st.integers(1, 8),
+    garbage=st.sets(st.integers(0, 29), max_size=3),
+)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_an_inbox_has_one_event_of_each_key(
+    scripts: Scripts, keys: list[str], max_events: int, garbage: set[int]
+) -> None:
+    """Whatever else is in it, and however much of it was trimmed."""
+    scripts.server.cli("DEL", scripts.inbox, scripts.collapse)
+    positions: list[int] = []
+    for number, key in enumerate(keys):
+        if number in garbage:
+            scripts.server.cli("RPUSH", scripts.inbox, f"garbage {number}")
+        text = f"{key}:{number}"
+        positions.append(scripts.append(text, collapse=key, max_events=max_events).position)
+    last = {key: number for number, key in enumerate(keys) if key}
+    stored = [entry for entry in scripts.stored() if not entry.startswith("garbage")]
+    for entry in stored:
+        at, _, event = entry.split(" ", 2)
+        number = positions.index(int(at))
+        key = keys[number]
+        assert event == ("" if key and last[key] != number else f"{key}:{number}")
+    kept = scripts.collapse_keys()
+    assert kept.items() <= {key: positions[number] for key, number in last.items()}.items()
+    assert len(kept) <= max_events
+
+
+def test_collapse_keys_are_kept_as_long_as_the_inbox(scripts: Scripts) -> None:
+    scripts.append("a", collapse="a", max_events=2)
+    scripts.append("b", collapse="b", max_events=2)
+    scripts.append("c", collapse="c", max_events=2)
+    assert set(scripts.collapse_keys()) == {"b", "c"}
+    assert RETENTION - 1 <= scripts.server.cli("TTL", scripts.collapse) <= RETENTION + 1
+
+
+def test_an_event_without_a_collapse_key_touches_none(scripts: Scripts) -> None:
+    scripts.append("a")
+    assert scripts.server.cli("EXISTS", scripts.collapse) == 0
+
+
+def test_an_event_that_is_repeated_takes_nobodys_place(scripts: Scripts) -> None:
+    first = scripts.append("a", key="once", collapse="k")
+    newer = scripts.append("b", collapse="k")
+    assert scripts.append("a", key="once", collapse="k") == (first.position, 0, 1)
+    assert [entry.split(" ", 2)[2] for entry in scripts.stored()] == ["", "b"]
+    assert scripts.collapse_keys() == {"k": newer.position}
+
+
+def test_a_producer_that_may_not_publish_takes_nobodys_place(hurt: Scripts) -> None:
+    hurt.append("old", collapse="k")
+    before = hurt.stored()
+    hurt.server.cli("ACL", "SETUSER", "mute", "on", "nopass", "~*", "resetchannels", "+@all")
+    with (
+        redis.Redis(port=hurt.server.port, username="mute", password="x") as mute,
+        pytest.raises(redis.exceptions.ResponseError),
+    ):
+        hurt.append("new", collapse="k", by=mute)
+    assert hurt.stored() == before
+
+
+@pytest.mark.parametrize("right", ["zscore", "lset"])
+def test_a_producer_that_may_not_collapse_stores_nothing(hurt: Scripts, right: str) -> None:
+    hurt.append("old", collapse="k")
+    before = hurt.stored()
+    hurt.server.cli("ACL", "SETUSER", "half", "on", "nopass", "~*", "&*", "+@all", f"-{right}")
+    with redis.Redis(port=hurt.server.port, username="half", password="x") as half:
+        with pytest.raises(redis.exceptions.ResponseError):
+            hurt.append("new", collapse="k", by=half)
+        hurt.append("plain", by=half)
+    assert [entry.split(" ", 2)[2] for entry in hurt.stored()] == ["old", "plain"]
+    assert hurt.stored()[:1] == before

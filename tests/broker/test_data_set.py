@@ -14,7 +14,7 @@ from aionotify.broker.keys import Keys
 from aionotify.config import RedisConfig
 from aionotify.errors import BrokerRefused, BrokerUnavailable
 from tests.broker.lua import NOW, SECOND, source
-from tests.harness import RedisServer
+from tests.harness import RedisServer, eventually
 
 KEYS = Keys("p")
 DAY = 86400
@@ -333,3 +333,35 @@ async def test_what_one_has_used_before_a_reload_is_no_difference(
             await data_set.probe()
             assert data_set.settings.problem is None
         assert data_set.retention == HOUR
+
+
+# --- what time it is --------------------------------------------------------------------------
+
+
+async def test_the_time_in_redis_is_known_between_two_questions(redis_server: RedisServer) -> None:
+    """It is not ahead of what Redis itself would say, but for what clocks of one machine differ."""
+    async with known(redis_server) as data_set:
+        assert data_set.clock() == 0
+        found = await data_set.probe()
+        before = found.clock
+        for _ in range(5):
+            clock = data_set.clock()
+            seconds, micros = map(int, redis_server.cli("TIME"))
+            now = seconds * SECOND + micros
+            assert before - SECOND // 100 <= clock <= now + SECOND // 100
+            before = now
+
+
+async def test_the_time_stands_still_while_the_clock_is_behind_what_was_seen(
+    redis_server: RedisServer,
+) -> None:
+    """Or an event, whose position is not before that, would be old as soon as it is published."""
+    async with known(redis_server) as data_set:
+        seen = (await data_set.probe()).clock + HOUR * SECOND
+        redis_server.cli("HSET", KEYS.epoch, "clock", seen)
+        await data_set.probe()  # it is set back now
+        await data_set.probe()
+        before = int(redis_server.cli("TIME")[1])
+        assert data_set.clock() == seen
+        await eventually(lambda: int(redis_server.cli("TIME")[1]) != before)
+        assert data_set.clock() == seen

@@ -19,8 +19,8 @@ from aionotify.broker.keys import Keys
 from aionotify.broker.publisher import Publisher
 from aionotify.config import InboxConfig, RedisConfig
 from aionotify.errors import BrokerUnavailable, InboxRefused, InvalidEvent
-from aionotify.events.event import decode
-from aionotify.events.page import Page
+from aionotify.events.event import Event, decode
+from aionotify.events.page import Entry, Page
 from aionotify.events.position import is_complete
 from aionotify.telemetry.stats import Stats
 from tests.broker.executes import TIMEOUT, on_one_connection
@@ -78,6 +78,11 @@ async def fill(publisher: Publisher, count: int, size: int = 1) -> list[int]:
     ]
 
 
+def event_of(entry: Entry) -> Event:
+    assert entry.event is not None
+    return entry.event
+
+
 def scripts_run(server: RedisServer) -> int:
     """How many calls of scripts Redis has had."""
     stats = server.cli("INFO", "commandstats")
@@ -95,7 +100,7 @@ async def test_a_page_has_the_events_after_a_position(reader: Reader, publisher:
         (second, first),
         (third, second),
     ]
-    assert page.entries[0].event.data("u") == b'{"recipient_id":"u","data":"x","n":1}'
+    assert event_of(page.entries[0]).data("u") == b'{"recipient_id":"u","data":"x","n":1}'
     assert (page.upto, page.newest, page.gap) == (third, third, None)
 
 
@@ -122,7 +127,7 @@ async def test_pages_are_bounded_and_lead_through_the_whole_inbox(
     while not complete:
         page = await reader.page(after)
         found += [entry.position for entry in page.entries]
-        sizes = [len(entry.event.data("u")) for entry in page.entries]
+        sizes = [len(event_of(entry).data("u")) for entry in page.entries]
         assert sum(sizes) <= 4000
         after, complete = page.upto, is_complete(page)
     assert found == positions
@@ -148,7 +153,7 @@ async def test_questions_about_many_inboxes_travel_together(
     before = scripts_run(redis_server)
     pages = await asyncio.gather(*(reader.read(user, 0) for user in users))
     assert scripts_run(redis_server) - before == 2 + 2  # 32 to a call, 64 at a time
-    found = [[entry.event.recipients for entry in page.entries] for page in pages]
+    found = [[event_of(entry).recipients for entry in page.entries] for page in pages]
     assert found == [[] if number % 2 else [(user,)] for number, user in enumerate(users)]
 
 
@@ -275,7 +280,7 @@ async def test_a_cluster_of_one_shard_is_asked_about_one_inbox_at_a_time(tmp_pat
             for refused in (2, 0):  # 32 to a call, 64 at a time
                 before = refusals(cluster)
                 pages = await asyncio.gather(*(reader.read(user, 0) for user in users))
-                assert [page.entries[0].event.recipients for page in pages] == [
+                assert [event_of(page.entries[0]).recipients for page in pages] == [
                     (user,) for user in users
                 ]
                 assert refusals(cluster) - before == refused
@@ -353,7 +358,7 @@ def test_an_entry_that_grew_by_its_escapes_is_none_too_long() -> None:
     data = decode(message, 1000).data("u")
     assert 1000 - 12 < len(data) <= 1000
     assert len(data) > 2 * len(message)
-    assert parse_entry(b"4 2 " + data, "u", 1000).event.data("u") == data
+    assert event_of(parse_entry(b"4 2 " + data, "u", 1000)).data("u") == data
 
 
 @pytest.mark.parametrize("count", [1, 200])

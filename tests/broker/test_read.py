@@ -274,3 +274,29 @@ def test_an_inbox_of_nothing_but_garbage_is_empty(scripts: Scripts) -> None:
     assert scripts.read(NOW - 1, settled=SETTLED) == ([], SETTLED, 1, "")
     scripts.append("event")
     assert scripts.read(NOW - 1).events == ["event"]
+
+
+# --- entries without an event -----------------------------------------------------------------
+
+
+def test_a_cursor_at_an_event_that_was_taken_out_is_no_gap(three: Scripts) -> None:
+    """Nor is one before it: its place and its position are still there."""
+    assert three.recall(at(1))
+    assert three.recall(at(2))
+    for number in range(3):
+        page = three.read(at(number))
+        assert (page.gap, page.newest, page.complete) == ("", at(2), 1)
+        assert [position for position, _, _ in page.entries] == [
+            at(n) for n in range(number + 1, 3)
+        ]
+        assert set(page.events) <= {""}
+
+
+def test_an_event_that_was_taken_out_is_trimmed_as_others_are(scripts: Scripts) -> None:
+    positions = [scripts.append(str(number)).position for number in range(3)]
+    assert scripts.recall(positions[0])
+    assert scripts.recall(positions[1])
+    scripts.append("3", max_events=2)
+    assert scripts.read(positions[1]).gap == ""
+    assert scripts.read(positions[0]).gap == "trimmed"
+    assert scripts.read(positions[0]).events == ["2", "3"]

@@ -61,7 +61,8 @@ class Ear:
 
     def durable_to_group(self, shard: int, entry: Entry) -> None:
         where = entry.position, entry.previous
-        self.heard.append(("durable", shard, *where, entry.group, entry.before, entry.event.groups))
+        groups = () if entry.event is None else entry.event.groups
+        self.heard.append(("durable", shard, *where, entry.group, entry.before, groups))
 
     def durable(self, recipient_id: str, entry: Entry) -> None:
         self.heard.append(("durable", recipient_id, entry.position, entry.previous))

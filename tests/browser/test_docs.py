@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from aionotify.events.event_id import id_at
+from tests.browser.node import run_node
 from tests.browser.site import Site, Tab
 from tests.docs.snippets import snippet, snippets
 
@@ -45,3 +47,35 @@ def test_an_example_loses_nothing_while_the_server_is_killed_and_ends_in_order(
         sent += site.publish(1, event="order.shipped")
         text = json.dumps(sent, separators=(",", ":"))
         tab.wait(f"JSON.stringify(shown) === '{text}'", 20)
+
+
+def test_the_lines_for_replacing_show_the_newest_of_each_key_and_nothing_that_was_recalled() -> (
+    None
+):
+    cursors = [f"2.q5hr2c.0660f7a6a2a8f8.0660f7a6a2a2{number:02x}.5zej" for number in range(1, 6)]
+    cursors[3] += ".all"
+    ids = [str(id_at(cursor)) for cursor in cursors]
+    assert ids[0] != ids[1]
+    events = [
+        {"data": 1, "aionotify": {"collapse": "a"}},
+        {"data": 2},
+        {"data": 3, "aionotify": {"collapse": "a"}},
+        {"data": 4},
+        {"data": 5, "aionotify": {"collapse": "b"}},
+    ]
+    code = snippet("docs/browser.rst", "aionotify?.collapse")
+    shown = run_node(
+        f"""
+        const notifications = new EventTarget();
+        const tell = (type, data, lastEventId) => notifications.dispatchEvent(
+          new MessageEvent(type, {{ data: JSON.stringify(data), lastEventId }}));
+        {code}
+        input.events.forEach((event, index) => tell("liked", event, input.cursors[index]));
+        const before = [...shown.keys()];
+        tell("aionotify.recalled", {{ reason: "recalled", event_id: input.recalled }}, "");
+        const after = [...shown.values()].map((each) => each.data);
+        process.stdout.write(JSON.stringify([before, after]));
+        """,
+        {"events": events, "cursors": cursors, "recalled": ids[3]},
+    )
+    assert shown == [ids[1:], [2, 3, 5]]

@@ -46,10 +46,13 @@ class Api:
     async def close_streams(self, user: str) -> Answer:
         return await self._ask("DELETE", f"/streams/{quote(user, safe='')}")
 
+    async def recall(self, event_id: str, **params: str) -> Answer:
+        return await self._ask("DELETE", f"/inbox/{quote(event_id, safe='')}", params=params)
+
     async def _ask(self, method: str, path: str, **more: Any) -> Answer:
         url = URL(self._url + path, encoded=True)
         async with (
             aiohttp.ClientSession(headers=self._headers) as session,
             session.request(method, url, **more) as response,
         ):
-            return Answer(response.status, await response.json())
+            return Answer(response.status, await response.json() if await response.read() else None)

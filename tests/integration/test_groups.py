@@ -2,19 +2,16 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from aiohttp import web
 
 from aionotify import Identity, Publisher
-from aionotify.broker.published import Published
-from aionotify.events.group import shard_of
 from aionotify.web.services import Services
 from tests.embedded import embedded
-from tests.harness import RedisServer, SSEClient, eventually
-from tests.integration.talk import ask, messages
+from tests.harness import RedisServer, SSEClient
+from tests.integration.talk import messages
 
 KEY = "publisher-key-0123456789"
 KEYS: dict[str, Any] = {"admin": {"publish_keys": [KEY]}}
@@ -57,7 +54,9 @@ async def expect(client: SSEClient, *events: Any) -> None:
     assert seen(client) == list(events)
 
 
-async def publish(redis: RedisServer, *events: dict[str, Any], ephemeral: bool = False) -> list[Any]:
+async def publish(
+    redis: RedisServer, *events: dict[str, Any], ephemeral: bool = False
+) -> list[Any]:
     async with Publisher(redis.url) as publisher:
         return await publisher.publish_many(events, ephemeral=ephemeral)
 

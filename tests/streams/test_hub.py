@@ -46,6 +46,7 @@ class Stream:
         self.live = live
         self.full = False
         self.taken: list[bytes] = []
+        self.later: list[bytes] = []
         self.behind: list[Cursor] = []
         self.closed: list[str] = []
 
@@ -56,6 +57,10 @@ class Stream:
         if not self.full:
             self.taken.append(chunk)
         return not self.full
+
+    def tell_later(self, chunk: bytes) -> bool:
+        self.later.append(chunk)
+        return len(self.later) <= 2
 
     def flush(self) -> None: ...
 
@@ -188,18 +193,75 @@ def test_an_ephemeral_event_to_a_full_socket_is_dropped_and_counted(hub: Hub) ->
     assert full.behind == []
 
 
-def test_a_notice_reaches_every_stream_of_its_recipient_that_can_take_it(hub: Hub) -> None:
-    one, behind, full, other = *(attach(hub, "1") for _ in range(3)), attach(hub, "2")
-    behind.live, full.full = False, True
+def test_a_notice_reaches_every_live_stream_of_its_recipient(hub: Hub) -> None:
+    one, behind, other = attach(hub, "1"), attach(hub, "1"), attach(hub, "2")
+    behind.live = False
     hub.notice("1", "read", b'{"n":1}')
     hub.notice("*", "recalled", b'{"n":2}')
     hub.notice("absent", "read", b'{"n":3}')
-    assert [each.numbers for each in (one, behind, full, other)] == [[1, 2], [1, 2], [], [2]]
+    assert [each.numbers for each in (one, behind, other)] == [[1, 2], [], [2]]
+    assert (len(behind.later), hub.stats.notices_dropped) == (2, 0)
     assert [(each.event, each.id) for each in one.events] == [
         ("aionotify.read", ""),
         ("aionotify.recalled", ""),
     ]
-    assert (hub.stats.notices, hub.stats.notices_dropped) == (3, 2)
+    assert hub.stats.notices == 3
+
+
+def test_a_notice_waits_for_who_cannot_take_it_now(hub: Hub) -> None:
+    """What it is about may not have been written yet. So many may wait, and no more."""
+    full = attach(hub, "1", newest=200)
+    full.full = True
+    for number in range(3):
+        hub.notice("1", "read", b'{"n":%d}' % number)
+    assert (full.taken, full.live, full.behind) == ([], False, [Cursor(100, 200)])
+    assert hub.stats.fell_behind == 1
+    assert (hub.stats.notices, hub.stats.notices_dropped) == (3, 1)
+
+
+@pytest.mark.parametrize("recipient", ["1", "*"])
+def test_an_entry_without_an_event_is_known_and_nothing_is_written(
+    hub: Hub, recipient: str
+) -> None:
+    """Whether it is heard or read; what comes next follows on from it."""
+    one = attach(hub, "1", newest=100)
+    inbox = hub.everyone if recipient == "*" else one.recipient
+    hub.durable(recipient, Entry(110, 100, None))
+    assert inbox.newest == 110
+    question = inbox.question(110)
+    hub.apply_page(inbox, question, Page([Entry(120, 110, None)], 120, 120, None))
+    assert (inbox.newest, one.taken) == (120, [])
+    hub.durable(recipient, Entry(130, 120, event(recipient, 1)))
+    assert (one.numbers, one.behind) == ([1], [])
+
+
+@pytest.mark.parametrize("recipient", ["1", "*"])
+def test_an_event_that_is_too_old_is_known_and_not_written(recipient: str) -> None:
+    """By the clock in Redis, whatever time it is here."""
+    clock = 0
+    hub = Hub(Wanted(), clock=lambda: clock)
+    hub.confirmed("*")
+    learn(hub, hub.everyone, 100)
+    one = attach(hub, "1", newest=100)
+    inbox = hub.everyone if recipient == "*" else one.recipient
+
+    def expiring(n: int) -> Event:
+        options = {"expires_in": 5}
+        return decode(
+            json.dumps({"recipient_id": recipient, "n": n, "aionotify": options}).encode()
+        )
+
+    clock = 5_000_109
+    hub.durable(recipient, Entry(110, 100, expiring(1)))
+    hub.durable(recipient, Entry(112, 110, expiring(2)))
+    clock = 5_000_114
+    hub.durable(recipient, Entry(114, 112, expiring(3)))
+    question = inbox.question(114)
+    page = [Entry(116, 114, event(recipient, 4)), Entry(118, 116, expiring(5))]
+    clock = 5_000_118
+    hub.apply_page(inbox, question, Page(page, 118, 118, None))
+    assert (one.numbers, one.behind, inbox.newest) == ([1, 2, 4], [], 118)
+    assert hub.stats.dropped_expired == 2
 
 
 def test_a_durable_event_carries_where_its_reader_then_is(hub: Hub) -> None:

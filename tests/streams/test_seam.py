@@ -76,6 +76,7 @@ class Redis:
         passed: real microseconds.
         off: by how much its time is something else.
         published: all that ever was, by number: each receiver's copy.
+        optional: the numbers of events that were taken out of their inbox again, or expire.
         known: the latest clock that somebody had learned, at each tick.
     """
 
@@ -86,6 +87,7 @@ class Redis:
         self.kept = Data()  # an older state
         self.epochs = itertools.product(EPOCH_LETTERS, repeat=EPOCH_CHARS)
         self.published: list[Copies] = []
+        self.optional: set[int] = set()
         self.known = [self.passed]
         self.subscribers: list[Wire] = []
 
@@ -109,7 +111,7 @@ class Redis:
         data.since = max(data.since, data.clock - RETENTION * SECOND)
         return data.clock
 
-    def publish(self, id: str, late: int = 0) -> None:
+    def publish(self, id: str, late: int = 0, options: bytes = b"") -> None:
         """By somebody who has learned the clock so many ticks ago."""
         time, data = self.tick(), self.data
         now = max(time, self.known[-1 - min(late, len(self.known) - 1)])
@@ -120,7 +122,7 @@ class Redis:
         position += 2 * (len(self.published) % 500) * (position > time)
         position += position % 2
         number = len(self.published)
-        event = decode(b'{"recipient_id": "%b", "n": %d}' % (id.encode(), number))
+        event = decode(b'{%b"recipient_id": "%b", "n": %d}' % (options, id.encode(), number))
         self.published.append({id: (id, position)})
         inbox.append(Entry(position, previous, event))
         while inbox[0].position < now - RETENTION * SECOND:
@@ -129,6 +131,34 @@ class Redis:
         for wire in self.subscribers:
             if id in wire.channels:
                 wire.messages.append((id, inbox[-1]))
+
+    def publish_expiring(self, id: str) -> None:
+        """Publish an event that is too old after two ticks."""
+        self.optional.add(len(self.published))
+        self.publish(id, options=b'"aionotify": {"expires_in": 0.1}, ')
+
+    def replace(self, id: str, index: int) -> None:
+        """Publish an event that takes the place of an older one."""
+        self._take_out(id, index)
+        self.publish(id)
+
+    def recall(self, id: str, index: int) -> None:
+        for number in self._take_out(id, index):
+            for wire in self.subscribers:
+                if id in wire.channels:
+                    wire.messages.append((id, b'{"n": %d}' % number))
+
+    def _take_out(self, id: str, index: int) -> list[int]:
+        """Take an event out of its inbox; return the number of it, if there was one."""
+        inbox = self.data.inboxes[id]
+        if not inbox or inbox[index % len(inbox)].event is None:
+            return []
+        entry = inbox[index % len(inbox)]
+        inbox[index % len(inbox)] = entry._replace(event=None)
+        at = id, entry.position
+        [number] = (n for n, copies in enumerate(self.published) if copies.get(id) == at)
+        self.optional.add(number)
+        return [number]
 
     def page(self, id: Ordered, after: int | None, floor: int, settled: int) -> Page:
         self.tick()
@@ -182,8 +212,8 @@ class Wire:
         self.redis = redis
         self.commands: deque[tuple[bool, Ordered]] = deque()
         self.channels: set[Ordered] = set()
-        # Of a recipient: an event, or that it is heard; and what the clock was at a probe.
-        self.messages: deque[tuple[Ordered, Entry | int | None]] = deque()
+        # Of a recipient: an event, a notice, or that it is heard; and the clock at a probe.
+        self.messages: deque[tuple[Ordered, Entry | bytes | int | None]] = deque()
 
     def carry_out(self) -> None:
         join, id = self.commands.popleft()
@@ -199,7 +229,7 @@ class Node:
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
-        self.hub = Hub(self)
+        self.hub = Hub(self, clock=lambda: self.floor)
         self.start_positions = StartPositions(self.hub, self, DEADLINES, together=0)
         self.heartbeat = Heartbeat(60)
         self.wanted: set[Ordered] = {EVERYONE}
@@ -261,6 +291,9 @@ class Node:
         if isinstance(entry, int):
             self._settle(entry)
             self._know()
+        elif isinstance(entry, bytes):
+            if id in self.wanted and isinstance(id, str):
+                self.hub.notice(id, "recalled", entry)
         elif entry is not None:
             if id in self.wanted:
                 self.dispatch(id, entry)
@@ -358,6 +391,7 @@ class Client:
 
     Attributes:
         seen: the numbers of the events that it got, in order.
+        recalled: the number of each event that it was told is recalled, and how many it had seen.
         gaps: the reasons of those that it was told.
         told: how many events there were when it was told the last one.
         excused: events that were lost when nothing that it had showed that there were any, nor
@@ -370,6 +404,7 @@ class Client:
         self.user = user
         self.nodes = nodes
         self.seen: list[int] = []
+        self.recalled: list[tuple[int, int]] = []
         self.gaps: list[str] = []
         self.told = 0
         self.excused: set[int] = set()
@@ -445,6 +480,9 @@ class Client:
         parser = EventParser()
         content, rest = unchunked(self.socket.taken)
         for event in parser.feed(content):
+            if event.event == "aionotify.recalled":
+                self.recalled.append((json.loads(event.data)["n"], len(self.seen)))
+                continue
             self.cursor = cursor.parse(event.id, self.user)
             self.epoch = cursor.epoch_of(event.id)
             self.began = self._opened if self.began is None else self.began
@@ -660,6 +698,19 @@ def check_order(world: World, client: Client) -> None:
     assert client.socket.stream.live
 
 
+def check_shown(world: World) -> None:
+    """Each client got all that is in the inboxes since it began; and nothing after it was told that
+    it is recalled.
+    """
+    for client in world.clients:
+        check_order(world, client)
+        missing = set(client.expected(world.redis)) - set(client.seen)
+        assert missing <= world.redis.optional, "lost"
+        assert client.gaps == []
+        for number, seen in client.recalled:
+            assert number not in client.seen[seen:], "recalled before it is seen"
+
+
 def check_told(world: World) -> None:
     """Each client got all that was published since it began, or was told that it has not."""
     for client in world.clients:
@@ -734,6 +785,19 @@ def losses(world: World) -> list[Step]:
     ]
 
 
+def options(world: World) -> list[Step]:
+    """Events expire, take the place of older ones, or are recalled."""
+    redis, ids = world.redis, (EVERYONE, *USERS)
+    steps: list[Step] = [partial(redis.publish_expiring, id) for id in ids]
+    steps += [
+        partial(do, id, at)
+        for do in (redis.replace, redis.recall)
+        for id in ids
+        for at in (-1, -2, 0)
+    ]
+    return [*steps, *(steps[3:] * 2), *clocks(world)]
+
+
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream whose question failed asks again in the next step of the loop."""
@@ -757,6 +821,12 @@ def test_clocks_that_are_set_cost_nobody_anything(choices: list[int]) -> None:
 @settings(max_examples=150, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_what_redis_loses_is_told(choices: list[int]) -> None:
     asyncio.run(play(choices, losses, check_told))
+
+
+@given(st.lists(st.integers(0, 9999), min_size=60, max_size=300))
+@settings(max_examples=150, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+def test_what_expires_or_is_taken_out_costs_nobody_anything_else(choices: list[int]) -> None:
+    asyncio.run(play(choices, options, check_shown))
 
 
 async def test_an_answer_from_before_a_resubscription_does_not_say_where_now_is() -> None:

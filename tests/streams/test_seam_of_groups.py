@@ -61,16 +61,19 @@ ADDRESSES: list[tuple[Receiver, ...]] = [
 class Redis(seam.Redis):
     """What append.lua and read.lua do for groups, in a few lines."""
 
-    def publish(self, id: str, late: int = 0) -> None:
-        self.publish_to((id,), late)
+    def publish(self, id: str, late: int = 0, options: bytes = b"") -> None:
+        self.publish_to((id,), late, options)
 
-    def publish_to(self, receivers: tuple[Receiver, ...], late: int = 0) -> None:
+    def publish_to(
+        self, receivers: tuple[Receiver, ...], late: int = 0, options: bytes = b""
+    ) -> None:
         number = len(self.published)
         users = [each for each in receivers if isinstance(each, str)]
         groups = [each.name for each in receivers if not isinstance(each, str)]
         given = {"recipient_id": users[0] if users == [EVERYONE] else users, "group_id": groups}
         members = {name: ids for name, ids in given.items() if ids}
-        event = decode(json.dumps(members | {"n": number}).encode())
+        text = json.dumps(members | {"n": number}).encode()
+        event = decode(b"{%b%b" % (options, text[1:]))
         self.published.append({})
         for each in event.receivers:
             self._append(number, event, each, late)
@@ -87,7 +90,7 @@ class Redis(seam.Redis):
         position += 2 * (number % 500) * (position > time)
         position += position % 2
         self.published[number][receiver] = of, position
-        copy = decode(event.data(receiver))
+        copy = decode(event.stored(receiver))
         before = event.receivers[: event.receivers.index(receiver)]
         marks = frozenset(map(mark, before))
         group = b"" if isinstance(receiver, str) else mark(receiver)

@@ -25,6 +25,8 @@ EVENTS: list[Any] = [
     {"data": 1},
     b"nonsense",
     {"recipient_id": "u", "data": "x" * 300},
+    {"recipient_id": "42", "aionotify": {"expires_in": 5, "collapse": "k"}},
+    {"recipient_id": "42", "aionotify": {"expires": 5}},
 ]
 
 
@@ -54,8 +56,47 @@ async def test_a_fake_says_what_a_real_publisher_would(redis_server: RedisServer
             {"recipient_id": 42, "id": "k"},
             {"recipient_id": "a", "id": "k"},
             {"recipient_id": "*"},
+            {"recipient_id": "42", "aionotify": {"expires_in": 5, "collapse": "k"}},
         ]
     )
+
+
+async def test_a_fake_recalls_what_a_real_publisher_would(redis_server: RedisServer) -> None:
+    """What was published and is still in its inbox, once."""
+
+    async def recalled(publisher: Publisher) -> list[bool]:
+        collapsing = {"recipient_id": "42", "aionotify": {"collapse": "k"}}
+        events: list[Any] = [{"recipient_id": "42"}, {"recipient_id": "*"}, collapsing, collapsing]
+        ids = [
+            result.event_id
+            for result in await publisher.publish_many(events)
+            if isinstance(result, Published)
+        ]
+        own, for_all, older, newer = ids
+        asked: list[tuple[str, str | int]] = [
+            (own, "42"),
+            (own, 42),
+            (for_all, "*"),
+            (for_all, "*"),
+            (older, "42"),
+        ]
+        found = [await publisher.recall(*each) for each in [*asked, (newer, "42")]]
+        for event_id, recipient_id in ((own, "7"), (own, "*"), ("nonsense", "42"), (for_all, "42")):
+            with pytest.raises(InvalidEvent):
+                await publisher.recall(event_id, recipient_id)
+        return found
+
+    async with Publisher(redis_server.url) as real, FakePublisher() as fake:
+        assert await recalled(real) == [True, False, True, False, False, True]
+        assert await recalled(fake) == [True, False, True, False, False, True]
+        assert len(fake.recalled) == 3
+        fake.error = BrokerUnavailable("gone")
+        with pytest.raises(BrokerUnavailable):
+            await fake.recall("all.00000000000002")
+    sync = FakeSyncPublisher()
+    event_id = sync.publish({"recipient_id": "*"}).event_id
+    assert (sync.recall(event_id), sync.recall(event_id)) == (True, False)
+    assert sync.recalled == [event_id]
 
 
 async def test_a_fake_says_of_ephemeral_events_what_a_real_publisher_would(
