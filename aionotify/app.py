@@ -18,7 +18,7 @@ from aionotify.telemetry.worker_peers import WorkerPlace
 from aionotify.web.health import problems
 from aionotify.web.metrics import snapshot
 from aionotify.web.middlewares import answering
-from aionotify.web.routes import admin_routes, health_routes, page_routes
+from aionotify.web.routes import admin_routes, health_routes, inbox_routes, page_routes
 from aionotify.web.services import SERVICES
 
 INSTANCES: Final = web.AppKey("aionotify.instances", dict[str, Instance])
@@ -49,6 +49,7 @@ def create_admin_app(app: web.Application) -> web.Application:
     admin = web.Application(middlewares=[answering(services)])
     admin[SERVICES] = services
     admin.add_routes(admin_routes(services, answered=True))
+    admin.add_routes(inbox_routes(services, answered=True))
     admin.add_routes(page_routes(services, answered=True))
     admin.add_routes(health_routes(services, answered=True))
     return admin

@@ -1,4 +1,5 @@
-"""Where it goes what is heard from Redis: events to the hub, and revocations to all who go by them.
+"""Where it goes what is heard from Redis: events to the hub, revocations and memberships to all who
+go by them.
 
 A revocation that was published while nothing was heard here is read, as soon as something is. If it
 is not kept any more, or Redis has lost it, anybody may have been revoked.
@@ -11,13 +12,15 @@ from typing import Final
 
 from aionotify import tasks
 from aionotify.auth.revocations import Revocations
-from aionotify.broker.control import Control, ControlChannel, Question, Revoked
+from aionotify.broker.control import Control, ControlChannel, Membership, Question, Revoked
 from aionotify.broker.data_set import DataSet
+from aionotify.broker.memberships import GRANTED
 from aionotify.broker.presence_tracker import PresenceTracker
 from aionotify.errors import BrokerError
 from aionotify.events.event import EVERYONE
 from aionotify.events.group import Ordered
 from aionotify.streams.hub import Hub
+from aionotify.streams.memberships import Memberships
 from aionotify.telemetry.sampled import Sampled
 
 _RETRY: Final = 0.5  # seconds
@@ -33,6 +36,8 @@ class BrokerEvents:
             tell who.
         asked: called with each question to all nodes.
         presence: told of when this node hears Redis, if it tells who is here.
+        memberships: learn who was put in which group.
+        answer: called to answer with a name and what the answer is.
     """
 
     def __init__(
@@ -43,6 +48,8 @@ class BrokerEvents:
         missed: Callable[[], None] = lambda: None,
         asked: Callable[[Question], None] = lambda question: None,
         presence: PresenceTracker | None = None,
+        memberships: Memberships | None = None,
+        answer: Callable[[str, bytes], None] = lambda name, answer: None,
     ) -> None:
         self.hold, self.release = hub.hold, hub.release
         self.has = hub.__contains__
@@ -51,6 +58,8 @@ class BrokerEvents:
         self.durable, self.durable_to_group = hub.durable, hub.durable_to_group
         self.notice = hub.notice
         self.asked = asked
+        self._memberships = memberships or Memberships(hub)
+        self._answer = answer
         self._hub = hub
         self._revocations = revocations
         self._control = control
@@ -75,6 +84,7 @@ class BrokerEvents:
             self._catch_up()
             if self._presence is not None:
                 self._presence.heard()
+            self._memberships.resync()
         self._hub.confirmed(of)
 
     def lost(self) -> None:
@@ -91,6 +101,7 @@ class BrokerEvents:
             if self._is_other_data and self._hears:
                 self._revocations.complete = False
                 self._catch_up()
+                self._memberships.resync()
         self._hub.know(found.epoch, found.settled, found.retention)
         if self._presence is not None:
             self._presence.probed()
@@ -111,6 +122,14 @@ class BrokerEvents:
         if self._revocations.complete:
             self._revocations.number = self._number
 
+    def membership(self, change: Membership) -> None:
+        """Act on it first: who asks wants to know that it was done."""
+        user_id, group = change.user_id, change.group
+        self._memberships.heard(user_id, group, member=change.member)
+        if change.name is not None:
+            granted = self._memberships.grants(user_id, group)
+            self._answer(change.name, GRANTED if granted else b"")
+
     def _revoke(self, user_id: str, number: float) -> None:
         """Take note first: who is closed comes back at once."""
         self._revocations.add(user_id, number)
@@ -124,6 +143,7 @@ class BrokerEvents:
     async def close(self) -> None:
         if self._task is not None:
             await tasks.cancelled([self._task])
+        await self._memberships.close()
 
     def _catch_up(self) -> None:
         self._behind = True

@@ -18,6 +18,11 @@ The tree::
         │   └── AuthUnavailable     504  the main host did not answer in time
         ├── Forbidden               403  the publish key is valid, but not for this
         ├── EventNotFound           404  the event is not in its inbox, or not any more
+        ├── GroupNotGranted         403  the user is not in a group that was asked for
+        ├── MembershipsOff          409  nobody can be put in a group here
+        ├── GroupGranted            409  the user's own token grants the group
+        ├── GroupFull               409  of the group's members, or of the user's groups
+        ├── NotAMember              404  the user was not put in the group
         ├── BodyTooLarge            413  the body has more bytes than are read
         ├── UnsupportedCoding       415  the body is compressed
         └── LimitExceeded
@@ -142,6 +147,39 @@ class EventNotFound(RequestError):
     """The event is not in its inbox, or not any more."""
 
     status, code = 404, "event_not_found"
+
+
+class GroupNotGranted(RequestError):
+    """A client asks for the events of a group that its user is not in."""
+
+    status, code = 403, "group_not_granted"
+
+    def __init__(self, group: str) -> None:
+        super().__init__(f"the user is not in the group {group[:256]!r}")
+
+
+class MembershipsOff(RequestError):
+    """`groups.memberships` is off."""
+
+    status, code = 409, "memberships_off"
+
+
+class GroupGranted(RequestError):
+    """A user cannot be taken out of a group that their own token grants."""
+
+    status, code = 409, "group_granted"
+
+
+class GroupFull(RequestError):
+    """A group has as many members as it may have, or a user as many groups."""
+
+    status, code = 409, "group_full"
+
+
+class NotAMember(RequestError):
+    """The user was not put in the group."""
+
+    status, code = 404, "not_a_member"
 
 
 class BodyTooLarge(RequestError):

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import resource
 from collections.abc import Coroutine
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -25,14 +26,17 @@ from aionotify.broker.answer_store import RedisAnswerStore
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.control import ControlChannel, Question
 from aionotify.broker.data_set import DataSet
+from aionotify.broker.history import History
 from aionotify.broker.inbox import Inbox
 from aionotify.broker.ingest import Ingest
 from aionotify.broker.inspection import Inspection
 from aionotify.broker.keys import Keys
+from aionotify.broker.memberships import RedisMemberships
 from aionotify.broker.node_lease import NodeLease
 from aionotify.broker.presence import Presence
 from aionotify.broker.presence_tracker import PresenceTracker
 from aionotify.broker.publisher import Publisher
+from aionotify.broker.read_marks import ReadMarks
 from aionotify.broker.subscriber import Subscriber
 from aionotify.broker.ticket_store import RedisTicketStore
 from aionotify.broker_events import BrokerEvents
@@ -41,6 +45,7 @@ from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.drain import end_all, leave
 from aionotify.streams.heartbeat import Heartbeat, interval
 from aionotify.streams.hub import Hub, Interest
+from aionotify.streams.memberships import Memberships
 from aionotify.streams.revalidation import Revalidation
 from aionotify.streams.start_position import StartPositions
 from aionotify.streams.stream import StreamSettings
@@ -55,6 +60,8 @@ from aionotify.web.publish_bytes import PublishBytes
 from aionotify.web.publish_streams import PublishStreams
 from aionotify.web.routes import admin_routes, page_routes, public_routes
 from aionotify.web.services import SERVICES, Services, Terms
+from aionotify.webhook.presence_poster import PresencePoster
+from aionotify.webhook.sender import WebhookSender
 
 _log = logging.getLogger(__name__)
 
@@ -115,6 +122,7 @@ class Instance:
             Tickets(RedisTicketStore(writes.execute, keys), config.auth.ticket_ttl),
             revocations=self._revocations,
             longest=config.auth.revalidate,
+            max_groups=config.stream.max_groups,
             stats=auth_stats,
         )
         tracker = None
@@ -128,6 +136,21 @@ class Instance:
                 max_events=config.presence.max_events,
                 stats=stats,
             )
+        self._webhook, poster = None, None
+        if config.presence.webhook is not None and config.webhook.secret is not None:
+            self._webhook = WebhookSender(
+                secret=config.webhook.secret,
+                timeout=config.webhook.timeout,
+                allow=config.webhook.allow,
+                allow_http=config.webhook.allow_http,
+            )
+            poster = PresencePoster(
+                writes.execute,
+                keys,
+                partial(self._webhook.post, config.presence.webhook),
+                may_post=lambda: subscriber.problem is None,
+                stats=stats,
+            )
         hub = Hub(
             subscriber if tracker is None else _Both(subscriber, tracker),
             stats=stats,
@@ -135,8 +158,20 @@ class Instance:
             max_streams_per_user=config.server.max_streams_per_user,
             clock=data_set.clock,
         )
+        inspection = Inspection(writes.execute, keys)
+        store = RedisMemberships(
+            writes.execute, keys, inspection, max_groups=config.stream.max_groups
+        )
+        memberships = Memberships(hub, store if config.groups.memberships else None)
         self._events = BrokerEvents(
-            hub, self._revocations, control, self._revocations_missed, self._answer, tracker
+            hub,
+            self._revocations,
+            control,
+            self._revocations_missed,
+            self._answer,
+            tracker,
+            memberships,
+            inspection.answer,
         )
         self._under_way: set[asyncio.Task[None]] = set()
         inbox = Inbox(
@@ -165,10 +200,14 @@ class Instance:
             hub=hub,
             subscriber=subscriber,
             inbox=inbox,
+            history=History(reads.execute, keys, data_set, max_bytes=max_bytes, stats=stats),
+            read_marks=ReadMarks(writes.execute, keys, data_set),
             data_set=data_set,
             heartbeat=Heartbeat(interval(config.stream.heartbeat, config.inbox.retention)),
             start_positions=StartPositions(hub, inbox, Deadlines(_SETTLE)),
-            revalidation=Revalidation(config.auth.revalidate, tickets.ask_again),
+            revalidation=Revalidation(
+                config.auth.revalidate, tickets.ask_again, memberships.regrant
+            ),
             authenticator=tickets,
             publisher=publisher,
             ingest=Ingest(
@@ -183,8 +222,11 @@ class Instance:
             publish_streams=PublishStreams(),
             presence=Presence(writes.execute, keys),
             presence_tracker=tracker,
+            presence_poster=poster,
             control=control,
-            inspection=Inspection(writes.execute, keys),
+            inspection=inspection,
+            memberships=memberships,
+            membership_store=store,
             open_files=OpenFiles(),
             worker_peers=WorkerPeers(),
             limits=Limits(
@@ -222,6 +264,10 @@ class Instance:
             self._tasks.append(
                 asyncio.create_task(services.presence_tracker.run(), name="aionotify presence"),
             )
+        if services.presence_poster is not None:
+            self._tasks.append(
+                asyncio.create_task(services.presence_poster.run(), name="aionotify webhook"),
+            )
 
     async def reload(self, config: Config) -> tuple[str, ...]:
         """See the function `reload`.
@@ -247,12 +293,14 @@ class Instance:
         ours.subscriber.adopt(new.subscriber)
         ours.data_set.adopt(new.data_set, self._agreed(ours.terms.config))
         ours.inbox.adopt(new.inbox)
+        ours.history.adopt(new.history)
         ours.publisher.adopt(new.publisher)
         ours.publish_bytes.adopt(new.publish_bytes)
         ours.heartbeat.adopt(new.heartbeat)
         ours.revalidation.adopt(new.revalidation)
         ours.authenticator.adopt(new.authenticator)
         ours.control.adopt(new.control)
+        ours.membership_store.adopt(new.membership_store)
         self._answers.adopt(other._answers)
         if inner is not None:
             self._asked = asked
@@ -286,11 +334,11 @@ class Instance:
             self._start_to(self._list(question), "listing users")
             return
         answer = node_report.answer(self.services, question.user_id, question.prefix)
-        self.services.inspection.answer(question, answer)
+        self.services.inspection.answer(question.name, answer)
 
     async def _list(self, question: Question) -> None:
         answer = await users_online.report(self.services.hub, question)
-        self.services.inspection.answer(question, answer)
+        self.services.inspection.answer(question.name, answer)
 
     async def _end_all(self) -> None:
         await asyncio.sleep(_GAP_FIRST)
@@ -324,16 +372,23 @@ class Instance:
         await services.worker_peers.leave()
         if services.presence_tracker is not None:
             await services.presence_tracker.close()
+        if services.presence_poster is not None:
+            await services.presence_poster.close()
+        if self._webhook is not None:
+            await self._webhook.close()
         await services.authenticator.close()
         await self._answers.close()
         await self._answer_store.close()
         await services.subscriber.close()
         await self._events.close()
         await services.control.close()
+        await services.membership_store.close()
         await services.inspection.close()
         await services.presence.close()
         await services.start_positions.close()
         await services.inbox.close()
+        await services.history.close()
+        await services.read_marks.close()
         await services.ingest.close()
         await services.publisher.close()
         await services.data_set.close()
@@ -343,7 +398,7 @@ class Instance:
         """Add routes and hooks to `app`; see `public_routes`."""
         app[INSTANCE] = self
         app[SERVICES] = self.services
-        app.add_routes(public_routes(self.services, answered=answered))
+        app.add_routes(public_routes(self.services, answered=answered, admin=admin))
         if admin:
             app.add_routes(admin_routes(self.services, answered=answered))
             # An application may have an /admin of its own, which ours would hide.

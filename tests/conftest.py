@@ -88,12 +88,14 @@ def _redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSe
 def redis_server(_redis_process: RedisServer) -> Iterator[RedisServer]:
     """A real Redis, empty; all tests share it, so it is not for faults or CONFIG SET.
 
-    Fails a test that leaves a key without a TTL: what nobody deletes has to go by itself.
+    Fails a test that leaves a key without a TTL: what nobody deletes has to go by itself. Whoever
+    puts users in groups takes them out as well.
     """
     server = _redis_process
     server.cli("FLUSHALL")
     yield server
-    keys = [key for key in server.cli("KEYS", "*") if not key.endswith(":epoch")]
+    lasting = (":epoch", "}:groups", ":members")
+    keys = [key for key in server.cli("KEYS", "*") if not key.endswith(lasting)]
     eternal = [key for key in keys if server.cli("TTL", key) == -1]
     assert not eternal, f"keys without a TTL: {eternal}"
 

@@ -76,6 +76,11 @@ OTHERS: Mapping[str, object] = {
     "presence.events": True,
     "presence.grace": 7,
     "presence.max_events": 7,
+    "presence.webhook": "https://shop.example/presence",
+    "webhook.secret": f"whsec_{'A' * 32}",
+    "webhook.timeout": 7,
+    "webhook.allow_http": True,
+    "webhook.allow": ["10.1.2.3/32"],
     "stream.heartbeat": 7,
     "stream.send_timeout": 7,
     "stream.retry": 777,
@@ -92,6 +97,11 @@ TOGETHER: Mapping[str, Mapping[str, object]] = {
     "auth.jwt.jwks_url": {"auth.jwt.key": None, "auth.jwt.algorithms": ["RS256"]},
 }
 """What else has to change with a setting."""
+BEFORE: Mapping[str, Mapping[str, object]] = {
+    "cors.origins": {"auth.cookie": "id"},
+    "presence.webhook": {"presence.events": True, "webhook.secret": f"whsec_{'A' * 32}"},
+}
+"""What else has to be there for a setting to count."""
 
 
 NO_CA = "rediss://127.0.0.1?ssl_ca_certs=/nonexistent/ca.pem"
@@ -148,9 +158,7 @@ async def test_a_setting_is_in_force_everywhere_or_takes_a_restart(
     """As it says of itself; and after a reload all is as it is after a start."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "key").write_text(SECRET[::-1])
-    base: Mapping[str, object] = {"auth.cookie": "id"} if path == "cors.origins" else {}
-    if path.startswith("auth.jwt."):
-        base = JWT
+    base = JWT if path.startswith("auth.jwt.") else BEFORE.get(path, {})
     old, new = made(base), made({**base, **TOGETHER.get(path, {}), path: OTHERS[path]})
     instance = Instance(old)
     waiting = await instance.reload(new)

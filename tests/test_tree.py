@@ -26,6 +26,8 @@ ELSEWHERE = {
     "auth/jwt/keys.py": "auth/jwt/test_jwks.py",
     "auth/main_host/client.py": "auth/main_host/test_lies.py",
     "broker/node_lease.py": "integration/test_presence_events.py",
+    "web/groups.py": "integration/test_memberships.py",
+    "broker/history.py": "web/test_inbox.py",
     "broker/published.py": "broker/test_publisher.py",
     "broker/inspection.py": "integration/test_admin_page.py",
     "broker/ticket_store.py": "auth/test_tickets.py",
@@ -76,6 +78,7 @@ ELSEWHERE = {
     "web/process_metrics.py": "web/test_metrics.py",
     "web/routes.py": "test_documented.py",
     "web/services.py": "test_instance_reload.py",
+    "webhook/presence_poster.py": "integration/test_presence_webhook.py",
 }
 
 

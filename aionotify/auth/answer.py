@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE: Final = 12  # bytes
-_SEALED: Final = 2048  # bytes; a user id of 256 characters takes half of that
+MAX_SEALED: Final = 8192  # bytes; a hundred groups fit whose names take 70 each
 
 Kind = Literal["refused", "answered", "opened", "ended"]
 
@@ -87,13 +87,15 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     """What is sealed. Of what later versions append, nothing is read.
 
     Times are in seconds by Redis' clock: when it was asked, and when the token ends, infinite when
-    that is not known. `number` is what the counter stood at before the question.
+    that is not known. `number` is what the counter stood at before the question. `groups` are those
+    of the user by that answer; versions before this one write none.
     """
 
     user_id: str
     number: int
     at: float
     ends: float
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class Key:
 
     def unseal(self, sealed: bytes, secret: bytes) -> Answer | None:
         """Return what was sealed, or None when it was not so, or makes no sense."""
-        if not _NONCE < len(sealed) <= _SEALED:
+        if not _NONCE < len(sealed) <= MAX_SEALED:
             return None
         nonce, rest, name = sealed[:_NONCE], sealed[_NONCE:], self.name(secret).encode()
         try:

@@ -17,7 +17,16 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from aionotify.auth.answer import Answer, AnswerStore, Key, Kind, Record, Reply, Write
+from aionotify.auth.answer import (
+    MAX_SEALED,
+    Answer,
+    AnswerStore,
+    Key,
+    Kind,
+    Record,
+    Reply,
+    Write,
+)
 from aionotify.auth.revocations import Revocations
 from aionotify.errors import BrokerError, BrokerUnavailable
 from aionotify.telemetry.sampled import Sampled
@@ -41,6 +50,7 @@ class Found(NamedTuple):
     user_id: str
     age: float
     lifetime: float
+    groups: tuple[str, ...] = ()
 
 
 class Moment(NamedTuple):
@@ -151,20 +161,33 @@ class Answers:
         limit = self.longest if record.is_open else min(young, self.longest)
         if not (0 <= age < limit and lifetime > 0):
             return None
-        return Found(answer.user_id, age, lifetime)
+        return Found(answer.user_id, age, lifetime, answer.groups)
 
     # --- what others get to know ----------------------------------------------------------------
 
-    def accepted(self, key: Key, user_id: str, lifetime: float, asked: Moment | None) -> None:
-        """Keep an answer. `lifetime` is in seconds, infinite when it is not known."""
+    def accepted(
+        self,
+        key: Key,
+        user_id: str,
+        lifetime: float,
+        asked: Moment | None,
+        groups: Iterable[str] = (),
+    ) -> None:
+        """Keep an answer. `lifetime` is in seconds, infinite when it is not known.
+
+        One that is too long, by the names of its groups, is not kept: other nodes ask for
+        themselves.
+        """
         now = self.moment()
         if asked is None or now is None or asked.secret != now.secret:
             return
         ttl = min(self.longest - (now.at - asked.at), lifetime)
         if ttl <= 0:
             return
-        answer = Answer(user_id, asked.number, asked.at, now.at + lifetime)
+        answer = Answer(user_id, asked.number, asked.at, now.at + lifetime, tuple(groups))
         sealed, at = key.seal(answer, now.secret), int(asked.at * 1_000_000)
+        if len(sealed) > MAX_SEALED:
+            return
         self._write(key, "answered", asked.number, at, math.ceil(ttl), sealed)
         if key in self._open:
             self._write(key, "opened")

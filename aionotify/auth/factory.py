@@ -21,12 +21,14 @@ from aionotify.config import Config, JWTConfig, MainHostConfig
 class Recipe:
     """All that an authenticator is made of: two of the same recipe say the same.
 
-    `origins` are the foreign ones whose pages may use the cookie.
+    `origins` are the foreign ones whose pages may use the cookie, `max_groups` is how many groups a
+    user may have.
     """
 
     section: MainHostConfig | JWTConfig
     cookie: str | None
     origins: tuple[str, ...]
+    max_groups: int
 
     def make(
         self, stats: AuthStats, revocations: Revocations, answers: Answers
@@ -35,7 +37,12 @@ class Recipe:
 
         For `revocations` and `answers` see `MainHostAuthenticator`.
         """
-        shared: dict[str, Any] = {"cookie": self.cookie, "origins": self.origins, "stats": stats}
+        shared: dict[str, Any] = {
+            "cookie": self.cookie,
+            "origins": self.origins,
+            "max_groups": self.max_groups,
+            "stats": stats,
+        }
         if isinstance(self.section, JWTConfig):
             return JWTAuthenticator(self.section, **shared)
         return MainHostAuthenticator(
@@ -47,7 +54,8 @@ def recipe(config: Config) -> Recipe:
     """Return what `config` asks for; raise ConfigError if a file that it names cannot be read."""
     auth = with_files(config).auth
     section = auth.jwt if auth.method == "jwt" else auth.main_host
-    return Recipe(section, auth.cookie, config.cors.origins if auth.cookie else ())
+    origins = config.cors.origins if auth.cookie else ()
+    return Recipe(section, auth.cookie, origins, config.stream.max_groups)
 
 
 def with_files(config: Config) -> Config:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 import aiohttp
-from aiohttp import hdrs
+from aiohttp import AddrInfoType, hdrs
 from aiohttp.http_exceptions import LineTooLong
 
 T = TypeVar("T")
@@ -43,11 +43,18 @@ class HttpClient:
     """Asks over connections that it keeps open, at most `connections` of them.
 
     `timeout` in seconds is for a whole exchange, body included. No cookie is kept, and no proxy or
-    netrc is read from the environment.
+    netrc is read from the environment. `socket_factory` makes each socket, for the address that
+    aiohttp hands it; an OSError of it is why there is no connection.
     """
 
-    def __init__(self, timeout: float, connections: int) -> None:
+    def __init__(
+        self,
+        timeout: float,
+        connections: int,
+        socket_factory: Callable[[AddrInfoType], socket.socket] | None = None,
+    ) -> None:
         self._timeout, self._connections = timeout, connections
+        self._socket_factory = socket_factory
         self._kept: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
 
@@ -61,12 +68,32 @@ class HttpClient:
 
         Raises NoAnswer, and what `read` raises.
         """
+        return await self._ask(hdrs.METH_GET, url, None, read, headers)
+
+    async def post(
+        self,
+        url: str,
+        body: bytes,
+        read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> T:
+        """The same with a POST. What was sent may have been acted on though there is no answer."""
+        return await self._ask(hdrs.METH_POST, url, body, read, headers)
+
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
+        headers: Mapping[str, str],
+    ) -> T:
         if self._kept is None:  # here, because it must be made inside the running loop
             self._kept = self._session(kept=True)
         ends = time.monotonic() + self._timeout
         try:
             try:
-                return await _get(self._kept, url, read, headers, self._timeout)
+                return await _ask(self._kept, method, url, body, read, headers, self._timeout)
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
                 if isinstance(error, aiohttp.ClientConnectorError):
                     raise
@@ -74,7 +101,7 @@ class HttpClient:
                 if self._fresh is None:
                     self._fresh = self._session(kept=False)
                 left = max(ends - time.monotonic(), _SHORTEST)
-                return await _get(self._fresh, url, read, headers, left)
+                return await _ask(self._fresh, method, url, body, read, headers, left)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:  # TimeoutError is an OSError
             raise _no_answer(error) from error
 
@@ -86,7 +113,11 @@ class HttpClient:
 
     def _session(self, *, kept: bool) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, force_close=not kept),
+            connector=aiohttp.TCPConnector(
+                limit=self._connections,
+                force_close=not kept,
+                socket_factory=self._socket_factory,
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             # A compressed answer could be a thousand times larger than what we count: we ask for
             # none and do not unpack one.
@@ -112,16 +143,18 @@ async def read_body(response: aiohttp.ClientResponse, limit: int = MAX_BODY) -> 
     return bytes(body)
 
 
-async def _get(
+async def _ask(
     session: aiohttp.ClientSession,
+    method: str,
     url: str,
+    body: bytes | None,
     read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
     headers: Mapping[str, str],
     seconds: float,
 ) -> T:
     timeout = aiohttp.ClientTimeout(total=seconds)
-    async with session.get(
-        url, headers=headers, allow_redirects=False, timeout=timeout
+    async with session.request(
+        method, url, data=body, headers=headers, allow_redirects=False, timeout=timeout
     ) as response:
         return await read(response)
 

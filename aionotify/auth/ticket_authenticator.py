@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from aiohttp import web
 
 from aionotify.auth.bearer import BearerAuthenticator
-from aionotify.auth.identity import Authenticator, Identity, revalidate
+from aionotify.auth.identity import MAX_GROUPS, Authenticator, Identity, groups_from, revalidate
 from aionotify.auth.revocations import Revocations
 from aionotify.auth.stats import AuthStats
 from aionotify.auth.tickets import Grant, Ticket, Tickets
@@ -48,7 +48,7 @@ class TicketAuthenticator:
     is asked about that when the ticket is used, and again while the stream is open. Otherwise it
     stands for the identity alone, about which nobody can be asked again: so that is taken for true
     for no longer than `longest` seconds, and the stream ends then. Tickets that a user was given
-    before one of `revocations` are void.
+    before one of `revocations` are void. Nobody gets in with more than `max_groups` groups.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class TicketAuthenticator:
         *,
         revocations: Revocations | None = None,
         longest: float = 300.0,
+        max_groups: int = MAX_GROUPS,
         stats: AuthStats | None = None,
     ) -> None:
         self.stats = stats if stats is not None else AuthStats()
@@ -65,6 +66,7 @@ class TicketAuthenticator:
         self._replaced: set[BearerAuthenticator] = set()
         self._tickets = tickets
         self._longest = longest
+        self._max_groups = max_groups
         self._revocations = revocations if revocations is not None else Revocations()
 
     @property
@@ -86,7 +88,7 @@ class TicketAuthenticator:
     def adopt(self, other: "TicketAuthenticator") -> None:
         """Make tickets as `other` does."""
         self._tickets.adopt(other._tickets)
-        self._longest = other._longest
+        self._longest, self._max_groups = other._longest, other._max_groups
 
     def replace_inner(self, inner: BearerAuthenticator) -> None:
         """Ask another one from now on; `close_replaced` then, which takes its time."""
@@ -191,7 +193,7 @@ class TicketAuthenticator:
         """Return the answer of `inner`; of one that has been replaced meanwhile none counts.
 
         Raises InvalidToken for an identity that has expired, whoever names it: a browser would be
-        let in and turned out again for ever.
+        let in and turned out again for ever. Raises AuthFailed for one with too many groups.
         """
         while True:
             inner = self._inner
@@ -205,6 +207,8 @@ class TicketAuthenticator:
                     continue
                 if answer.expires_at is not None and answer.expires_at <= time.time():
                     raise InvalidToken("the token has expired")
+                if len(answer.groups) > self._max_groups:  # somebody's own authenticator
+                    groups_from(answer.groups, self._max_groups)
                 return answer
 
 

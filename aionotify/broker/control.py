@@ -48,6 +48,21 @@ class Question(msgspec.Struct, omit_defaults=True):
     listing: Listing | None = None
 
 
+class Membership(msgspec.Struct, omit_defaults=True):
+    """A user was put in a group, or taken out of it.
+
+    Attributes:
+        member: which of the two.
+        name: where each node answers whether an open stream's token grants the group; None when
+            nobody wants to know.
+    """
+
+    user_id: str
+    group: str
+    member: bool
+    name: str | None = None
+
+
 class Control(msgspec.Struct, omit_defaults=True):
     """A message on the control channel, from one node to all.
 
@@ -58,6 +73,7 @@ class Control(msgspec.Struct, omit_defaults=True):
         installation: whose number that is: Redis may have lost its counter, and have another one.
         probe_number: of that node's probes, as it counts them.
         question: what each node is to answer.
+        membership: what each node is to take note of.
     """
 
     probe: str | None = None
@@ -66,6 +82,7 @@ class Control(msgspec.Struct, omit_defaults=True):
     installation: str = ""
     probe_number: int = 0
     question: Question | None = None
+    membership: Membership | None = None
 
 
 class Revoked(NamedTuple):

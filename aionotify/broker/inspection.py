@@ -52,8 +52,16 @@ class Inspection:
         """
         name = secrets.token_hex(8)
         question = msgspec.json.encode(Control(question=Question(name, user_id, prefix, listing)))
-        collected = self._keys.inspection(name)
         [asked] = await replies(self._execute, ("PUBLISH", self._keys.control, question))
+        return await self.collect(name, asked)
+
+    async def collect(self, name: str, asked: int) -> Answers:
+        """Wait for the answers of as many nodes as were asked, but no longer than a second.
+
+        Raises:
+            BrokerUnavailable, BrokerRefused: Redis cannot be asked now.
+        """
+        collected = self._keys.inspection(name)
         clock = asyncio.get_running_loop().time
         end = clock() + _TIMEOUT
         answered = 0
@@ -63,9 +71,9 @@ class Inspection:
         answers, _ = await replies(self._execute, ("LRANGE", collected, 0, -1), ("DEL", collected))
         return Answers(asked, answers)
 
-    def answer(self, question: Question, answer: bytes) -> None:
+    def answer(self, name: str, answer: bytes) -> None:
         """Answer when Redis takes it; if it does not, the one who asks cannot be told either."""
-        given = self._script.call((self._keys.inspection(question.name),), (answer, _KEPT))
+        given = self._script.call((self._keys.inspection(name),), (answer, _KEPT))
         given.add_done_callback(_forget)
 
     async def close(self) -> None:

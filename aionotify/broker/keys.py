@@ -39,6 +39,8 @@ class Keys:
         self.rejected = f"{prefix}:publish:rejected"
         self.publish_lease = f"{prefix}:publish:lease"
         self.probe_stream = f"{prefix}:check:stream"
+        self.presence_lease = f"{prefix}:presence{{0}}:lease"
+        self.presence_posted = f"{prefix}:presence{{0}}:posted"
         self.presence_events = f"{prefix}:presence{{0}}:events"
         self._prefix = prefix
 
@@ -59,6 +61,10 @@ class Keys:
             return f"{self._prefix}:{_tag(of)}:positions"
         return f"{self._prefix}:{_tag(of)}:{_braced(of.name)}:inbox"
 
+    def read(self, user_id: str) -> str:
+        """What a user has read."""
+        return f"{self._prefix}:{_tag(user_id)}:read"
+
     def idempotency(self, receiver: Receiver, key: str) -> str:
         if isinstance(receiver, str):
             return f"{self._prefix}:{_tag(receiver)}:id:{key}"
@@ -69,6 +75,14 @@ class Keys:
         if isinstance(receiver, str):
             return f"{self._prefix}:{_tag(receiver)}:collapse"
         return f"{self._prefix}:{_tag(receiver)}:{_braced(receiver.name)}:collapse"
+
+    def groups(self, user_id: str) -> str:
+        """The groups that a user was put in."""
+        return f"{self._prefix}:{_tag(user_id)}:groups"
+
+    def members(self, group: str) -> str:
+        """The users who were put in a group."""
+        return f"{self._prefix}:{_tag(GroupId(group))}:{_braced(group)}:members"
 
     def answer(self, name: str) -> str:
         return f"{self._prefix}:auth{{0}}:answer:{name}"

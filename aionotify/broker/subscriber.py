@@ -20,8 +20,8 @@ from redis.asyncio.connection import AbstractConnection
 
 from aionotify import tasks
 from aionotify.broker.connection.endpoint import LOST, Endpoint, OtherServer, translate
-from aionotify.broker.connection.resp import lose, read_replies, send
-from aionotify.broker.control import Control, Question, decode_control
+from aionotify.broker.connection.resp import RespProtocol, lose, send, start_reading
+from aionotify.broker.control import Control, Membership, Question, decode_control
 from aionotify.broker.data_set import DataSet, Probed
 from aionotify.broker.inbox import (
     EPHEMERAL_MARK,
@@ -31,6 +31,7 @@ from aionotify.broker.inbox import (
     parse_ephemeral,
 )
 from aionotify.broker.keys import Keys
+from aionotify.broker.overload import Overload
 from aionotify.broker.probes import Probes
 from aionotify.errors import BrokerError, BrokerRefused, InvalidEvent
 from aionotify.events import notice
@@ -71,6 +72,7 @@ class Sink(Protocol):
     def data_set(self, found: DataSet) -> None: ...
     def revoked(self, revocation: Control) -> None: ...
     def asked(self, question: Question) -> None: ...
+    def membership(self, change: Membership) -> None: ...
 
 
 class SilentConnection(Exception):
@@ -91,6 +93,7 @@ class Subscriber:
     Attributes:
         problem: why live events are not heard just now, or None while they are.
         store: whether Redis takes events; unchanged while it does not answer.
+        overload: whether more is heard than the sink can take.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class Subscriber:
         self.store = HealthCheck(
             _log, wrong="Redis stores no events", right="Redis stores events again"
         )
+        self.overload = Overload()
         self._endpoint = endpoint
         self._data_set = data_set
         self._sink: Sink
@@ -129,6 +133,11 @@ class Subscriber:
         self._subscribed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._connection: AbstractConnection | None = None
+        self._reading: RespProtocol
+        self._heard_before, self._cut_offs = (
+            "",
+            0,
+        )  # which server was heard last, and what it counted
         self._next: AbstractConnection | None = None
 
     @property
@@ -232,15 +241,17 @@ class Subscriber:
         try:
             heard_from = await self._endpoint.run_id_of(connection)
             self._endpoint.heard_from = heard_from
+            before, self._cut_offs = self._cut_offs, await self._endpoint.cut_offs_of(connection)
+            if heard_from == self._heard_before and self._cut_offs > before:
+                self.overload.cut_off()
+            self._heard_before = heard_from
             # On each, before any stream reads by what it says.
             for _ in range(self._data_set.connections):
                 found = await self._ask()
                 if heard_from and found.run_id and found.run_id != heard_from:
                     raise OtherMaster("another server answers than the one that is heard")
             async with asyncio.TaskGroup() as group:
-                group.create_task(
-                    read_replies(connection, self._heard_some), name="aionotify subscriber: read"
-                )
+                group.create_task(self._read(connection), name="aionotify subscriber: read")
                 group.create_task(
                     self._subscribe(connection), name="aionotify subscriber: subscribe"
                 )
@@ -249,6 +260,10 @@ class Subscriber:
             self._connection = None
             self._sink.lost()
             await connection.disconnect(nowait=True)
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        self._reading = start_reading(connection, self._heard_some)
+        await self._reading.lost
 
     def _lost(self, cause: BaseException) -> None:
         """Say so once, and once more if Redis is there and refuses us: that will not pass."""
@@ -304,6 +319,7 @@ class Subscriber:
         while True:
             heard = self._heard
             await asyncio.sleep(PROBE_INTERVAL)
+            self.overload.look()
             if self._probes.astray:
                 raise OtherMaster("a probe was published where nothing is heard from")
             # Behind a backlog of messages a probe may be late: that is load, not silence.
@@ -378,6 +394,9 @@ class Subscriber:
                 _log.exception("failed to dispatch a message")
         if several:
             self._sink.release()
+        behind = self._reading.is_behind()
+        if behind or self.overload.behind:
+            self.overload.taken(behind=behind)
 
     def _hear(self, message: Any) -> None:
         kind, channel, data = message
@@ -396,9 +415,12 @@ class Subscriber:
 
     def _hear_live(self, recipient_id: str, data: bytes) -> None:
         if data.startswith(EPHEMERAL_MARK):
-            self._sink.ephemeral(parse_ephemeral(data, recipient_id, self._max_bytes))
+            if self.overload.sheds:
+                self._shed()
+            else:
+                self._sink.ephemeral(parse_ephemeral(data, recipient_id, self._max_bytes))
         elif data.startswith(notice.MARK):
-            self._sink.notice(recipient_id, *notice.parse(data, self._max_bytes))
+            self._sink.notice(recipient_id, *notice.parse(data))
         else:
             entry = parse_entry(data, recipient_id, self._max_bytes)
             self._sink.durable(recipient_id, entry)
@@ -416,12 +438,19 @@ class Subscriber:
 
     def _hear_shared(self, data: bytes) -> None:
         """Every node hears what is published for anybody; most of it is for users of others."""
+        if self.overload.sheds:
+            self._shed()
+            return
         user_id = sole_recipient(data)
         if user_id is None or self._sink.has(user_id) or len(data) > self._max_bytes:
             self._sink.ephemeral(decode(data, self._max_bytes))
         else:
             self._stats.events_ephemeral += 1
             self._stats.dropped_no_stream += 1
+
+    def _shed(self) -> None:
+        self._stats.events_ephemeral += 1
+        self._stats.dropped_overload += 1
 
     def _hear_confirmation(self, channel: bytes) -> None:
         if channel not in self._sent:
@@ -440,6 +469,8 @@ class Subscriber:
             self._sink.revoked(control)
         if control.question is not None:
             self._sink.asked(control.question)
+        if control.membership is not None:
+            self._sink.membership(control.membership)
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -115,6 +115,7 @@ async def check(
         leeway,
         takes_entries=config.publish.stream,
         tells_presence=config.presence.events,
+        memberships=config.groups.memberships,
     )
     redis, auth = await asyncio.gather(
         _collected(asked),

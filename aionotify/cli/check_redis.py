@@ -53,6 +53,7 @@ async def check_redis(
     *,
     takes_entries: bool = False,
     tells_presence: bool = False,
+    memberships: bool = False,
 ) -> AsyncIterator[Finding]:
     """Yield what is found, in a fixed order, up to what makes the rest pointless.
 
@@ -61,6 +62,7 @@ async def check_redis(
         leeway: seconds by which clocks may differ that tokens are judged by; None if none are.
         takes_entries: whether nodes take events from a Redis stream, as `publish.stream` says.
         tells_presence: whether nodes tell who comes and goes, as `presence.events` says.
+        memberships: whether users are put in groups, as `groups.memberships` says.
     """
     keys = Keys.of(config)
     if config.data_dir is not None:
@@ -89,6 +91,8 @@ async def check_redis(
             yield (written := await _keys(execute, config.prefix))
             if written.status == "ok":
                 yield await _rights(execute, config.prefix, _NODE)
+                if memberships:
+                    yield await _rights(execute, config.prefix, _MEMBERSHIPS)
             if config.wait_replicas:
                 yield await _replicas(execute, config)
             if takes_entries:
@@ -216,8 +220,10 @@ _PRESENCE_COMMANDS: Final = (
     *("SADD KEY x", "SISMEMBER KEY x", "SREM KEY x", "SADD KEY x", "SPOP KEY 1"),
     *("ZADD KEY 1 x", "ZREM KEY x", "XADD KEY * x 1", "DEL KEY"),
 )
+_MEMBERSHIP_COMMANDS: Final = ("ZADD KEY 1 x", "ZCARD KEY", "ZREM KEY x")
 _NODE: Final = _Work("redis rights", _NODE_COMMANDS, "events can be stored, read and removed")
 _PRESENCE: Final = _Work("redis presence", _PRESENCE_COMMANDS, "who comes and goes can be told")
+_MEMBERSHIPS: Final = _Work("redis memberships", _MEMBERSHIP_COMMANDS, "users can be put in groups")
 _TRY: Final = """
 local first
 for _, line in ipairs(ARGV) do

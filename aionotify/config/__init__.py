@@ -25,6 +25,7 @@ from aionotify.config.sections import (
     AuthConfig,
     CorsConfig,
     EventsConfig,
+    GroupsConfig,
     InboxConfig,
     JWTConfig,
     LogConfig,
@@ -35,6 +36,7 @@ from aionotify.config.sections import (
     RedisConfig,
     ServerConfig,
     StreamConfig,
+    WebhookConfig,
 )
 from aionotify.config.sources import Sources, overlooked, variable
 from aionotify.errors import ConfigError
@@ -46,6 +48,7 @@ __all__ = (
     "Config",
     "CorsConfig",
     "EventsConfig",
+    "GroupsConfig",
     "InboxConfig",
     "JWTConfig",
     "LogConfig",
@@ -57,6 +60,7 @@ __all__ = (
     "ServerConfig",
     "Setting",
     "StreamConfig",
+    "WebhookConfig",
     "load_config",
     "overlooked",
     "suggestion",
@@ -76,7 +80,9 @@ class Config:
     inbox: InboxConfig = field(default_factory=InboxConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
     presence: PresenceConfig = field(default_factory=PresenceConfig)
+    webhook: WebhookConfig = field(default_factory=WebhookConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
+    groups: GroupsConfig = field(default_factory=GroupsConfig)
     cors: CorsConfig = field(default_factory=CorsConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
@@ -100,6 +106,14 @@ class Config:
         """Yield contradictions between these settings, by name."""
         if self.server.workers > 1 and self.redis.url.startswith("embedded:"):
             yield "server.workers", "expected 1 with embedded://, which belongs to one process"
+        if self.presence.webhook is not None:
+            if self.webhook.secret is None:
+                yield "webhook.secret", "expected one with presence.webhook, got null"
+            if self.presence.webhook.startswith("http:") and not self.webhook.allow_http:
+                yield (
+                    "presence.webhook",
+                    "expected an https:// address, or webhook.allow_http: true",
+                )
 
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType({s.path: s for s in settings_of(Config)})

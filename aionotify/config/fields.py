@@ -3,6 +3,7 @@
 This module knows neither the sources of values nor any particular setting.
 """
 
+import base64
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
@@ -147,6 +148,24 @@ class SecretText(Field):
         if not isinstance(value, str) or not 1 <= len(value) <= 65536:
             raise ValueError
         return value
+
+
+class WebhookSecret(SecretText):
+    """A key as Standard Webhooks has it."""
+
+    prefix = "whsec_"
+
+    def __init__(self, *, nullable: bool = False) -> None:
+        super().__init__(
+            "a secret as Standard Webhooks has it, of 24 to 64 bytes", nullable=nullable
+        )
+
+    def _checked(self, value: Any) -> str:
+        text = super()._checked(without_newline(value))
+        key = base64.b64decode(text.removeprefix(self.prefix), validate=True)
+        if not text.startswith(self.prefix) or not 24 <= len(key) <= 64:
+            raise ValueError
+        return text
 
 
 class Path(Text):

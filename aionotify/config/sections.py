@@ -24,6 +24,7 @@ from aionotify.config.fields import (
     SecretText,
     Switch,
     Text,
+    WebhookSecret,
     without_newline,
 )
 from aionotify.config.redis_url import parse
@@ -152,7 +153,7 @@ class AdminConfig:
     host: str = setting(
         _HOST,
         "127.0.0.1",
-        "Address of /publish, /presence, /streams, /admin and /metrics",
+        "Address of /publish, /presence, /streams, /groups, /admin and /metrics",
         fixed=True,
     )
     port: int | None = setting(
@@ -224,6 +225,9 @@ class JWTConfig:
         Text("text of 1 to 256 characters", nullable=True), None, "Required iss claim"
     )
     user_claim: str = setting(Text("the name of a claim"), "sub", "Claim that holds the user id")
+    groups_claim: str | None = setting(
+        Text("the name of a claim", nullable=True), None, "Claim that lists the user's groups"
+    )
     leeway: float = setting(Number(0, 300), 10.0, "Seconds by which clocks may differ")
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -378,6 +382,45 @@ class PresenceConfig:
     max_events: int = setting(
         Integer(1, 10_000_000), 10000, "Entries kept in that stream", fixed=True
     )
+    webhook: str | None = setting(
+        HttpURL(nullable=True), None, "Address to which one node posts them, too", fixed=True
+    )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield contradictions between these settings, by name."""
+        if self.webhook is not None and not self.events:
+            yield "webhook", "expected null while presence.events is off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookConfig:
+    """How anything is posted to the application."""
+
+    secret: str | None = setting(
+        WebhookSecret(nullable=True), None, "Secret that signs what is posted", fixed=True
+    )
+    timeout: float = setting(Number(0.05, 60), 5.0, "Seconds to wait for an answer", fixed=True)
+    allow_http: bool = setting(
+        Switch(), False, "Whether an address may begin with http://", fixed=True
+    )
+    allow: tuple[str, ...] = setting(
+        ListOf(Network()),
+        (),
+        "Networks that may be posted to though they are not public",
+        fixed=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupsConfig:
+    """Groups of users."""
+
+    memberships: bool = setting(
+        Switch(),
+        False,
+        "Whether publishers may put users in groups, with PUT /groups/{group}/members/{user_id}",
+        fixed=True,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,6 +440,9 @@ class StreamConfig:
     )
     hand_over: bool = setting(
         Switch(), True, "Whether streams take their connections over from aiohttp"
+    )
+    max_groups: int = setting(
+        Integer(1, 1000), 100, "Groups of one user; whoever names more lets nobody in"
     )
 
 

@@ -18,6 +18,7 @@ MARK: Final = b"- "
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
+MAX_BYTES: Final = 16_384
 
 
 class Notice(NamedTuple):
@@ -33,14 +34,14 @@ def message(name: str, members: dict[str, Any]) -> bytes:
     return b"%b%b %b" % (MARK, name.encode(), one_line(_encode(members)))
 
 
-def parse(message: bytes, max_bytes: int) -> Notice:
+def parse(message: bytes) -> Notice:
     """The notice in a live message that begins with `MARK`, and is no ephemeral event.
 
     Raises:
         InvalidEvent: it is none, or has a name that is not known here.
     """
-    if len(message) > max_bytes:
-        raise InvalidEvent({"body": f"is {len(message)} bytes long, at most {max_bytes} allowed"})
+    if len(message) > MAX_BYTES:
+        raise InvalidEvent({"body": f"is {len(message)} bytes long, at most {MAX_BYTES} allowed"})
     name, _, data = message[len(MARK) :].partition(b" ")
     if name.decode("ascii", "replace") not in NAMES:
         raise InvalidEvent({"body": "is a notice whose name is not known"})

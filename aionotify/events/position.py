@@ -26,6 +26,10 @@ Of each inbox a node knows the `newest` position, from what it hears and from wh
   here. An event that was known when the question was put is in the answer, or Redis has lost it,
   and each has to read from where it is. A page is complete when it reaches the newest event.
 
+What is known to be stored is in *doubt* from when the server may have become another one, until a
+page shows it, or shows that it is *gone*. Then a position right after what was before it (or, where
+later events are there already, right after it) separates who is to be told from who has been.
+
 A stream reads two inboxes, and merges them in the order of positions. Where one page ends before
 its inbox does, what the other has beyond that waits for the next reading.
 
@@ -221,10 +225,14 @@ def judge_page(newest: int | None, confirmations: int, question: Question, page:
 
 def _is_denied(position: int, page: Page) -> bool:
     """Whether a page shows that an event is gone: it was between one and its predecessor."""
-    return is_event(position) and (
-        position in page.denied
-        or any(entry.previous < position < entry.position for entry in page.entries)
-    )
+    if not is_event(position):
+        return False
+    if position in page.denied:
+        return True
+    entries = page.entries
+    if not entries or not entries[0].previous < position < entries[-1].position:
+        return False
+    return any(entry.previous < position < entry.position for entry in entries)
 
 
 # --- catching up ----------------------------------------------------------------------------------
@@ -299,21 +307,28 @@ def after_gap(page: Page) -> int:
     return page.entries[0].previous if page.entries else page.upto
 
 
-def doubt(doubts: dict[float, int], confirmations: float, *positions: int | None) -> None:
+Doubts = dict[tuple[int, int], int]
+"""Positions of events, by when they became known."""
+
+
+def doubt(
+    doubts: Doubts, confirmations: int, *positions: int | None, between: bool = False
+) -> None:
     """Note that the last of these positions, if it is that of an event, may be gone.
 
     What Redis loses is what came last. So of all that one server has said the last says most, and
     only what different ones may have said is kept apart.
 
     Args:
-        doubts: positions, by how often live events had begun to be heard when they became known.
-        confirmations: how often they had when these did; between two of these for what was asked
-            before and answered after.
+        confirmations: how often live events had begun to be heard when these became known.
+        between: whether that was after they had ceased to be. Then one server may have said it or
+            the next one, which is ahead; so it is kept apart by seconds.
     """
     last = latest(position if is_event(position) else NOWHERE for position in positions)
     if last == NOWHERE:
         return
-    doubts[confirmations] = latest((last, doubts.get(confirmations, NOWHERE)))
+    known = confirmations, last // 1_000_000 if between else -1
+    doubts[known] = latest((last, doubts.get(known, NOWHERE)))
     while len(doubts) > _DOUBTS:
         del doubts[min(doubts)]
 
@@ -321,12 +336,11 @@ def doubt(doubts: dict[float, int], confirmations: float, *positions: int | None
 def is_gone(position: int, question: Question, page: Page) -> bool:
     """Whether a page shows that an event is gone.
 
-    One that a page has no room for is, whenever it was asked for. One that the inbox does not reach
-    is, if it was known to be stored when the question was put.
+    One that a page has no room for is, whenever it was asked for. One that the inbox does not
+    reach, or does not have, is if it was known to be stored when the question was put.
     """
-    beyond = page.newest < position and position in question.stored
-    passed = question.after == position and page.gap is GapReason.LOST
-    return beyond or passed or _is_denied(position, page)
+    absent = page.newest < position or (question.after == position and page.gap is GapReason.LOST)
+    return (absent and position in question.stored) or _is_denied(position, page)
 
 
 def is_found(position: int, confirmations: int, question: Question, page: Page) -> bool:
@@ -356,13 +370,14 @@ def after_loss(lost: int, page: Page, settled: int) -> int:
     return lost | 1 if page.newest > lost else latest((page.newest, settled)) + 1 | 1
 
 
-def unreadable(question: Question, settled: int) -> Page:
+def unreadable(question: Question, settled: int) -> tuple[Question, Page]:
     """What is said in place of a page of an inbox that cannot be read: that events may be gone.
 
-    What its reader knows, or anybody here, counts as known, and all that is heard next as new.
+    What its reader knows, or anybody here, counts as known, and all that is heard next as new. It
+    shows of no event that it is gone.
     """
     upto = latest((question.after or NOWHERE, question.newest or NOWHERE, settled)) | 1
-    return Page([], upto, upto, GapReason.LOST)
+    return question._replace(stored=()), Page([], upto, upto, GapReason.LOST)
 
 
 def reached(page: Page, end: float, newest: int | None) -> int | None:
@@ -376,3 +391,32 @@ def reached(page: Page, end: float, newest: int | None) -> int | None:
     if newest is not None and newest & 1 and page.newest & 1:
         return newest
     return page.upto
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """A place in the list of several inboxes, in which events are in the order of their places.
+
+    Attributes:
+        mark: of the inbox that it is in; events of several inboxes may have the same position.
+    """
+
+    position: int
+    mark: str
+
+
+def bound_before(place: Place, mark: str) -> int:
+    """Before which position the events of an inbox are that are listed before `place`."""
+    return place.position + (1 if mark < place.mark else 0)
+
+
+def bound_after(place: Place, mark: str) -> int:
+    """After which position the events of an inbox are that are listed after `place`."""
+    return place.position - (1 if mark > place.mark else 0)
+
+
+def place_to_go_on(place: Place, mark: str) -> int:
+    """Where a stream is in an inbox of which all events up to `place` are listed, and no others."""
+    return place.position if mark == place.mark else bound_after(place, mark) | 1

@@ -58,6 +58,7 @@ class BehindStream(Protocol):
     epoch: str | None
     events: int
     groups: tuple[Group, ...]
+    needs_marks: bool
 
     @property
     def inboxes(self) -> tuple[Recipient, ...]: ...
@@ -68,6 +69,7 @@ class BehindStream(Protocol):
     def is_closing(self) -> bool: ...
     def join(self) -> None: ...
     async def drain(self) -> None: ...
+    async def tell_marks(self) -> None: ...
     def cursor(self) -> bytes: ...
     def control(self, type: str, **members: str | float) -> bytes: ...
     def write(self, data: bytes) -> None: ...
@@ -94,6 +96,9 @@ class CatchUp:
             if stream.is_closing():
                 return  # the transport, or the next heartbeat, tells the stream
             try:
+                if stream.needs_marks:
+                    await stream.tell_marks()
+                    continue
                 pages = await self._read()
             except BrokerError:  # the subscriber says why, once; here there is only waiting
                 await asyncio.sleep(random.uniform(*_RETRY_INTERVAL))
@@ -127,32 +132,28 @@ class CatchUp:
             for recipient in stream.inboxes
             for after in recipient.to_read(stream.at[recipient.place], hub.settled, groups)
         ]
-        questions, pages = await self._pages(asked)
+        pages = await self._pages(asked)
         if stream.groups is not groups:
             return []
-        for (recipient, _), question, page in zip(asked, questions, pages, strict=True):
-            hub.apply_page(recipient, question, page)
         # Of two pages of one inbox the last is the one after this stream's own position.
-        ours = {
-            recipient: heard_part(page, after, recipient.newest)
-            if isinstance(recipient, Shard)
-            else page
-            for (recipient, after), page in zip(asked, pages, strict=True)
-        }
+        ours = {}
+        for (recipient, after), (question, page) in zip(asked, pages, strict=True):
+            hub.apply_page(recipient, question, page)
+            ours[recipient] = page
+            if isinstance(recipient, Shard):
+                ours[recipient] = heard_part(page, after, recipient.newest)
         return list(ours.items())
 
-    async def _pages(
-        self, asked: Sequence[tuple[Recipient, int]]
-    ) -> tuple[list[Question], list[Page]]:
+    async def _pages(self, asked: Sequence[tuple[Recipient, int]]) -> list[tuple[Question, Page]]:
         questions = [recipient.question(after) for recipient, after in asked]
         answers = list(map(self._ask, asked, questions))
         pages = []
         for question, answer in zip(questions, answers, strict=True):
             try:
-                pages.append(await answer)
+                pages.append((question, await answer))
             except InboxRefused:  # no reason to do without the events of the other inbox
                 pages.append(unreadable(question, self._hub.settled))
-        return questions, pages
+        return pages
 
     def _ask(self, asked: tuple[Recipient, int], question: Question) -> asyncio.Future[Page]:
         recipient, after = asked
@@ -169,8 +170,8 @@ class CatchUp:
         """
         epoch, at = self._hub.epoch, self._stream.at
         asked = [(each, last_event(at[each.place])) for each in self._stream.inboxes]
-        _, pages = await self._pages(asked)
-        for (recipient, position), page in zip(asked, pages, strict=True):
+        pages = await self._pages(asked)
+        for (recipient, position), (_, page) in zip(asked, pages, strict=True):
             nowhere = BEGINNING if isinstance(recipient, Shard) else NOWHERE
             position = position if is_there(position, page) else nowhere
             self._stream.at = self._stream.at.moved(recipient.place, position)

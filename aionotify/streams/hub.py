@@ -301,12 +301,14 @@ class Hub:
 
     def _set(self, recipient: Recipient, newest: int | None) -> None:
         recipient.set_newest(newest)
-        if newest is not None and (shown := self.shown(recipient)) != newest:
-            recipient.mark = recipient.own_part(shown)
+        if newest is not None and (newest < self.aged or newest < recipient.gone):
+            recipient.mark = recipient.own_part(self.shown(recipient))
 
     def shown(self, recipient: Recipient) -> int:
         """Where a live stream is in an inbox, as its client is told it."""
         newest = recipient.newest or NOWHERE
+        if newest >= self.aged and newest >= recipient.gone:
+            return newest
         return latest((newest if newest >= self.aged else self.settled, recipient.gone))
 
     # --- dispatch -----------------------------------------------------------------------------
@@ -374,6 +376,7 @@ class Hub:
                 continue
             if not stream.tell_later(frame):
                 self.stats.notices_dropped += 1
+                stream.miss_notice()
             elif stream.live:
                 self.stats.fell_behind += 1
                 stream.fall_behind(self._at(stream.inboxes))
@@ -413,7 +416,7 @@ class Hub:
         if recipient.subscribed:
             recipient.acknowledged = latest((recipient.acknowledged, position))
         else:
-            doubt(recipient.doubts, recipient.confirmations, position)
+            doubt(recipient.doubts, recipient.confirmations, position, between=True)
 
     def apply_page(self, recipient: Recipient, question: Question, page: Page) -> None:
         """Take note of what has just been read in `recipient`'s inbox.
@@ -434,8 +437,9 @@ class Hub:
         elif verdict is Verdict.START:
             self._set(recipient, page.newest)
         else:  # whoever has asked is given it, and goes on from there
-            is_late = question.confirmations != recipient.confirmations
-            doubt(recipient.doubts, question.confirmations + is_late / 2, page.newest)
+            asked = question.confirmations
+            is_late = asked != recipient.confirmations
+            doubt(recipient.doubts, asked, page.newest, between=is_late)
 
     def _clear_up(self, recipient: Recipient, question: Question, page: Page) -> None:
         """See by a page which events are gone that were known to be stored.
@@ -451,9 +455,9 @@ class Hub:
             if after > recipient.gone:
                 self._resync(recipient, ResyncReason.MISSED)
                 recipient.lose(after, page.newest)
-        for confirmations, each in list(recipient.doubts.items()):
+        for known, each in list(recipient.doubts.items()):
             if each in gone or is_found(each, recipient.confirmations, question, page):
-                del recipient.doubts[confirmations]
+                del recipient.doubts[known]
         if recipient.acknowledged in gone:
             recipient.acknowledged = NOWHERE
 

@@ -16,7 +16,16 @@ from aionotify.events import cursor
 from aionotify.events.cursor import Cursor, place_of, shard_end
 from aionotify.events.event import EVERYONE
 from aionotify.events.group import GroupId, Ordered, mark
-from aionotify.events.position import NOWHERE, Question, doubt, is_event, is_known, latest, to_read
+from aionotify.events.position import (
+    NOWHERE,
+    Doubts,
+    Question,
+    doubt,
+    is_event,
+    is_known,
+    latest,
+    to_read,
+)
 from aionotify.streams.reasons import CloseReason
 
 
@@ -67,6 +76,12 @@ class HubStream(Protocol):
 
     def fall_behind(self, at: Cursor) -> None:
         """Go on from the inbox, after `at`."""
+
+    def regroup(self, groups: frozenset[str]) -> None:
+        """Have the events of these groups from now on."""
+
+    def miss_notice(self) -> None:
+        """Find out in another way what a notice said that could not be written."""
 
     def close(self, reason: CloseReason) -> None:
         """End, telling the client why if that is of use to it."""
@@ -127,7 +142,7 @@ class Recipient:
         self.confirmations = 0
         self.last_heard = 0
         self.acknowledged = self.gone = self.gone_after = NOWHERE
-        self.doubts: dict[float, int] = {}
+        self.doubts: Doubts = {}
         self.revocations = 0
         self._waiters: set[asyncio.Future[None]] = set()
         self._tag = cursor.tag(id)

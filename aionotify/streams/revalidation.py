@@ -16,6 +16,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from aionotify import tasks
 from aionotify.auth import AuthError, CredentialsMissing, Identity, InvalidToken
+from aionotify.streams.memberships import GroupedStream
 from aionotify.streams.reasons import CloseReason
 from aionotify.streams.schedule import Schedule
 
@@ -30,7 +31,7 @@ _log = logging.getLogger(__name__)
 R = TypeVar("R")
 
 
-class RevalidatedStream(Protocol):
+class RevalidatedStream(GroupedStream, Protocol):
     """What revalidation asks of a stream."""
 
     def close(self, reason: CloseReason) -> None:
@@ -50,6 +51,8 @@ class Revalidation(Generic[R]):
     Args:
         interval: seconds after which a token is asked about again.
         ask: asks afresh who a request is from; raises AuthError.
+        regrant: called with a stream and the groups that its token grants by now, if these are
+            others than before.
         clock: unix time in seconds, as `Identity.expires_at` is given. It may be set: intervals
             are not measured with it.
         timer: seconds that only go forward.
@@ -62,12 +65,14 @@ class Revalidation(Generic[R]):
         self,
         interval: float,
         ask: Callable[[R], Awaitable[Identity]],
+        regrant: Callable[[RevalidatedStream, frozenset[str]], None] = lambda stream, groups: None,
         *,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._interval = interval
         self._ask = ask
+        self._regrant = regrant
         self._clock = clock
         self._timer = timer
         self._numbers = itertools.count()
@@ -160,8 +165,10 @@ class Revalidation(Generic[R]):
             if identity.user_id != entry.identity.user_id:
                 raise InvalidToken("it is somebody else's now")
             if number in self._entries:
-                entry.identity = identity
+                before, entry.identity = entry.identity, identity
                 self._expire(number, identity)
+                if identity.groups != before.groups:
+                    self._regrant(entry.stream, identity.groups)
         except (InvalidToken, CredentialsMissing):  # a session, too, may have been ended
             if number in self._entries:
                 entry.stream.close(CloseReason.TOKEN_REFUSED)

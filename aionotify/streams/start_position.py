@@ -82,7 +82,7 @@ class StartPositions:
         found: list[Page | Exception] = []
         for recipient, question, answer in zip(recipients, questions, answers, strict=True):
             if isinstance(answer, InboxRefused):
-                answer = unreadable(question, self._hub.settled)
+                question, answer = unreadable(question, self._hub.settled)
             if isinstance(answer, Page):
                 self._hub.apply_page(recipient, question, answer)
             found.append(answer)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
@@ -77,6 +77,8 @@ class Stream(asyncio.Protocol):
         epoch: of which data set that is; None for whichever there is.
         groups: those that it is in, which it gives back to the hub when it has ended.
         fresh: the shards of these that it begins with just now: they are new to its user.
+        marks: asks what the user has read, as data of ``aionotify.read``; None if the client
+            does not want to be told when it comes, or comes back.
 
     Attributes:
         live: whether the hub may push durable events.
@@ -87,6 +89,7 @@ class Stream(asyncio.Protocol):
         shards: in which these lie.
         at: where the client is, while it is not live.
         epoch: of the data set that this is a position in.
+        needs_marks: whether the client is to be told what the user has read.
         slice: the heartbeat's.
     """
 
@@ -100,6 +103,7 @@ class Stream(asyncio.Protocol):
         "_inbox",
         "_joined",
         "_kept",
+        "_marks",
         "_on_end",
         "_paused",
         "_queue",
@@ -119,6 +123,7 @@ class Stream(asyncio.Protocol):
         "events",
         "groups",
         "live",
+        "needs_marks",
         "opened_at",
         "recipient",
         "shards",
@@ -137,6 +142,7 @@ class Stream(asyncio.Protocol):
         epoch: str | None = None,
         groups: tuple[Group, ...] = (),
         fresh: Collection[Shard] = (),
+        marks: Callable[[], Awaitable[list[dict[str, Any]]]] | None = None,
     ) -> None:
         self.recipient = recipient
         self.live = False
@@ -155,6 +161,8 @@ class Stream(asyncio.Protocol):
             )
         self.slice = 0
         self._settings = settings
+        self._marks = marks
+        self.needs_marks = marks is not None
         self._inbox = inbox
         self._heartbeat = heartbeat
         self._on_end: Callable[[Stream], None]
@@ -180,13 +188,18 @@ class Stream(asyncio.Protocol):
 
     # --- opening --------------------------------------------------------------------------------
 
-    def opening(self) -> bytes:
-        """The first that a client is told, to be sent in the step in which the stream begins."""
+    def opening(self, **more: float) -> bytes:
+        """The first that a client is told, to be sent in the step in which the stream begins.
+
+        Args:
+            more: what it is told beside what all are.
+        """
         opening = self.control(
             "open",
             reason="connected",
             user_id=self.recipient.id,
             heartbeat=self._heartbeat.interval,
+            **more,
         )
         return b"retry: %d\n%b" % (self._settings.retry, opening)
 
@@ -232,7 +245,9 @@ class Stream(asyncio.Protocol):
 
     def is_caught_up(self) -> bool:
         """Whether nothing is missing that the hub knows of, or was lost without a word."""
-        return not self.is_elsewhere() and all(
+        if self.needs_marks or self.is_elsewhere():
+            return False
+        return all(
             each.is_known(self.at[each.place], self._hub.settled, self.groups)
             for each in self.inboxes
         )
@@ -240,6 +255,22 @@ class Stream(asyncio.Protocol):
     def is_elsewhere(self) -> bool:
         """Whether Redis has another data set than that of which the client has a position."""
         return self.epoch is not None and self.epoch != (self._hub.epoch or self.epoch)
+
+    async def tell_marks(self) -> None:
+        """Tell the client what the user has read, once that is heard which others mark from now on.
+
+        Raises BrokerError: Redis cannot be asked now.
+        """
+        assert self._marks is not None
+        await self.recipient.wait_subscribed()
+        self.needs_marks = False
+        try:
+            told = await self._marks()
+        except BaseException:
+            self.needs_marks = True
+            raise
+        if told:
+            self.write(b"".join(control_frame("read", **members) for members in told))
 
     def join(self) -> None:
         """Be live: nothing is missing."""
@@ -324,6 +355,7 @@ class Stream(asyncio.Protocol):
         """Stop being live: go on from the inbox, after `at`."""
         self.live = False
         self.at = at
+        self.needs_marks = self._marks is not None
         self._go_on()
 
     # --- groups ---------------------------------------------------------------------------------
@@ -336,20 +368,20 @@ class Stream(asyncio.Protocol):
         joined = self._joined
         return any(joined[each] < position for each in joined.keys() & before)
 
-    def regroup(self, names: Collection[str]) -> None:
+    def regroup(self, groups: frozenset[str]) -> None:
         """Be in these groups from now on. In those that are new it begins with what is published
         now, or somewhat earlier.
         """
         had = {group.name for group in self.groups}
-        if self.ended is not None or had == set(names):
+        if self.ended is not None or had == groups:
             return
         hub, attached = self._hub, self in self.recipient.streams
         at = (hub.position(self.inboxes) if self.live else None) or self.at
         if attached:
             hub.detach(self)
-        new = hub.enter_groups(name for name in names if name not in had)
-        left = [group for group in self.groups if group.name not in names]
-        stayed = tuple(group for group in self.groups if group.name in names)
+        new = hub.enter_groups(groups - had)
+        left = [group for group in self.groups if group.name not in groups]
+        stayed = tuple(group for group in self.groups if group.name in groups)
         shards, self.groups = self.shards, stayed + new
         self.shards = shards_of(self.groups)
         now = hub.settled or own_guess(time.time())
@@ -370,6 +402,12 @@ class Stream(asyncio.Protocol):
     def _join(self, groups: Iterable[tuple[Group, int]]) -> None:
         me = {mark(self.recipient.id): NOWHERE}
         self._joined = me | {group.mark: since for group, since in groups}
+
+    def miss_notice(self) -> None:
+        """Tell the client anew what the user has read, if that is of use to it."""
+        self.needs_marks = self._marks is not None
+        if self.needs_marks and self.live and (at := self._hub.position(self.inboxes)):
+            self.fall_behind(at)
 
     def close(self, reason: CloseReason) -> None:
         """End the stream, and tell the client why if that is of use to it."""

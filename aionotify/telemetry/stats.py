@@ -66,6 +66,8 @@ class Stats:
     dropped_expired: int = 0
     """Durable events not written to a stream, or to those that were live, because they were older
     than their `expires_in`."""
+    dropped_overload: int = 0
+    """Ephemeral events that the node dropped, whoever they were for, because it was far behind."""
     fell_behind: int = 0
     """Times a live stream went back to its inbox because its socket was full."""
     resynced: Counter[str] = field(default_factory=Counter)
@@ -91,6 +93,8 @@ class Stats:
     `rejected`."""
     presence_events: Counter[str] = field(default_factory=Counter)
     """Users who `came` and `went`, as far as it was this node that found out."""
+    webhook_posts: Counter[str] = field(default_factory=Counter)
+    """Requests to a webhook, by outcome: `delivered`, `failed`."""
     redis_connects: int = 0
     """Times the subscriber's connection was made."""
     redis_losses: int = 0

@@ -17,6 +17,7 @@ from aionotify.auth.credentials import is_trusted_origin
 from aionotify.auth.publish_keys import KeyHolder
 from aionotify.broker.inspection import Answers
 from aionotify.errors import BrokerError, Forbidden, InvalidEvent
+from aionotify.web import inbox as lists
 from aionotify.web import node_report
 from aionotify.web.errors import json_response
 from aionotify.web.node_report import NodeReport, UserReport
@@ -71,6 +72,13 @@ async def users(request: web.Request) -> web.Response:
     answer = await listed(request, _operator(request))
     answer.headers[hdrs.CACHE_CONTROL] = "no-store"
     return answer
+
+
+async def inbox(request: web.Request) -> web.Response:
+    """GET /admin/inbox?user_id=…: as GET /inbox with a recipient_id, with both rights."""
+    holder = _operator(request)
+    holder.check_right("read")
+    return await lists.answer(request, _user(request, holder))
 
 
 async def end_streams(request: web.Request) -> web.Response:

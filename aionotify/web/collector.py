@@ -30,11 +30,14 @@ _CODES: Final = (
     *("credentials_missing", "invalid_scheme", "invalid_token", "forbidden", "bad_request"),
     *("not_found", "method_not_allowed", "request_timeout"),
     *("auth_unavailable", "auth_failed", "too_many_streams", "node_full", "redis_unavailable"),
+    *("group_not_granted", "memberships_off", "group_granted", "group_full", "not_a_member"),
     *("invalid_event", "too_large", "unsupported_media_type", "publish_overloaded"),
+    "event_not_found",
     *("internal_error", "malformed", _OTHER),
 )
 _PUBLISHED: Final = ("stored", "repeated", "ephemeral", "refused", "unavailable")
 _PRESENCE: Final = ("came", "went")
+_POSTS: Final = ("delivered", "failed")
 _INGESTED: Final = ("stored", "repeated", "ephemeral", "rejected")
 
 
@@ -107,6 +110,7 @@ class NodeCollector(Collector):
                 ("ephemeral", "socket_full"): stats.dropped_full,
                 ("ephemeral", "no_stream"): stats.dropped_no_stream,
                 ("durable", "expired"): stats.dropped_expired,
+                ("ephemeral", "overload"): stats.dropped_overload,
                 ("durable", "repeated"): stats.events_repeated,
                 ("notice", "socket_full"): stats.notices_dropped,
                 ("unknown", "invalid"): stats.events_invalid,
@@ -170,6 +174,12 @@ class NodeCollector(Collector):
             "Users who came and went, as far as this node found out.",
             ["event"],
             _known(stats.presence_events, _PRESENCE),
+        )
+        yield _counter(
+            "webhook_posts",
+            "Requests to a webhook.",
+            ["outcome"],
+            _known(stats.webhook_posts, _POSTS),
         )
 
     def _auth(self) -> Iterator[Metric]:

@@ -3,41 +3,49 @@
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from aionotify import tasks
 from aionotify.auth.middleware import IDENTITY
+from aionotify.broker.read_marks import members
 from aionotify.errors import BrokerError, InvalidToken
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.position import BEGINNING, NOWHERE, own_guess
+from aionotify.streams.memberships import check_asked
 from aionotify.streams.reasons import StartKind
-from aionotify.streams.recipient import Recipient, Shard, shards_of
+from aionotify.streams.recipient import Group, Recipient, Shard, shards_of
 from aionotify.streams.response import HEADERS, NotificationResponse
 from aionotify.streams.stream import Stream
+from aionotify.web import inbox as lists
 from aionotify.web.errors import json_response
 from aionotify.web.open_stream import OpenStream
 from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES, Services
 
+_ANSWER: Final = 1.0  # seconds for what a stream is to tell that it can do without
 # EventSource polyfills send no header, but `lastEventId`; clients of Mercure send `lastEventID`.
 _CURSOR_PARAMETERS: Final = ("last_event_id", "lastEventId", "lastEventID")
 
 
 @web.middleware
 async def unless_closed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer as a stream that says when to come back and ends, if this node takes no streams.
+    """Answer as a stream that says when to come back and ends, if this node takes no streams, or
+    cannot learn just now which groups the user was put in.
 
     For EventSource and many other clients any status but 200 is final. Without an event in it, the
     answer says nothing of a position, so clients keep the one that they have. Without a blank line
     nobody takes it for an event.
     """
     services = request.config_dict[SERVICES]
-    if services.hub.closed:
-        return web.Response(body=services.terms.stream.come_back(), headers=HEADERS)
-    return await handler(request)
+    if not services.hub.closed:
+        with contextlib.suppress(BrokerError):
+            return await handler(request)
+    return web.Response(body=services.terms.stream.come_back(), headers=HEADERS)
 
 
 async def notify(request: web.Request) -> web.StreamResponse:
@@ -45,11 +53,23 @@ async def notify(request: web.Request) -> web.StreamResponse:
     services = request.config_dict[SERVICES]
     identity, id = request[IDENTITY], request_id(request)
     rounds = services.revalidation.rounds
+    asked = request.query.getall("groups", ())
     recipient = services.hub.enter(identity.user_id)
-    groups = services.hub.enter_groups(identity.groups)
+    groups: tuple[Group, ...] = ()
     try:
         revocations = recipient.revocations
+        await services.memberships.learn(recipient.id)
+        part = frozenset(asked) or None  # of the groups, for as long as the stream lives
+        chosen = services.memberships.choose(recipient.id, identity.groups, part)
+        check_asked(asked, chosen)
+        groups = services.hub.enter_groups(chosen)
         how, start, epoch, fresh = await _start(request, services, recipient, shards_of(groups))
+        more, marks = {}, None
+        if _is_asked_for(request, "unread"):
+            more, marks = (
+                await _unread(services, recipient.id),
+                partial(_marks, services, recipient.id),
+            )
         if recipient.revocations != revocations:  # before there was a stream to close
             raise InvalidToken("the user's streams are being closed")
         settings, cors = services.terms.stream, services.terms.config.cors
@@ -66,20 +86,22 @@ async def notify(request: web.Request) -> web.StreamResponse:
             epoch=epoch,
             groups=groups,
             fresh=fresh,
+            marks=marks,
         )
         response = NotificationResponse(settings.send_timeout, headers)
         if services.hub.draining:
             response.force_close()
         await response.prepare(request)
         # The head is still waiting for this: one system call, one packet, one wake-up.
-        await response.write(stream.opening())
+        await response.write(stream.opening(**more))
         slot = OpenStream(services, request, id)
     except BaseException:
         services.hub.leave(recipient)
         services.hub.leave_groups(groups)
+        services.memberships.left(recipient.id)
         raise
     at_once = services.revalidation.rounds != rounds
-    slot.begins(stream, identity, how, at_once=at_once)
+    slot.begins(stream, identity, how, asked=part, groups=chosen, at_once=at_once)
     hand_over = settings.hand_over and not slot.keeps_request
     await response.serve(request, stream, slot.ended, may_hand_over=hand_over)
     return response
@@ -136,6 +158,24 @@ def _nowhere(shards: Sequence[Shard]) -> Cursor:
     for shard in shards:
         at = at.moved(shard.place, BEGINNING)  # where 0 is to begin with what comes
     return at
+
+
+def _is_asked_for(request: web.Request, name: str) -> bool:
+    return request.query.get(name, "false") in ("", "true")
+
+
+async def _unread(services: Services, user_id: str) -> dict[str, float]:
+    """What a stream begins by telling of that; nothing while Redis cannot be asked."""
+    try:
+        async with tasks.timeout(_ANSWER):
+            return {"unread": await lists.unread(services, user_id)}
+    except (BrokerError, TimeoutError):
+        return {}
+
+
+async def _marks(services: Services, user_id: str) -> list[dict[str, Any]]:
+    found = await lists.marks(services, user_id)
+    return [members(mark, each) for mark, each in found.items()]
 
 
 def _cursors(request: web.Request) -> Iterator[str]:

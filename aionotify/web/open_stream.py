@@ -35,12 +35,23 @@ class OpenStream:
         return isinstance(self._holder.credential, web.Request)
 
     def begins(
-        self, stream: Stream, identity: Identity, start: StartKind, *, at_once: bool
+        self,
+        stream: Stream,
+        identity: Identity,
+        start: StartKind,
+        *,
+        asked: frozenset[str] | None,
+        groups: frozenset[str],
+        at_once: bool,
     ) -> None:
-        """Take note of a stream, and have it asked about from time to time, or `at_once`."""
+        """Take note of a stream, and have it asked about from time to time, or `at_once`.
+
+        It has `groups`; the client wants no others than those `asked` for, or all that there are.
+        """
         services = self._services
         self._number = services.revalidation.add(stream, identity, self._holder, at_once=at_once)
         services.authenticator.opened(self._holder)
+        services.memberships.opened(stream, identity.groups, asked, groups)
         services.stats.opened[start] += 1
         fields = {"user": stream.recipient.id, "request": self._request_id, "start": start}
         _log.info("stream opened", extra={"fields": fields})
@@ -53,6 +64,7 @@ class OpenStream:
         services.limits.leave(self._address)
         services.hub.leave(stream.recipient)
         services.hub.leave_groups(stream.groups)
+        services.memberships.ended(stream)
         fields = {
             "user": stream.recipient.id,
             "request": self._request_id,

@@ -18,10 +18,10 @@ async def close_streams(request: web.Request) -> web.Response:
     return await revoke(request, user_id)
 
 
-def check_user(holder: KeyHolder, user_id: str) -> None:
+def check_user(holder: KeyHolder, user_id: str, name: str = "user_id") -> None:
     """Raise InvalidEvent if it is no user's id, Forbidden if it is not for the holder's key."""
     if (problem := check_recipient(user_id)) is not None or user_id == EVERYONE:
-        raise InvalidEvent({"user_id": problem or "must be a user id"})
+        raise InvalidEvent({name: problem or "must be a user id"})
     holder.check_recipient(user_id)
 
 

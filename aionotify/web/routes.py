@@ -9,7 +9,9 @@ from aionotify.auth.middleware import authentication
 from aionotify.web import (
     admin_page,
     client_module,
+    groups,
     health,
+    inbox,
     metrics,
     notify,
     presence,
@@ -22,15 +24,21 @@ from aionotify.web.middlewares import answering, around, limiting
 from aionotify.web.services import Services
 
 
-def public_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
+def public_routes(services: Services, *, answered: bool, admin: bool) -> list[web.RouteDef]:
     """Return the routes for browsers and load balancers.
 
     Args:
+        admin: whether the routes for the application's services are on the same address.
         answered: whether the application has the middleware `answering`. In an embedding
             application, only our routes have it.
     """
     limited, signed_in = limiting(services), authentication(services.authenticator)
     module = client_module.handler()
+    own_list = around(inbox.inbox, limited, signed_in)
+
+    async def either_list(request: web.Request) -> web.StreamResponse:
+        return await (inbox.inbox_of if "recipient_id" in request.query else own_list)(request)
+
     return [
         *_resource(
             services,
@@ -44,8 +52,17 @@ def public_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
         *_resource(services, answered, "/notify/ticket", {"POST": around(notify.ticket, limited)}),
         *_resource(services, answered, "/notify/client.js", {"GET": module}),
         *_resource(services, answered, "/notify/client.{hash}.js", {"GET": module}),
+        *_resource(services, answered, "/inbox", {"GET": either_list if admin else own_list}),
+        *_resource(
+            services, answered, "/inbox/read", {"PUT": around(inbox.read, limited, signed_in)}
+        ),
         *health_routes(services, answered=answered),
     ]
+
+
+def inbox_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
+    """Return the routes of inboxes for an address that is for the application's services only."""
+    return _resource(services, answered, "/inbox", {"GET": inbox.inbox_of})
 
 
 def health_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
@@ -66,6 +83,13 @@ def admin_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
         *_resource(
             services, answered, "/streams/{user_id:[^/]+}", {"DELETE": revocation.close_streams}
         ),
+        *_resource(
+            services,
+            answered,
+            "/groups/{group:[^/]+}/members/{user_id:[^/]+}",
+            {"PUT": groups.put_member, "DELETE": groups.remove_member},
+        ),
+        *_resource(services, answered, "/groups/{group:[^/]+}/members", {"GET": groups.members}),
         *_resource(services, answered, "/metrics", {"GET": metrics.metrics}),
     ]
 
@@ -77,6 +101,7 @@ def page_routes(services: Services, *, answered: bool) -> list[web.RouteDef]:
         *resource("/admin", {"GET": admin_page.file_handler("admin.html")}),
         *resource("/admin/nodes", {"GET": admin_page.nodes}),
         *resource("/admin/users", {"GET": admin_page.users}),
+        *resource("/admin/inbox", {"GET": admin_page.inbox}),
         *resource("/admin/streams", {"GET": admin_page.streams, "DELETE": admin_page.end_streams}),
         *(
             route

@@ -11,16 +11,20 @@ from aionotify.auth.stats import AuthStats
 from aionotify.auth.ticket_authenticator import Holder, TicketAuthenticator
 from aionotify.broker.control import ControlChannel
 from aionotify.broker.data_set import DataSet
+from aionotify.broker.history import History
 from aionotify.broker.inbox import Inbox
 from aionotify.broker.ingest import Ingest
 from aionotify.broker.inspection import Inspection
+from aionotify.broker.memberships import RedisMemberships
 from aionotify.broker.presence import Presence
 from aionotify.broker.presence_tracker import PresenceTracker
 from aionotify.broker.publisher import Publisher
+from aionotify.broker.read_marks import ReadMarks
 from aionotify.broker.subscriber import Subscriber
 from aionotify.config import Config
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
+from aionotify.streams.memberships import Memberships
 from aionotify.streams.revalidation import Revalidation
 from aionotify.streams.start_position import StartPositions
 from aionotify.streams.stream import StreamSettings
@@ -31,6 +35,7 @@ from aionotify.web.cors import Cors
 from aionotify.web.limits import Limits
 from aionotify.web.publish_bytes import PublishBytes
 from aionotify.web.publish_streams import PublishStreams
+from aionotify.webhook.presence_poster import PresencePoster
 
 
 @dataclass(slots=True)
@@ -54,6 +59,8 @@ class Services:
     hub: Hub
     subscriber: Subscriber
     inbox: Inbox
+    history: History
+    read_marks: ReadMarks
     data_set: DataSet
     heartbeat: Heartbeat
     start_positions: StartPositions
@@ -65,8 +72,11 @@ class Services:
     publish_streams: PublishStreams
     presence: Presence
     presence_tracker: PresenceTracker | None
+    presence_poster: PresencePoster | None
     control: ControlChannel
     inspection: Inspection
+    memberships: Memberships
+    membership_store: RedisMemberships
     open_files: OpenFiles
     worker_peers: WorkerPeers
     limits: Limits

@@ -62,7 +62,8 @@ def _sealed(content: bytes) -> bytes:
 
 def test_what_later_versions_append_is_passed_over() -> None:
     content = msgspec.msgpack.encode(["alice", 7, 100.0, math.inf, ["group"], {"more": 1}])
-    assert KEY.unseal(_sealed(content), SECRET) == ANSWER
+    with_group = msgspec.structs.replace(ANSWER, groups=("group",))
+    assert KEY.unseal(_sealed(content), SECRET) == with_group
 
 
 @pytest.mark.parametrize(
@@ -87,3 +88,18 @@ def test_what_is_no_answer_is_none(sealed: bytes) -> None:
 def test_any_secret_that_redis_may_name_will_do() -> None:
     for secret in (b"", b"x" * 1000):
         assert KEY.unseal(KEY.seal(ANSWER, secret), secret) == ANSWER
+
+
+def test_an_answer_of_an_earlier_version_has_no_groups_and_one_of_ours_is_read_by_it() -> None:
+    """Which reads what it knows, and no more."""
+    old = _sealed(msgspec.msgpack.encode(["alice", 7, 100.0, math.inf]))
+    assert KEY.unseal(old, SECRET) == ANSWER
+
+    class Earlier(msgspec.Struct, array_like=True):
+        user_id: str
+        number: int
+        at: float
+        ends: float
+
+    ours = msgspec.msgpack.encode(msgspec.structs.replace(ANSWER, groups=("team:7",)))
+    assert msgspec.msgpack.decode(ours, type=Earlier).user_id == "alice"

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aionotify.auth import AuthFailed, Identity, user_id_from
+from aionotify.auth.identity import groups_from
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,51 @@ def test_whatever_it_is_given_it_returns_what_utf8_can_carry_or_refuses(value: o
         return
     assert user_id == str(value)
     assert 1 <= len(user_id.encode("utf-8").decode()) <= 256
+
+
+@pytest.mark.parametrize("given", [["team:7", 12], {"team:7", "12"}, ("12", "team:7", "team:7")])
+def test_groups_are_named_as_users_are(given: Any) -> None:
+    """Integers allowed, each once, in whatever collection."""
+    assert Identity("alice", groups=given).groups == {"team:7", "12"}
+    assert hash(Identity("alice", groups=given))
+
+
+def test_an_identity_has_no_groups_unless_they_are_named() -> None:
+    assert Identity("alice").groups == frozenset()
+    assert Identity("alice", groups=[]).groups == frozenset()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("", "the group '' is not 1 to 256 characters long"),
+        ("x" * 257, f"the group '{'x' * 40}…' is not 1 to 256 characters long"),
+        ("*", "the group '*' is \"*\", which stands for everyone"),
+        ("a\nb", "the group 'a\\\\nb' contains a control character"),
+        ("a\ud800", "the group 'a\\\\ud800' contains a control character"),
+        (None, "the group of type NoneType is neither a string nor an integer"),
+        (True, "the group of type bool is neither a string nor an integer"),
+        (1.5, "the group of type float is neither a string nor an integer"),
+        (["a"], "the group of type list is neither a string nor an integer"),
+        (10**400, "the group of type int is not 1 to 256 characters long"),
+    ],
+)
+def test_what_cannot_be_a_group_is_refused_by_its_name(name: object, told: str) -> None:
+    """Also as one of several."""
+    for groups in ([name], ["team:7", name, "team:8"]):
+        with pytest.raises(AuthFailed) as raised:
+            Identity("alice", groups=groups)  # type: ignore[arg-type]
+        assert raised.value.message == told.replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize("groups", ["team:7", b"team:7", 7, None, {"team:7": True}, object()])
+def test_what_is_no_list_of_groups_is_refused(groups: Any) -> None:
+    with pytest.raises(AuthFailed, match="the groups are not a list"):
+        Identity("alice", groups=groups)
+
+
+def test_more_groups_than_are_allowed_are_refused_before_they_are_looked_at() -> None:
+    names = [str(number) for number in range(10_000)]
+    with pytest.raises(AuthFailed, match="there are 10000 groups, at most 100 allowed"):
+        groups_from([*names[:-1], object()], 100)
+    assert len(groups_from(names[:100], 100)) == 100

@@ -11,6 +11,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from aionotify.auth import (
+    AuthFailed,
     AuthUnavailable,
     CredentialsMissing,
     Identity,
@@ -19,7 +20,7 @@ from aionotify.auth import (
 )
 from aionotify.auth.main_host.authenticator import SHARED, MainHostAuthenticator
 from aionotify.auth.revocations import Revocations
-from aionotify.auth.ticket_authenticator import TicketAuthenticator
+from aionotify.auth.ticket_authenticator import Holder, TicketAuthenticator
 from aionotify.auth.tickets import Grant, Tickets
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.connection.pipeline import by_client
@@ -400,3 +401,36 @@ async def test_a_main_host_that_is_down_does_not_bring_back_who_was_forgotten(
     revoke(entrance._revocations, "alice")
     with pytest.raises(InvalidToken):
         await entrance.authenticate(showing(issued.ticket))
+
+
+async def test_a_ticket_carries_the_groups_that_its_user_has(
+    tickets: Tickets, host: StubMainHost, asking: Asking
+) -> None:
+    """By token, whose owner is asked about again; and without, where nobody can be."""
+    host.says('{"user_id": "alice", "groups": ["team:7"]}')
+    by_token, other_node = (TicketAuthenticator(asking(), tickets) for _ in range(2))
+    issued = await by_token.issue(bearer("alice-token"))
+    await host.stop()
+    assert (await other_node.authenticate(showing(issued.ticket))).groups == {"team:7"}
+
+    by_itself = TicketAuthenticator(
+        Trusting(Identity("bob", groups=frozenset({"team:8"}))), tickets
+    )
+    issued = await by_itself.issue(bearer("whatever"))
+    assert (await by_itself.authenticate(showing(issued.ticket))).groups == {"team:8"}
+
+
+async def test_an_own_authenticator_that_names_too_many_groups_lets_nobody_in(
+    tickets: Tickets,
+) -> None:
+    """At the start, and again at a revalidation."""
+    inner = Trusting(Identity("bob", groups=frozenset({"a", "b", "c"})))
+    entrance = TicketAuthenticator(inner, tickets, max_groups=2)
+    request = bearer("whatever")
+    for question in (
+        entrance.authenticate(request),
+        entrance.issue(request),
+        entrance.ask_again(Holder(request)),
+    ):
+        with pytest.raises(AuthFailed, match="there are 3 groups, at most 2 allowed"):
+            await question

@@ -11,7 +11,7 @@ from redis import Redis
 from redis.asyncio.connection import AbstractConnection
 
 from aionotify.broker.connection.endpoint import Endpoint
-from aionotify.broker.control import Control, Question
+from aionotify.broker.control import Control, Membership, Question
 from aionotify.broker.data_set import DataSet
 from aionotify.broker.keys import Keys
 from aionotify.broker.subscriber import (
@@ -84,6 +84,9 @@ class Ear:
 
     def asked(self, question: Question) -> None:
         self.heard.append(("asked", question))
+
+    def membership(self, change: Membership) -> None:
+        self.heard.append(("membership", change))
 
 
 @asynccontextmanager
@@ -398,6 +401,62 @@ async def test_a_backlog_is_not_taken_for_silence(own_redis: RedisServer) -> Non
         assert ("lost",) not in ear.heard
         assert subscriber.problem is None
         await eventually(lambda: ("lost",) in ear.heard, timeout=2)  # now it is silent
+
+
+async def test_behind_for_long_it_drops_what_is_ephemeral_and_nothing_else(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On both channels; each is counted, and health says so."""
+    monkeypatch.setattr("aionotify.broker.overload._TOLERATED", 0.05)
+    stats = Stats()
+    async with subscribing(own_redis.url, stats=stats) as (subscriber, ear):
+        subscriber.want("42")
+        await eventually(lambda: ("confirmed", "42") in ear.heard)
+        delivered = []
+
+        def slow(event: Event) -> None:
+            time.sleep(0.002)
+            delivered.append(event)
+
+        monkeypatch.setattr(ear, "ephemeral", slow)
+        event = json.dumps({"recipient_id": "42", "data": "x" * 800})
+        with Redis(port=own_redis.port) as client, client.pipeline(transaction=False) as pipeline:
+            for number in range(1, 501):
+                pipeline.publish("push_notifications", event)
+                pipeline.publish("aionotify:{42}", f"- - {event}")
+                pipeline.publish("aionotify:{42}", entry(number, number - 1, "42"))
+            pipeline.execute()
+        await eventually(
+            lambda: len(delivered) + stats.dropped_overload + len(durable(ear)) == 1500
+        )
+        assert durable(ear) == list(range(1, 501))
+        assert stats.dropped_overload > 0
+        assert subscriber.overload.health.problem is not None
+        dropped = stats.dropped_overload
+        own_redis.cli("PUBLISH", "push_notifications", '{"recipient_id": 7}')
+        await eventually(lambda: delivered[-1].recipients == ("7",))
+        assert stats.dropped_overload == stats.events_ephemeral == dropped
+
+
+def durable(ear: Ear) -> list[object]:
+    return [each[2] for each in ear.heard if each[0] == "durable"]
+
+
+async def test_to_be_cut_off_by_redis_is_overload_and_to_lose_the_connection_is_not(
+    own_redis: RedisServer,
+) -> None:
+    async with subscribing(own_redis.url) as (subscriber, ear):
+        own_redis.cli("CLIENT", "KILL", "TYPE", "pubsub")
+        await eventually(lambda: ear.heard[-2:] == [("lost",), ("confirmed", "*")])
+        await eventually(lambda: subscriber.problem is None)
+        assert subscriber.overload.health.problem is None
+        own_redis.cli("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1000 0 0")
+        with Redis(port=own_redis.port) as client, client.pipeline(transaction=False) as pipeline:
+            for _ in range(50_000):
+                pipeline.publish("push_notifications", '{"recipient_id": 42}')
+            pipeline.execute()
+        await eventually(lambda: subscriber.overload.health.problem is not None)
+        await eventually(lambda: subscriber.problem is None)
 
 
 @pytest.mark.parametrize(

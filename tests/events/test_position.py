@@ -13,6 +13,7 @@ from aionotify.events.page import Entry, GapReason, Page
 from aionotify.events.position import (
     BACKLOG,
     LAST,
+    Doubts,
     Question,
     Settling,
     Verdict,
@@ -351,13 +352,15 @@ def test_a_doubt_is_not_cleared_up_by_what_was_asked_before() -> None:
 
 
 def test_doubts_are_of_events_and_of_each_server_the_last_one() -> None:
-    doubts: dict[float, int] = {}
+    doubts: Doubts = {}
     doubt(doubts, 1, 0, None, 101)
     assert doubts == {}
     doubt(doubts, 1, 98, 100)
     doubt(doubts, 1, 96)
-    doubt(doubts, 1.5, 104)
-    assert doubts == {1: 100, 1.5: 104}
+    assert list(doubts.values()) == [100]
+    for position in (102, 2_000_000, 2_000_002, 104):
+        doubt(doubts, 1, position, between=True)
+    assert list(doubts.values()) == [100, 104, 2_000_002]
     for confirmations in range(2, 100):
         doubt(doubts, confirmations, 106)
     assert len(doubts) == 8
@@ -422,8 +425,9 @@ def test_a_reader_who_is_told_of_a_gap_is_right_before_what_there_still_is() -> 
 def test_an_inbox_that_cannot_be_read_counts_as_known_and_what_is_heard_next_as_new(
     after: int, newest: int | None, upto: int
 ) -> None:
-    page = unreadable(Question(after, newest, 1), 51)
+    question, page = unreadable(Question(after, newest, 1, (after,)), 51)
     assert page == Page([], upto, upto, GapReason.LOST)
+    assert not is_gone(after, question, page)
     assert judge_heard(page.newest, 0, 200, 150 if upto > 150 else upto - 1) is Verdict.NEXT
 
 
@@ -431,6 +435,7 @@ def test_in_an_empty_inbox_the_moment_counts_that_is_known() -> None:
     empty = Page([], 201, 201, None)
     assert reached(empty, 1000, 101) == 101
     assert reached(empty, 1000, None) == 201
+    assert reached(Page([Entry(202, 99, EVENT)], 202, 202, None), 1000, 101) == 202
     assert reached(Page([], 200, 200, None), 1000, 100) == 200
 
 

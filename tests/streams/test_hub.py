@@ -49,6 +49,7 @@ class Stream:
         self.later: list[bytes] = []
         self.behind: list[Cursor] = []
         self.closed: list[str] = []
+        self.missed_notices = 0
 
     def passes_over(self, before: frozenset[bytes], position: int) -> bool:
         return False
@@ -63,6 +64,10 @@ class Stream:
         return len(self.later) <= 2
 
     def flush(self) -> None: ...
+    def regroup(self, groups: frozenset[str]) -> None: ...
+
+    def miss_notice(self) -> None:
+        self.missed_notices += 1
 
     def fall_behind(self, at: Cursor) -> None:
         self.live = False
@@ -216,7 +221,7 @@ def test_a_notice_waits_for_who_cannot_take_it_now(hub: Hub) -> None:
         hub.notice("1", "read", b'{"n":%d}' % number)
     assert (full.taken, full.live, full.behind) == ([], False, [Cursor(100, 200)])
     assert hub.stats.fell_behind == 1
-    assert (hub.stats.notices, hub.stats.notices_dropped) == (3, 1)
+    assert (hub.stats.notices, hub.stats.notices_dropped, full.missed_notices) == (3, 1, 1)
 
 
 @pytest.mark.parametrize("recipient", ["1", "*"])

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from aionotify.auth import AuthError, AuthUnavailable, CredentialsMissing, Identity, InvalidToken
+from aionotify.streams.recipient import Recipient
 from aionotify.streams.revalidation import Revalidation
 from tests.harness import eventually
 
@@ -27,8 +28,13 @@ class Clock:
 class Stream:
     """A stream that notes why it was closed."""
 
+    recipient: Recipient
+
     def __init__(self) -> None:
         self.closed: list[str] = []
+
+    def regroup(self, groups: frozenset[str]) -> None:
+        raise NotImplementedError
 
     def close(self, reason: str) -> None:
         self.closed.append(reason)
@@ -483,3 +489,29 @@ async def test_a_longer_interval_counts_from_the_next_question_on() -> None:
     assert due(revalidation, 0) <= 10
     revalidation.add(Stream(), ALICE, Host(ALICE))
     assert due(revalidation, 1) >= 240
+
+
+# --- groups --------------------------------------------------------------------------------------
+
+
+async def test_a_stream_is_told_of_other_groups_and_of_the_same_ones_is_not() -> None:
+    """Whoever can give no answer says nothing of them."""
+    before, after = frozenset({"a"}), frozenset({"b"})
+    host = Host(
+        Identity("alice", groups=before),
+        Identity("alice", groups=after),
+        AuthUnavailable("no"),
+        Identity("alice", groups=after),
+        Identity("alice"),
+    )
+    told: list[tuple[object, frozenset[str]]] = []
+    revalidation: AnyRevalidation = Revalidation(
+        0.02, put, lambda stream, groups: told.append((stream, groups))
+    )
+    stream = Stream()
+    revalidation.add(stream, Identity("alice", groups=before), host)
+    task = asyncio.create_task(revalidation.run())
+    await eventually(lambda: host.asked > 5)
+    task.cancel()
+    assert told == [(stream, after), (stream, frozenset())]
+    assert stream.closed == []

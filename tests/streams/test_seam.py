@@ -334,6 +334,12 @@ class Node:
         if not future.done():
             future.set_exception(BrokerUnavailable("not just now"))
 
+    def publish(self, id: str) -> None:
+        """Be who publishes: the answer comes before the message."""
+        self.redis.publish(id)
+        for of, position in self.redis.published[-1].values():
+            self.hub.acknowledged(of, position)
+
     def hear_answer(self) -> None:
         future, page = self.answers.popleft()
         if not future.done():
@@ -494,11 +500,11 @@ class Client:
         self.socket.taken = rest
 
     def known_to_node(self) -> set[int]:
-        """The numbers of all that was published for it of which its node has heard."""
+        """The numbers of all that was published for it of which its node knows."""
         stream = self.socket.stream
         if stream is None or stream not in stream.recipient.streams or stream.epoch is None:
             return set()
-        newest = {each.of: each.newest or 0 for each in stream.inboxes}
+        newest = {each.of: max((each.newest or 0, *each.stored())) for each in stream.inboxes}
         return {
             number
             for number, copies in enumerate(self.nodes[0].redis.published)
@@ -585,6 +591,7 @@ class World:
         for node in self.nodes:
             steps += self.progress(node) * 8
             steps += [node.probe] * (node.wire is not None)
+            steps += [partial(node.publish, id) for id in (EVERYONE, "alice")]
             steps.append(node.connect if node.wire is None else node.lose)
         for client in self.clients:
             if client.task is None:

@@ -12,7 +12,7 @@ from aionotify.events.cursor import Cursor, parse
 from aionotify.events.event import decode
 from aionotify.events.group import Ordered
 from aionotify.events.page import Entry, GapReason, Page
-from aionotify.events.position import Question
+from aionotify.events.position import Question, doubt
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
 from aionotify.streams.stream import Stream, StreamSettings
@@ -124,7 +124,7 @@ class Client:
 def lose(hub: Hub, own: Sequence[int]) -> None:
     """Have the node find out that user 42 has these events only, and none at LOST."""
     recipient = hub.enter("42")
-    recipient.doubts[recipient.confirmations] = LOST
+    doubt(recipient.doubts, 1, LOST)
     answer = Inbox(own).read("42", FIRST)
     hub.apply_page(recipient, recipient.question(FIRST), answer.result())
 
@@ -204,7 +204,7 @@ async def test_who_is_live_when_a_loss_is_found_is_told() -> None:
 async def test_a_loss_in_both_inboxes_is_told_once() -> None:
     hub, inbox = node(), Inbox(own=(HAD, LATER), everyone=(EVERYONE, LATER + 2))
     lose(hub, (HAD, LATER))
-    hub.everyone.doubts[1] = LOST
+    doubt(hub.everyone.doubts, 1, LOST)
     answer = inbox.read("*", FIRST)
     hub.apply_page(hub.everyone, hub.everyone.question(FIRST), answer.result())
     seen = await Client(hub, inbox, LOST, LOST).seen()
@@ -225,5 +225,21 @@ async def test_what_others_come_with_pushes_no_event_out_that_may_be_gone() -> N
         hub.apply_page(recipient, asked, Page([], newest, newest, None))
         hub.apply_page(recipient, recipient.question(newest), Page([], newest, newest, None))
     answer = Inbox(own=(HAD, *later)).read("42", HAD)
+    hub.apply_page(recipient, recipient.question(HAD), answer.result())
+    assert recipient.gone == LOST | 1
+
+
+async def test_what_two_servers_have_stored_while_nothing_was_heard_is_kept_apart() -> None:
+    """The node publishes through a failover: the second server has what it stored, and not what
+    the first one did.
+    """
+    hub = node()
+    recipient = hub.enter("42")
+    hub.lost()
+    stored_then = LOST + 3_000_000
+    for position in (LOST, stored_then):
+        hub.acknowledged("42", position)
+    recipient.confirm()
+    answer = Inbox(own=(HAD, stored_then)).read("42", HAD)
     hub.apply_page(recipient, recipient.question(HAD), answer.result())
     assert recipient.gone == LOST | 1

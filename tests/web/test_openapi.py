@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,10 @@ from tests.web.test_answers import Failing
 
 PAGE = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 KEY, SCOPED = "publisher-key-0123456789", "scoped-key-0123456789"
-RIGHTS = ["publish", "presence", "revoke", "admin"]
-ADMIN = {"publish_keys": [{"key": KEY, "rights": RIGHTS}, {"key": SCOPED, "recipients": "shop:"}]}
+RIGHTS = ["publish", "presence", "revoke", "read", "groups", "admin"]
+SCOPE: Any = {"key": SCOPED, "recipients": "shop:", "rights": RIGHTS[:-1]}
+ADMIN = {"publish_keys": [{"key": KEY, "rights": RIGHTS}, SCOPE]}
+MEMBER, MEMBERS = "/groups/{group}/members/{user_id}", "/groups/{group}/members"
 PAGE_FILES = {"/admin", "/admin/admin.js", "/admin/admin.css", "/admin/bell.svg"}
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio"])
@@ -242,7 +245,12 @@ async def test_every_status_is_answered_as_the_document_says(
 
     @asynccontextmanager
     async def node(authenticator: Any = None, **sections: Any) -> AsyncIterator[Talk]:
-        settings = {"admin": ADMIN, "events": {"max_bytes": 256}, **sections}
+        settings = {
+            "admin": ADMIN,
+            "events": {"max_bytes": 256},
+            "groups": {"memberships": True},
+            **sections,
+        }
         async with embedded(own_redis.url, authenticator=authenticator, **settings) as (url, _):
             yield Talk(url, statuses)
 
@@ -257,11 +265,19 @@ async def test_every_status_is_answered_as_the_document_says(
         gone = f"/inbox/{event_id('42', 2)}"
         recall = ("DELETE", "/inbox/{event_id}", "?recipient_id=42")
         assert await talk.ask(*recall, instead=gone) == 503
+        assert await talk.ask("GET", "/inbox", token="token-42") == 503
+        assert await talk.ask("GET", "/admin/inbox", "?user_id=42") == 503
+        assert await talk.ask("PUT", "/inbox/read", token="token-42", json=MARK) == 503
         assert await talk.ask("DELETE", "/streams/{user_id}") == 503
         assert await talk.ask("DELETE", "/admin/streams", "?user_id=42") == 503
+        for operation in (("PUT", MEMBER), ("DELETE", MEMBER), ("GET", MEMBERS)):
+            assert await talk.ask(*operation) == 503
         assert await talk.ask("GET", "/admin/nodes") == 200
         await _until_not_ready(talk)
     own_redis.start()
+    async with node(groups={"memberships": False}) as talk:
+        for operation in (("PUT", MEMBER), ("DELETE", MEMBER), ("GET", MEMBERS)):
+            assert await talk.ask(*operation) == 409
     for error in (InvalidToken("no"), AuthFailed("no"), AuthUnavailable("no")):
         async with node(Failing(error)) as talk:
             await _all_to_be_signed_in(talk, error.status)
@@ -278,12 +294,17 @@ async def test_every_status_is_answered_as_the_document_says(
     assert answered == documented
 
 
-SIGNED_IN = (("GET", "/notify"), ("HEAD", "/notify"), ("POST", "/notify/ticket"))
+SIGNED_IN = (
+    *(("GET", "/notify"), ("HEAD", "/notify"), ("POST", "/notify/ticket")),
+    *(("GET", "/inbox"), ("PUT", "/inbox/read")),
+)
+MARK = {"ids": ["all.00000000000002"]}
 
 
 async def _all_to_be_signed_in(talk: Talk, status: int) -> None:
     for method, path in SIGNED_IN:
-        assert await talk.ask(method, path, token="token-42") == status
+        body: dict[str, Any] = {"json": MARK} if method == "PUT" else {}
+        assert await talk.ask(method, path, token="token-42", **body) == status
 
 
 @asynccontextmanager
@@ -300,8 +321,9 @@ async def _open(talk: Talk) -> AsyncIterator[None]:
 async def _what_goes_well(talk: Talk) -> None:
     for method, path in SIGNED_IN:
         status = 201 if path.endswith("ticket") else 200
-        assert await talk.ask(method, path, token="token-42") == status
-        assert await talk.ask(method, path, token=None) == 403
+        body: dict[str, Any] = {"json": MARK} if method == "PUT" else {}
+        assert await talk.ask(method, path, token="token-42", **body) == status
+        assert await talk.ask(method, path, token=None, **body) == 403
     for path in ("/notify/client.js", "/notify/client.{hash}.js"):
         assert await talk.ask("GET", path, token=None) == 200
         assert await talk.ask("GET", path, headers={"If-None-Match": "*"}) == 304
@@ -319,6 +341,9 @@ async def _what_goes_well(talk: Talk) -> None:
     assert await talk.ask(*recall, instead=f"/inbox/{published}") == 204
     assert await talk.ask(*recall, instead=f"/inbox/{published}") == 404
     assert await talk.ask("DELETE", "/streams/{user_id}") == 202
+    for path, query in (("/inbox", "?recipient_id=42"), ("/admin/inbox", "?user_id=42")):
+        assert await talk.ask("GET", path, query) == 200
+        assert await talk.ask("GET", path, query, headers={"If-None-Match": "*"}) == 304
     async with _open(talk):
         assert await talk.ask("GET", "/admin/nodes") == 200
         assert await talk.ask("GET", "/admin/streams", "?user_id=42") == 200
@@ -326,6 +351,12 @@ async def _what_goes_well(talk: Talk) -> None:
             assert await talk.ask("GET", path, "?prefix=4&limit=1") == 200
             assert await talk.ask("GET", path, "?cursor=4") == 200
     assert await talk.ask("DELETE", "/admin/streams", "?user_id=42") == 202
+    assert await talk.ask("PUT", MEMBER) == 204
+    assert await talk.ask("GET", MEMBERS) == 200
+    assert await talk.ask("DELETE", MEMBER) == 204
+    assert await talk.ask("DELETE", MEMBER) == 404
+    assert await talk.ask("GET", MEMBERS) == 200
+    assert await talk.ask("GET", "/notify", "?groups=a", token="token-42") == 403
     assert await talk.ask("GET", "/healthz", token=None) == 200
     assert await talk.ask("GET", "/readyz", token=None) == 200
     assert await talk.ask("GET", "/metrics", token=None) == 200
@@ -340,14 +371,19 @@ async def _what_publishers_do_wrong(talk: Talk, monkeypatch: pytest.MonkeyPatch)
         ("POST", "/publish", ""),
         ("GET", "/presence", "?recipient_id=42"),
         ("DELETE", "/inbox/{event_id}", "?recipient_id=42"),
+        ("GET", "/inbox", "?recipient_id=42"),
+        ("GET", "/admin/inbox", "?user_id=42"),
         ("DELETE", "/streams/{user_id}", ""),
         ("GET", "/admin/nodes", ""),
         ("GET", "/admin/users", "?prefix=4"),
         ("GET", "/admin/streams", "?user_id=42"),
         ("DELETE", "/admin/streams", "?user_id=42"),
+        ("PUT", MEMBER, ""),
+        ("DELETE", MEMBER, ""),
+        ("GET", MEMBERS, ""),
     ):
         event: dict[str, Any] = {"json": {"recipient_id": "42"}} if method == "POST" else {}
-        if path.startswith("/inbox"):
+        if path.startswith("/inbox/"):
             event = {"instead": f"/inbox/{event_id('42', 2)}"}
         assert await talk.ask(method, path, query, token=None, **event) == 403
         assert await talk.ask(method, path, query, token="unknown-key-0123456789", **event) == 401
@@ -361,7 +397,17 @@ async def _what_publishers_do_wrong(talk: Talk, monkeypatch: pytest.MonkeyPatch)
     for path in ("/presence", "/admin/users"):
         assert await talk.ask("GET", path, "?limit=0") == 400
     assert await talk.ask("DELETE", "/inbox/{event_id}") == 400
+    assert await talk.ask("GET", "/inbox", "?limit=0", token="token-42") == 400
+    assert await talk.ask("GET", "/admin/inbox", "?user_id=42&limit=0") == 400
+    packed = {"Content-Encoding": "gzip"}
+    read = partial(talk.ask, "PUT", "/inbox/read", token="token-42")
+    assert await read(json={}) == 400
+    assert await read(data=b"x" * 70_000) == 413
+    assert await read(data=b"x", headers=packed) == 415
     assert await talk.ask("DELETE", "/streams/{user_id}", instead="/streams/*") == 400
+    for method in ("PUT", "DELETE"):
+        assert await talk.ask(method, MEMBER, instead="/groups/*/members/42") == 400
+    assert await talk.ask("GET", MEMBERS, "?limit=0") == 400
     for method in ("GET", "DELETE"):
         assert await talk.ask(method, "/admin/streams") == 400
     monkeypatch.setattr(publish, "_BODY_SECONDS", 0.05)

@@ -375,6 +375,25 @@ async def test_a_producer_that_reads_no_answers_is_cut_off(
         await eventually(lambda: any(text in each for each in caplog.messages))
 
 
+async def test_a_producer_that_stalls_in_a_line_holds_its_bytes_and_nobody_up(
+    node: Node,
+) -> None:
+    """What it has sent before is answered, and the line when its rest comes."""
+    text = line("u", 2)
+    async with producing(node) as stalled, producing(node) as other:
+        stalled.send(line("u", 1) + text[:10])
+        await stalled.head()
+        assert [answer["status"] for answer in await stalled.answers(1)] == [202]
+        await other.head()
+        for number in range(100):
+            other.send(line("v", number))
+            assert [answer["status"] for answer in await other.answers(1)] == [202]
+        assert node.stored("u") == [1]
+        stalled.send(text[10:])
+        assert [answer["status"] for answer in await stalled.answers(1)] == [202]
+        assert node.stored("u") == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("headers", "rest"),
     [("", b"zz\r\n"), ("", b"5\r\nabcdefgh\r\n"), ("Content-Length: 1000\r\n", b"")],

@@ -7,7 +7,7 @@ import binascii
 import logging
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from joserfc.jwk import Key
 from joserfc.jws import JWSRegistry
 
 from aionotify.auth.bearer import BearerAuthenticator
-from aionotify.auth.identity import Identity
+from aionotify.auth.identity import MAX_GROUPS, Identity, groups_from
 from aionotify.auth.jwt.jwks import Jwks
 from aionotify.auth.jwt.keys import KeySource, StaticKey
 from aionotify.auth.stats import AuthStats
@@ -52,7 +52,8 @@ class Registry(JWSRegistry):
 class JWTAuthenticator(BearerAuthenticator):
     """Checks signature, algorithm and times, and ``aud`` and ``iss`` when they are configured.
 
-    A token without ``exp`` is refused, for it would be good for ever. Clocks may differ by
+    A token without ``exp`` is refused, for it would be good for ever, and so is one with more than
+    `max_groups` groups. Clocks may differ by
     `leeway`, so an identity ends that much after ``exp``. `clock` is in unix seconds.
     """
 
@@ -63,12 +64,14 @@ class JWTAuthenticator(BearerAuthenticator):
         cookie: str | None = None,
         origins: Collection[str] = (),
         stats: AuthStats | None = None,
+        max_groups: int = MAX_GROUPS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Raise ConfigError when `config` has no usable key or algorithms."""
         super().__init__(cookie=cookie, origins=origins)
         self.stats = stats if stats is not None else AuthStats()
         self._config = config
+        self._max_groups = max_groups
         self._keys = _key_source(config, self.stats)
         # Members that we do not know are no reason to refuse (RFC 7515 section 4), unless ``crit``
         # names them, and then `_header` does.
@@ -123,7 +126,8 @@ class JWTAuthenticator(BearerAuthenticator):
             claims = jwt.decode(token, key, registry=self._registry).claims
             self._claims.validate(claims)
             expires_at = min(claims["exp"], _LAST_MOMENT) + self._claims.leeway
-            return Identity(claims[self._config.user_claim], expires_at=expires_at)
+            user_id = claims[self._config.user_claim]
+            return Identity(user_id, groups=self._groups(claims), expires_at=expires_at)
         except ExpiredTokenError:
             raise InvalidToken("the token has expired") from None
         except AuthFailed as error:
@@ -132,6 +136,11 @@ class JWTAuthenticator(BearerAuthenticator):
             # Which check failed helps whoever runs this, and whoever forges tokens.
             _log.debug("token refused", extra={"fields": {"reason": type(error).__name__}})
             raise InvalidToken("the token is not valid") from None
+
+    def _groups(self, claims: Mapping[str, Any]) -> frozenset[str]:
+        name = self._config.groups_claim
+        given = claims.get(name) if name is not None else None
+        return frozenset() if given is None else groups_from(given, self._max_groups)
 
 
 def _header(token: str) -> _Header:

@@ -20,7 +20,7 @@ from aionotify.auth.answer import Key
 from aionotify.auth.answers import Answers, Moment
 from aionotify.auth.bearer import BearerAuthenticator
 from aionotify.auth.cache import BoundedCache
-from aionotify.auth.identity import Identity
+from aionotify.auth.identity import MAX_GROUPS, Identity
 from aionotify.auth.main_host.breaker import Breaker
 from aionotify.auth.main_host.client import Accepted, Denied, MainHostClient
 from aionotify.auth.outage_log import OutageLog
@@ -64,6 +64,7 @@ class MainHostAuthenticator(BearerAuthenticator):
       left alone for a while.
     - While it fails, a token that it accepted within the last `stale_if_error` seconds still works.
     - Its answers are kept for all nodes, see `Answers`, and theirs count here.
+    - A user that it names has at most `max_groups` groups.
 
     Tokens are remembered as hashes under a key that is made at random for each process. The
     connections are opened when they are needed; `close` closes them. What was
@@ -79,6 +80,7 @@ class MainHostAuthenticator(BearerAuthenticator):
         stats: AuthStats | None = None,
         revocations: Revocations | None = None,
         answers: Answers | None = None,
+        max_groups: int = MAX_GROUPS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(cookie=cookie, origins=origins)
@@ -90,7 +92,8 @@ class MainHostAuthenticator(BearerAuthenticator):
         self._refused = BoundedCache[bytes, float](MAX_REFUSED)
         self._revocations = revocations if revocations is not None else Revocations()
         self._answers = answers
-        self._client = MainHostClient(config)
+        self._max_groups = max_groups
+        self._client = MainHostClient(config, max_groups)
         self._flights = SingleFlight[Accepted | Denied]("aionotify-main-host")
         self._slots = asyncio.Semaphore(config.max_concurrency)
         self._breaker = Breaker(clock)
@@ -179,13 +182,16 @@ class MainHostAuthenticator(BearerAuthenticator):
         found = await self._answers.find(Key(self._client.url, token), self._config.cache_ttl)
         if found is None or self._revocations.since(learned, found.user_id):
             return None
+        if len(found.groups) > self._max_groups:  # by the word of a node that allows more
+            return None
         now, known = self._clock(), self._recall(key)
         if now < (self._refused.get(key) or 0.0):
             return None
         if known is None or known.answered < now - found.age:
             expires_at = time.time() + found.lifetime if found.lifetime < math.inf else None
             try:
-                identity = Identity(found.user_id, expires_at=expires_at)
+                groups = frozenset(found.groups)
+                identity = Identity(found.user_id, groups=groups, expires_at=expires_at)
             except AuthFailed:  # who can be no user here was none anywhere
                 return None
             known = _Known(identity, learned, now - found.age, now + found.lifetime)
@@ -273,7 +279,8 @@ class MainHostAuthenticator(BearerAuthenticator):
     ) -> None:
         """Have other nodes know what there is to know for certain."""
         if isinstance(answer, Accepted):
-            answers.accepted(key, answer.identity.user_id, answer.lifetime, asked)
+            user = answer.identity
+            answers.accepted(key, user.user_id, answer.lifetime, asked, user.groups)
         elif answer.error is InvalidToken:
             answers.refused(key)
 

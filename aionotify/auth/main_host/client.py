@@ -9,13 +9,14 @@ import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import aiohttp
 import msgspec
 from aiohttp import hdrs
 
 from aionotify.auth.http_client import Garbled, HttpClient, NoAnswer, TooLate, read_body
-from aionotify.auth.identity import Identity
+from aionotify.auth.identity import MAX_GROUPS, Identity, groups_from
 from aionotify.config import MainHostConfig
 from aionotify.errors import AuthError, AuthFailed, AuthUnavailable, InvalidToken
 
@@ -53,11 +54,15 @@ class Denied:
 
 
 class MainHostClient:
-    """Asks the main host at `url`, over connections that it keeps open."""
+    """Asks the main host at `url`, over connections that it keeps open.
 
-    def __init__(self, config: MainHostConfig) -> None:
+    An answer with more than `max_groups` groups is not valid.
+    """
+
+    def __init__(self, config: MainHostConfig, max_groups: int = MAX_GROUPS) -> None:
         self.url = config.url.rstrip("/") + config.path
         self._http = HttpClient(config.timeout, config.max_concurrency)
+        self._read = partial(_read, max_groups=max_groups)
 
     async def ask(self, token: str) -> Accepted | Denied:
         """Send `token` as it came, in a GET with an Authorization header; follow no redirect."""
@@ -67,7 +72,7 @@ class MainHostClient:
                 # Frameworks answer 401 to those who want JSON, and redirect others to a login.
                 hdrs.ACCEPT: "application/json",
             }
-            return await self._http.get(self.url, _read, headers)
+            return await self._http.get(self.url, self._read, headers)
         except TooLate as error:
             message = "the main host did not answer in time"
             return Denied(AuthUnavailable, message, unwell=True, cause=str(error))
@@ -83,7 +88,7 @@ class MainHostClient:
         await self._http.close()
 
 
-async def _read(response: aiohttp.ClientResponse) -> Accepted | Denied:
+async def _read(response: aiohttp.ClientResponse, max_groups: int) -> Accepted | Denied:
     status = response.status
     if status in (401, 403):
         # The status has said it all; the body is read so that the connection can be used again.
@@ -98,7 +103,7 @@ async def _read(response: aiohttp.ClientResponse) -> Accepted | Denied:
     if body is None:
         return Denied(AuthFailed, "the main host's answer is too long")
     try:
-        return _parse(body)
+        return _parse(body, max_groups)
     except (ValueError, RecursionError):
         return Denied(AuthFailed, "the main host's answer is not JSON")
     except AuthError as error:
@@ -113,17 +118,19 @@ def _retry_after(value: str) -> float | None:
     return min(int(value), _LONGEST_RETRY) * random.uniform(1.0, 1.5)
 
 
-def _parse(body: bytes) -> Accepted | Denied:
+def _parse(body: bytes, max_groups: int) -> Accepted | Denied:
     answer = msgspec.json.decode(body)
     if not isinstance(answer, dict) or "user_id" not in answer:
         raise AuthFailed("the main host's answer has no user_id")
+    groups = groups_from(given if (given := answer.get("groups")) is not None else (), max_groups)
     expires_in = answer.get("expires_in")
     if expires_in is None:
-        return Accepted(Identity(answer["user_id"]))
+        return Accepted(Identity(answer["user_id"], groups=groups))
     # Taking an end that we do not understand for "no end" would be the wrong way round.
     if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)):
         raise AuthFailed("the main host's expires_in is not a number")
     if expires_in <= 0:
         raise InvalidToken("the token has expired")
     lifetime = min(expires_in, _LONGEST_LIFETIME)
-    return Accepted(Identity(answer["user_id"], expires_at=time.time() + lifetime), lifetime)
+    expires_at = time.time() + lifetime
+    return Accepted(Identity(answer["user_id"], groups=groups, expires_at=expires_at), lifetime)

@@ -219,13 +219,23 @@ class Endpoint:
         """Return which server a connection is to on which nothing was read so far; '' if one may
         not ask.
         """
+        return (await self._info(connection, "server")).get("run_id", "")
+
+    async def cut_offs_of(self, connection: AbstractConnection) -> int:
+        """Return how many clients that were too far behind the server of such a connection has cut
+        off since it started; 0 if one may not ask, or it does not count them (before Redis 7).
+        """
+        found = await self._info(connection, "stats")
+        return int(found.get("client_output_buffer_limit_disconnections", 0))
+
+    async def _info(self, connection: AbstractConnection, section: str) -> dict[str, str]:
         with translated():
             async with tasks.timeout(TIMEOUT):
-                await connection.send_command("INFO", "server")
+                await connection.send_command("INFO", section)
                 try:
-                    return info(await connection.read_response()).get("run_id", "")
+                    return info(await connection.read_response())
                 except redis_errors.ResponseError:
-                    return ""
+                    return {}
 
     async def named_master(self) -> Place | None:
         """Return host and port of the master as the sentinels name it now; None without Sentinel.

@@ -4,8 +4,11 @@ Through a StreamReader, a future and a task's step, reading a message costs more
 its event. Knows RESP2 and redis-py's connections, and nothing of what the replies mean.
 """
 
+import array
 import asyncio
+import fcntl
 import select
+import termios
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, cast
 
@@ -18,6 +21,7 @@ from redis.exceptions import InvalidResponse, RedisError
 # Bytes that are read in one step of the loop: in between, clients take what was written for them,
 # or what comes next would find their sockets full.
 _READ_BYTES: Final = 65536
+_MUCH_BYTES: Final = _READ_BYTES // 2  # a hundred events; the kernel keeps about twice as much
 _NONE_YET: Final = object()
 # That there is something to read is no sign of an end: TLS sends what nobody has asked for.
 _HUNG_UP: Final[int | None] = getattr(select, "POLLRDHUP", None)  # Linux
@@ -117,6 +121,16 @@ def lose(connection: AbstractConnection) -> None:
     _transport(connection).abort()
 
 
+def _waiting(transport: asyncio.Transport) -> int:
+    """Bytes that have come and are to be read."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or transport.is_closing():
+        return 0
+    count = array.array("i", [0])
+    fcntl.ioctl(sock.fileno(), termios.FIONREAD, count)
+    return count[0]
+
+
 def _transport(connection: AbstractConnection) -> asyncio.Transport:
     if connection._writer is None:
         raise RedisConnectionError("not connected")
@@ -139,6 +153,7 @@ class RespProtocol(asyncio.BufferedProtocol):
     ) -> None:
         self.lost = asyncio.get_running_loop().create_future()
         self.received = 0
+        self._last_read = 0
         self._transport = transport
         self._writing = cast("asyncio.Protocol", transport.get_protocol())  # drain() asks this one
         self._on_replies = on_replies
@@ -150,6 +165,10 @@ class RespProtocol(asyncio.BufferedProtocol):
             notEnoughData=_NONE_YET,
         )
 
+    def is_behind(self) -> bool:
+        """Whether much was read last, and as much has come since: it comes too fast."""
+        return self._last_read >= _MUCH_BYTES and _waiting(self._transport) >= _MUCH_BYTES
+
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
@@ -157,6 +176,7 @@ class RespProtocol(asyncio.BufferedProtocol):
         if self.lost.done():
             return
         self.received += nbytes
+        self._last_read = nbytes
         if nbytes == _READ_BYTES:
             self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._go_on)

@@ -183,3 +183,34 @@ def test_keys_and_algorithms_that_do_not_fit_are_refused_at_start(config: JWTCon
     with pytest.raises(ConfigError) as raised:
         JWTAuthenticator(config)
     assert not config.key or config.key[30:50] not in str(raised.value) or len(config.key) < 30
+
+
+@pytest.mark.parametrize(
+    ("given", "groups"),
+    [
+        ({"teams": ["a", 7]}, {"a", "7"}),
+        ({"teams": []}, set()),
+        ({"groups": ["a"]}, set()),
+        ({}, set()),
+    ],
+)
+async def test_groups_come_from_the_configured_claim(given: Any, groups: set[str]) -> None:
+    config = static(public_pem(ec()), "ES256", groups_claim="teams")
+    token = sign(ec(), "ES256", claims(**given))
+    assert (await JWTAuthenticator(config).identify(token)).groups == groups
+
+
+async def test_groups_are_not_looked_for_unless_a_claim_is_configured() -> None:
+    config = static(public_pem(ec()), "ES256")
+    token = sign(ec(), "ES256", claims(groups="nonsense"))
+    assert (await JWTAuthenticator(config).identify(token)).groups == frozenset()
+
+
+@pytest.mark.parametrize(
+    "groups", ["a b", {"a": 1}, 7, False, ["a", "*"], ["a\nb"], [None], list(range(101))]
+)
+async def test_a_token_with_nonsense_for_groups_is_refused(groups: Any) -> None:
+    await refused(
+        static(public_pem(ec()), "ES256", groups_claim="groups"),
+        sign(ec(), "ES256", claims(groups=groups)),
+    )

@@ -53,6 +53,17 @@ Asking = Callable[..., MainHostAuthenticator]
         '{"user_id": "alice", "expires_in": true}',
         '{"user_id": "alice", "expires_in": NaN}',
         '{"user_id": "alice", "expires_in": 1e999}',
+        '{"user_id": "alice", "groups": "team:7"}',
+        '{"user_id": "alice", "groups": {"team:7": true}}',
+        '{"user_id": "alice", "groups": 7}',
+        '{"user_id": "alice", "groups": false}',
+        '{"user_id": "alice", "groups": [null]}',
+        '{"user_id": "alice", "groups": ["team:7", "*"]}',
+        '{"user_id": "alice", "groups": ["a\\u0000b"]}',
+        '{"user_id": "alice", "groups": ["\\ud800"]}',
+        '{"user_id": "alice", "groups": [["team:7"]]}',
+        json.dumps({"user_id": "alice", "groups": list(range(101))}),
+        json.dumps({"user_id": "alice", "groups": list(range(10_000))}),
         "[" * 60_000,
         b'{"user_id": "\xff"}',
         b"\xff\xfe{\x00}\x00",
@@ -231,3 +242,24 @@ async def _raw_server(answer: bytes) -> AsyncIterator[str]:
     host, port = server.sockets[0].getsockname()
     async with server:
         yield f"http://{host}:{port}"
+
+
+@pytest.mark.parametrize(
+    "groups", [None, [], ["team:7", 12, "gr\u00f6\u00dfe"], [str(n) for n in range(100)]]
+)
+async def test_groups_that_are_in_order_are_those_of_the_user(
+    asking: Asking, host: StubMainHost, groups: list[object] | None
+) -> None:
+    host.says(json.dumps({"user_id": "alice", "groups": groups}))
+    identity = await asking().authenticate(bearer("token"))
+    assert identity == Identity("alice", groups=frozenset(map(str, groups or ())))
+
+
+async def test_groups_that_are_not_say_which_one_it_is(asking: Asking, host: StubMainHost) -> None:
+    """And a list that is too long says how long it may be."""
+    host.says(json.dumps({"user_id": "alice", "groups": ["team:7", "a\nb"]}))
+    with pytest.raises(AuthFailed, match=r"the group 'a\\nb' contains a control character"):
+        await asking().authenticate(bearer("token"))
+    host.says(json.dumps({"user_id": "alice", "groups": list(range(101))}))
+    with pytest.raises(AuthFailed, match="there are 101 groups, at most 100 allowed"):
+        await asking().authenticate(bearer("other"))

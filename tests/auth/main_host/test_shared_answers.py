@@ -1,13 +1,14 @@
 """An authenticator goes by what the main host answered at other nodes, and lets them do so."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
-from aionotify.auth import Identity, InvalidToken, revalidate
+from aionotify.auth import AuthFailed, Identity, InvalidToken, revalidate
 from aionotify.auth.answer import Key
 from aionotify.auth.main_host.authenticator import SHARED, MainHostAuthenticator
 from aionotify.auth.ticket_authenticator import TicketAuthenticator
@@ -33,7 +34,7 @@ async def at(host: StubMainHost, clock: Clock) -> AsyncIterator[Callable[..., An
     host.users = {"alice-token": "alice", "bob-token": "bob"}
     made: list[MainHostAuthenticator] = []
 
-    def make(node: Node, **settings: Any) -> MainHostAuthenticator:
+    def make(node: Node, max_groups: int = 100, **settings: Any) -> MainHostAuthenticator:
         config = MainHostConfig(url=host.url, timeout=2.0, **settings)
         made.append(
             MainHostAuthenticator(
@@ -41,6 +42,7 @@ async def at(host: StubMainHost, clock: Clock) -> AsyncIterator[Callable[..., An
                 cookie="session",
                 revocations=node.revocations,
                 answers=node.answers,
+                max_groups=max_groups,
                 clock=clock,
             )
         )
@@ -223,3 +225,63 @@ async def test_a_stream_that_came_by_a_cookie_that_counts_no_more_is_ended_as_an
     entrance.ended(nobody, moves=False)
     assert not nodes[0].answers._open
     await entrance.close()
+
+
+def with_groups(host: StubMainHost, *groups: str) -> None:
+    host.says(json.dumps({"user_id": "alice", "groups": groups}))
+
+
+async def test_groups_of_an_answer_are_known_at_other_nodes(
+    nodes: list[Node], at: At, host: StubMainHost
+) -> None:
+    """Up to some thousand bytes of names."""
+    groups = [f"organisation:7:department:{number:044}" for number in range(100)]
+    with_groups(host, *groups)
+    one, other = map(at, nodes)
+    await one.authenticate(ALICE)
+    await nodes[0].flush()
+    assert (await other.authenticate(ALICE)).groups == set(groups)
+    assert other.stats.answer_store_accepted == 1
+    assert (await other.authenticate(ALICE)).groups == set(groups)
+    assert len(host.asked) == 1
+
+
+async def test_an_answer_with_longer_names_stays_with_the_node_that_asked(
+    nodes: list[Node], at: At, host: StubMainHost
+) -> None:
+    groups = [f"{number:0250}" for number in range(100)]
+    with_groups(host, *groups)
+    one, other = map(at, nodes)
+    for _ in range(2):
+        assert (await one.authenticate(ALICE)).groups == set(groups)
+    await nodes[0].flush()
+    assert len(host.asked) == 1
+    assert (await other.authenticate(ALICE)).groups == set(groups)
+    assert len(host.asked) == 2
+
+
+async def test_an_answer_with_more_groups_than_a_node_allows_is_not_taken_there(
+    nodes: list[Node], at: At, host: StubMainHost
+) -> None:
+    """Nor cut: the main host is asked, and its answer refused."""
+    with_groups(host, "a", "b")
+    one, strict = at(nodes[0]), at(nodes[1], max_groups=1)
+    await one.authenticate(ALICE)
+    await nodes[0].flush()
+    with pytest.raises(AuthFailed, match="there are 2 groups, at most 1 allowed"):
+        await strict.authenticate(ALICE)
+    assert len(host.asked) == 2
+
+
+async def test_a_fresh_answer_with_other_groups_takes_the_place_of_the_kept_one(
+    nodes: list[Node], at: At, host: StubMainHost, clock: Clock
+) -> None:
+    one, other = map(at, nodes)
+    with_groups(host, "team:7")
+    await one.authenticate(ALICE)
+    await nodes[0].flush()
+    with_groups(host, "team:8")
+    clock.advance(SHARED)
+    assert (await revalidate(one, ALICE)).groups == {"team:8"}
+    await nodes[0].flush()
+    assert (await other.authenticate(ALICE)).groups == {"team:8"}

@@ -264,7 +264,7 @@ from aionotify import Publisher
 publisher = Publisher(sys.argv[1])
 for n in range(4):
     loop = asyncio.new_event_loop()  # and no end of anything, as asyncio.run would bring about
-    print(loop.run_until_complete(publisher.publish({"recipient_id": "u", "n": n})).id)
+    print(loop.run_until_complete(publisher.publish({"recipient_id": "u", "n": n})).event_id)
     loop.close()
 """
 

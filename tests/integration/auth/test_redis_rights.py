@@ -20,7 +20,7 @@ from aionotify.cli.check_redis import check_redis
 from aionotify.config import InboxConfig, RedisConfig
 from aionotify.web.services import SERVICES
 from tests.docs.snippets import snippet
-from tests.embedded import config, served
+from tests.embedded import config, embedded, served
 from tests.harness import MainHost, RedisServer, SSEClient, eventually
 from tests.integration.conftest import Serve
 from tests.integration.talk import ask, received, stream
@@ -70,6 +70,11 @@ async def test_a_server_can_do_all_its_work_with_the_rights_that_it_needs(
                     producer.publish(channel, b'{"revoke": "42"}')
         assert len(await received(client, 2)) == 2
         assert (await ask(server, "/presence?recipient_id=42", token=KEY)).json == {"42": True}
+        [listed] = (await ask(server, "/inbox", token="token-42")).json["events"]
+        mark = json.dumps({"ids": [listed["event_id"]]}).encode()
+        answer = await ask(server, "/inbox/read", "PUT", token="token-42", data=mark)
+        assert answer.json == {"unread": 0}
+        await client.wait_for(lambda events: events[-1].event == "aionotify.read")
         await client.reconnect()  # the ticket is used up
         assert client.status == 401
     async with stream(server, "42") as client:
@@ -247,3 +252,37 @@ async def test_a_server_has_no_rights_that_it_does_not_need(own_redis: RedisServ
         ):
             with pytest.raises(redis.exceptions.ResponseError, match=r"permission|NOPERM|ACL"):
                 client.execute_command(*command)
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])
+async def test_memberships_take_the_rights_that_are_named_beside_the_others(
+    own_redis: RedisServer,
+) -> None:
+    """All of them, and no other one."""
+    [named] = re.findall(
+        r"``([^`]*)`` are required for ``groups.memberships``", SECURITY.read_text()
+    )
+    key = {"key": KEY, "rights": ["groups"]}
+    url = f"redis://aionotify:password@127.0.0.1:{own_redis.port}/0"
+    needless = []
+    for without in ("", *named.split()):
+        given = [each for each in named.split() if each != without]
+        own_redis.cli("ACL", "SETUSER", "aionotify", "reset", *user("aionotify"), *given)
+        async with embedded(url, admin={"publish_keys": [key]}, groups={"memberships": True}) as (
+            server,
+            _,
+        ):
+            path = "/groups/team:7/members/42"
+            statuses = [
+                (await ask(server, path, method, token=KEY)).status for method in ("PUT", "DELETE")
+            ]
+            async with stream(server, "42"):
+                pass
+        assert without or statuses == [204, 204]
+        if refused(own_redis) <= COURTESIES and without:
+            needless.append(without)
+        found = [each async for each in check_redis(RedisConfig(url=url), memberships=True)]
+        [checked] = [each.status for each in found if each.check == "redis memberships"]
+        assert checked == ("failed" if without else "ok")
+        refused(own_redis)
+    assert needless == []
