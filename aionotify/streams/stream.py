@@ -24,7 +24,7 @@ from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.frame import chunk, control_frame
 from aionotify.events.group import mark
-from aionotify.events.position import NOWHERE, own_guess
+from aionotify.events.position import NOWHERE, latest, own_guess
 from aionotify.streams import sockets
 from aionotify.streams.catch_up import CatchUp, Inbox
 from aionotify.streams.heartbeat import Heartbeat
@@ -157,7 +157,8 @@ class Stream(asyncio.Protocol):
         self._joined = _NO_GROUPS
         if groups:
             self._join(
-                (group, start[group.shard.place] * (group.shard in fresh)) for group in groups
+                (group, self._now(start, group) if group.shard in fresh else NOWHERE)
+                for group in groups
             )
         self.slice = 0
         self._settings = settings
@@ -392,12 +393,16 @@ class Stream(asyncio.Protocol):
                 at = at.moved(shard.place, now if shard.newest is None else hub.shown(shard))
         self.at = at
         since = [(each, self._joined[each.mark]) for each in stayed]
-        self._join([*since, *((each, at[each.shard.place]) for each in new)])
+        self._join([*since, *((each, self._now(at, each)) for each in new)])
         hub.leave_groups(left)
         if attached:
             hub.attach(self)
         if self.live and not self.is_caught_up():
             self.fall_behind(at)
+
+    def _now(self, at: Cursor, group: Group) -> int:
+        """Until when the user was not in a group in which the stream begins after `at`."""
+        return latest((at[group.shard.place], self._hub.clock()))
 
     def _join(self, groups: Iterable[tuple[Group, int]]) -> None:
         me = {mark(self.recipient.id): NOWHERE}
