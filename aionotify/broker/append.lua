@@ -7,7 +7,14 @@
 --          that one was
 -- KEYS[#]  {prefix}:{recipient}:collapse  the last one, only with a collapse key: a sorted set of these
 --          keys, by the position of the last event of each
--- ARGV     channel, event (one line of JSON), max_events, retention s, idempotency s, publish command,
+--
+-- For a group these are {prefix}:{%gN}:{group}:..., and between the first two there is one more:
+-- {prefix}:{%gN}:positions, the last positions that were given out in the group's shard, "<position> "
+-- each. The next one there is for whichever group of the shard comes next. In the group's inbox
+-- `previous` is the one before it there; what is published has the one before it in the shard.
+--
+-- ARGV     channel, event (one line of JSON; before it, for a group, the marks of receivers, see
+--          aionotify/events/group.py), max_events, retention s, idempotency s, publish command,
 --          floor and since as in probe.lua, if they are known, whether replicas are waited for
 --          ('' = no), when the lease begins and ends by which it is stored, see lease.lua ('' = there
 --          is none), and the collapse key: the last event of the same is taken out, if it is there
@@ -19,13 +26,16 @@
 -- What Redis can refuse (read-only, out of memory, too few replicas, MISCONF) it refuses at the
 -- first write of a script, so nothing is ever half done.
 
+local POSITIONS = 4096 -- kept in a shard: 100 kB
+
 local collapse = (ARGV[12] or '') ~= '' and ARGV[12]
 local collapses = collapse and table.remove(KEYS)
-local inbox, key, before = KEYS[1], KEYS[2], KEYS[3]
 local channel, event, publish = ARGV[1], ARGV[2], ARGV[6]
 local max_events, retention, remember = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local floor, since = tonumber(ARGV[7] or 0), tonumber(ARGV[8] or 0)
 local waits = (ARGV[9] or '') ~= ''
+local shard = string.match(event, '^[%w_-]+ {') and table.remove(KEYS, 2) -- marks come first
+local inbox, key, before = KEYS[1], KEYS[2], KEYS[3]
 
 if key then
   local first = redis.call('GET', key)
@@ -59,24 +69,28 @@ local oldest_kept = now - retention * 1000000
 -- The first event of an inbox that has expired, or never was, follows on from any position since
 -- nothing can have expired: had there been an event, the inbox would still be here. So `previous`
 -- is odd.
-local previous = math.max(oldest_kept, since)
-previous = previous + 1 - previous % 2
-local index = -1
-local last = redis.call('LINDEX', inbox, index)
-while last and position_of(last) == 0 do
-  index = index - 1
-  last = redis.call('LINDEX', inbox, index)
+local nothing = math.max(oldest_kept, since)
+nothing = nothing + 1 - nothing % 2
+local function last_of(list)
+  local index = -1
+  local last = redis.call('LINDEX', list, index)
+  while last and position_of(last) == 0 do
+    index = index - 1
+    last = redis.call('LINDEX', list, index)
+  end
+  return last and position_of(last) or nothing
 end
-if last then previous = position_of(last) end
+local previous = last_of(shard or inbox)
+local own = shard and last_of(inbox) or previous
 
 -- Positions grow even while the clock is set back, and those of events are even. While they do not
 -- go by the clock, a step that nobody can foresee keeps a Redis that has lost the last of them from
 -- giving them out again.
-local position = math.max(now, previous + 1)
+local position = math.max(now, previous + 1, own + 1)
 if position > time then position = position + 2 * (micros % 500) end
 position = position + position % 2
 if position >= 9e15 then  -- nobody would read it
-  return redis.error_reply('ERR the last entry of ' .. inbox .. ' leaves no position for another')
+  return redis.error_reply('ERR the last entry of ' .. (shard or inbox) .. ' leaves no position for another')
 end
 
 -- The event that this one takes the place of. What is refused is refused here, see above.
@@ -105,8 +119,9 @@ if collapse then
 end
 
 local id = string.format('%.0f', position)
-local entry = id .. ' ' .. string.format('%.0f', previous) .. ' ' .. event
-redis.call('RPUSH', inbox, entry)
+local function after(one) return id .. ' ' .. string.format('%.0f', one) .. ' ' .. event end
+local entry = after(previous)
+redis.call('RPUSH', inbox, shard and after(own) or entry)
 local heard = redis.pcall(publish, channel, entry)
 if type(heard) == 'table' then -- an error: the producer may write the key, but not to the channel
   redis.call('RPOP', inbox)
@@ -120,6 +135,11 @@ end
 -- By its own positions, which may be ahead of the clock.
 local kept_for = math.ceil(retention + math.max(0, position - time - 1) / 1000000)
 redis.call('EXPIRE', inbox, kept_for)
+if shard then
+  redis.call('RPUSH', shard, id .. ' ')
+  redis.call('LTRIM', shard, -POSITIONS, -1)
+  redis.call('EXPIRE', shard, kept_for)
+end
 if collapse then -- no more keys than entries
   redis.call('ZADD', collapses, id, collapse)
   local oldest = string.format('%.0f', position_of(redis.call('LINDEX', inbox, 0)))

@@ -10,6 +10,7 @@ import pytest
 from aionotify.errors import BrokerUnavailable
 from aionotify.events.cursor import Cursor, parse
 from aionotify.events.event import decode
+from aionotify.events.group import Ordered
 from aionotify.events.page import Entry, GapReason, Page
 from aionotify.events.position import Question, doubt
 from aionotify.streams.heartbeat import Heartbeat
@@ -21,10 +22,10 @@ FIRST, EVERYONE, HAD, LOST, LATER = 890, 900, 1000, 1002, 1004  # positions
 
 
 class Interest:
-    def want(self, recipient_id: str) -> None:
+    def want(self, of: Ordered) -> None:
         pass
 
-    def drop(self, recipient_id: str) -> None:
+    def drop(self, of: Ordered) -> None:
         pass
 
 
@@ -34,6 +35,11 @@ class Inbox:
     def __init__(self, own: Sequence[int] = (HAD,), everyone: Sequence[int] = (EVERYONE,)) -> None:
         self.silent = False
         self.positions = {"42": own, "*": everyone}
+
+    def read_groups(
+        self, shard: int, groups: tuple[str, ...], after: int, asked: tuple[int, ...]
+    ) -> asyncio.Future[Page]:
+        raise NotImplementedError
 
     def read(self, recipient_id: str, after: int) -> asyncio.Future[Page]:
         answer: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
