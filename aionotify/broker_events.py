@@ -18,6 +18,7 @@ from aionotify.broker.memberships import GRANTED
 from aionotify.broker.presence_tracker import PresenceTracker
 from aionotify.errors import BrokerError
 from aionotify.events.event import EVERYONE
+from aionotify.events.group import Ordered
 from aionotify.streams.hub import Hub
 from aionotify.streams.memberships import Memberships
 from aionotify.telemetry.sampled import Sampled
@@ -52,8 +53,9 @@ class BrokerEvents:
     ) -> None:
         self.hold, self.release = hub.hold, hub.release
         self.has = hub.__contains__
-        self.ephemeral = hub.ephemeral
-        self.durable = hub.durable
+        self.has_group = hub.has_group
+        self.ephemeral, self.ephemeral_to_group = hub.ephemeral, hub.ephemeral_to_group
+        self.durable, self.durable_to_group = hub.durable, hub.durable_to_group
         self.notice = hub.notice
         self.asked = asked
         self._memberships = memberships or Memberships(hub)
@@ -73,9 +75,9 @@ class BrokerEvents:
         self._task: asyncio.Task[None] | None = None
         self._sampled = Sampled(_log)
 
-    def confirmed(self, recipient_id: str) -> None:
+    def confirmed(self, of: Ordered) -> None:
         """Revocations are heard on the same connection as what concerns everyone."""
-        if recipient_id == EVERYONE:
+        if of == EVERYONE:
             self._sessions += 1
             self._number = 0.0
             self._hears = True
@@ -83,7 +85,7 @@ class BrokerEvents:
             if self._presence is not None:
                 self._presence.heard()
             self._memberships.resync()
-        self._hub.confirmed(recipient_id)
+        self._hub.confirmed(of)
 
     def lost(self) -> None:
         self._sessions += 1

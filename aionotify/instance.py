@@ -441,18 +441,20 @@ class Instance:
 
 
 class _Both(Interest):
-    """Two who are told of the first and the last stream of each user, in this order."""
+    """Two who are told, in this order: the second of users only."""
 
-    def __init__(self, first: Interest, second: Interest) -> None:
+    def __init__(self, first: Interest, second: PresenceTracker) -> None:
         self._first, self._second = first, second
 
-    def want(self, recipient_id: str) -> None:
-        self._first.want(recipient_id)
-        self._second.want(recipient_id)
+    def want(self, of: str | int) -> None:
+        self._first.want(of)
+        if isinstance(of, str):
+            self._second.want(of)
 
-    def drop(self, recipient_id: str) -> None:
-        self._first.drop(recipient_id)
-        self._second.drop(recipient_id)
+    def drop(self, of: str | int) -> None:
+        self._first.drop(of)
+        if isinstance(of, str):
+            self._second.drop(of)
 
 
 INSTANCE: Final = web.AppKey("aionotify.instance", Instance)

@@ -34,6 +34,13 @@ class KeyHolder:
         if not recipient.startswith(self.prefix):
             raise Forbidden(f"this key is for recipients that begin with {self.prefix!r}")
 
+    def check_groups(self) -> None:
+        """Raise Forbidden if the key is for some recipients only: anybody may be in a group."""
+        if self.prefix:
+            raise Forbidden(
+                f"this key is for recipients that begin with {self.prefix!r}, and for no group"
+            )
+
 
 class PublishKeys:
     """All keys that are good now; several, so that one can be replaced without a pause."""

@@ -1,10 +1,10 @@
-"""Reading inboxes: the bounded recent history of each recipient."""
+"""Reading inboxes: the bounded recent history of each recipient and each group."""
 
 import asyncio
 import logging
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from redis.exceptions import AuthenticationError, ClusterCrossSlotError, ResponseError
 
@@ -23,8 +23,10 @@ from aionotify.errors import (
     InvalidEvent,
 )
 from aionotify.events.event import Event, decode
+from aionotify.events.group import MARK_CHARS, GroupId, Ordered, each_mark, mark
 from aionotify.events.page import Entry, GapReason, Page
-from aionotify.events.position import NOWHERE, is_possible, latest
+from aionotify.events.position import NOWHERE, before, is_possible, latest
+from aionotify.portions import portions
 from aionotify.telemetry.sampled import Sampled
 from aionotify.telemetry.stats import Stats
 
@@ -33,12 +35,44 @@ _CALL_INBOXES: Final = 32  # inboxes in one call; Redis does nothing else meanwh
 _MAX_IN_FLIGHT: Final = 64  # inboxes
 _BATCH_WINDOW: Final = 0.002  # seconds
 _ENTRY: Final = re.compile(rb"([0-9]{1,16}) ([0-9]{1,16}) ")
+_COPY: Final = re.compile(
+    rb"(?:([0-9]{1,16}) ([0-9]{1,16})|- -) ((?:[A-Za-z0-9_-]{%d})+) " % MARK_CHARS
+)
 _POSITION: Final = re.compile(rb"0*([0-9]{1,16}) ")
 
 EPHEMERAL_MARK: Final = b"- - "
 """What a live message has in the place of positions, if no inbox has its event."""
 
-_Question = tuple[str, int | None]  # None: only how far the inbox reaches
+
+class _Question(NamedTuple):
+    """What is asked of an inbox, or of a shard about some of its groups.
+
+    Attributes:
+        after: None: only how far it reaches.
+        asked: positions of which is asked whether a shard knows them.
+    """
+
+    of: Ordered
+    after: int | None = None
+    groups: tuple[str, ...] = ()
+    asked: tuple[int, ...] = ()
+
+
+class Copy(NamedTuple):
+    """The copy of an event that is for a group, before the event is decoded.
+
+    Attributes:
+        position, previous: 0 if no inbox has it.
+        group: the group's mark.
+        before: the marks of the receivers before it.
+        start: where in the message the event begins.
+    """
+
+    position: int
+    previous: int
+    group: bytes
+    before: frozenset[bytes]
+    start: int
 
 
 def parse_entry(entry: bytes, recipient_id: str, max_bytes: int) -> Entry:
@@ -65,6 +99,32 @@ def parse_ephemeral(message: bytes, recipient_id: str, max_bytes: int) -> Event:
         InvalidEvent: it breaks the contract, or is for somebody else.
     """
     return _decode_for(recipient_id, message[len(EPHEMERAL_MARK) :], max_bytes)
+
+
+def parse_copy(message: bytes) -> Copy:
+    """An entry of a group's inbox, or a live message: ``<position> <previous> <marks> <event>``.
+
+    The first mark is the group's own. Raises InvalidEvent.
+    """
+    match = _COPY.match(message)
+    position, previous = map(int, match.group(1, 2)) if match and match[1] else (0, 0)
+    if match is None or (match[1] and not is_possible(position, previous)):
+        raise InvalidEvent({"body": "is not <position> <previous> <marks> <event>"})
+    marks = match[3]
+    before = frozenset(each_mark(marks[MARK_CHARS:]))
+    return Copy(position, previous, marks[:MARK_CHARS], before, match.end())
+
+
+def decode_copy(message: bytes, copy: Copy, max_bytes: int) -> Event:
+    """The event of a message that `parse_copy` has parsed.
+
+    Raises:
+        InvalidEvent: it breaks the contract, or is for another group, or a user.
+    """
+    event = decode(message[copy.start :], max_bytes)
+    if event.recipients or [mark(GroupId(each)) for each in event.groups] != [copy.group]:
+        raise InvalidEvent({"group_id": "is not the group whose mark this copy has"})
+    return event
 
 
 def _decode_for(recipient_id: str, message: bytes, max_bytes: int) -> Event:
@@ -115,10 +175,12 @@ class Inbox:
         """Read as much at a time, and what is as long, as `other` does."""
         self._max_bytes, self._page_bytes = other._max_bytes, other._page_bytes
 
-    async def newest(self, recipient_ids: Sequence[str]) -> list[Page | Exception]:
-        """For each inbox how far it reaches, as a page without entries, or why it is not read."""
-        replies = await self._replies([(each, None) for each in recipient_ids])
-        return list(map(self._page, replies, recipient_ids))
+    async def newest(self, of: Sequence[Ordered]) -> list[Page | Exception]:
+        """For each inbox or shard how far it reaches, as a page without entries, or why it is not
+        read.
+        """
+        questions = list(map(_Question, of))
+        return list(map(self._page, await self._replies(questions), questions))
 
     def read(self, recipient_id: str, after: int) -> asyncio.Future[Page]:
         """The page after a position.
@@ -130,7 +192,17 @@ class Inbox:
         The future raises BrokerUnavailable or BrokerRefused when it cannot be read now, and
         InboxRefused when that is due to this inbox.
         """
-        return self._batcher.submit((recipient_id, after))
+        return self._batcher.submit(_Question(recipient_id, after))
+
+    def read_groups(
+        self, shard: int, groups: tuple[str, ...], after: int, asked: tuple[int, ...]
+    ) -> asyncio.Future[Page]:
+        """The same of some groups of a shard: one page with the events of all, in their order.
+
+        Args:
+            asked: positions of which is asked whether they were given out there.
+        """
+        return self._batcher.submit(_Question(shard, after, groups, asked))
 
     async def close(self) -> None:
         """Wait for what is under way."""
@@ -143,7 +215,7 @@ class Inbox:
             if isinstance(reply, BrokerUnavailable):
                 # Who has asked meanwhile would be kept as long again, one after the other.
                 self._batcher.give_up(reply)
-        return [self._page(reply, id) for reply, (id, _) in zip(replies, questions, strict=True)]
+        return list(map(self._page, replies, questions))
 
     async def _replies(self, questions: Sequence[_Question]) -> list[Any]:
         """What the script says to each, or the error in its place."""
@@ -151,15 +223,23 @@ class Inbox:
         limits = _PAGE_EVENTS, self._page_bytes, data_set.retention
         times = data_set.floor, data_set.since, data_set.settled
         calls = []
-        for start in range(0, len(questions), self._call_inboxes):
-            some = questions[start : start + self._call_inboxes]
-            keys = tuple(self._keys.inbox(recipient_id) for recipient_id, _ in some)
-            afters = ("" if after is None else after for _, after in some)
-            calls.append((some, self._script.call(keys, (*limits, *times, *afters))))
+        count = self._call_inboxes
+        for some in portions(questions, count, lambda each: count if each.groups else 1, count):
+            shard = some[0]
+            words: tuple[str | int, ...]
+            if shard.groups:
+                names = map(self._keys.inbox, map(GroupId, shard.groups))
+                keys = (self._keys.inbox(shard.of), *names)
+                words = ("shard", shard.after or NOWHERE, *shard.asked)
+            else:
+                keys = tuple(self._keys.inbox(each.of) for each in some)
+                words = tuple("" if each.after is None else each.after for each in some)
+            calls.append((some, self._script.call(keys, (*limits, *times, *words))))
         replies: list[Any] = []
         for some, call in calls:
             try:
-                replies += await call
+                reply = await call
+                replies += [reply] if some[0].groups else reply
             except BrokerError as error:
                 if len(some) > 1 and _is_answer(error):
                     # A cluster of one shard has all keys, and wants its questions one by one. Or
@@ -175,24 +255,25 @@ class Inbox:
                 replies += [error] * len(some)
         return replies
 
-    def _page(self, reply: Any, recipient_id: str) -> Page | Exception:
+    def _page(self, reply: Any, question: _Question) -> Page | Exception:
         if isinstance(reply, ResponseError):  # in the place of a page
             reply = translate(reply)
         if isinstance(reply, Exception):
             if not _is_answer(reply):
                 return reply
             self._stats.inboxes_refused += 1
-            self.unreadable.add(recipient_id, str(reply))
+            self.unreadable.add(question.of, str(reply))
             return InboxRefused(str(reply))
-        self.unreadable.discard(recipient_id)
+        self.unreadable.discard(question.of)
         if isinstance(reply, bytes):
             return Page([], int(reply), int(reply), None)
         newest, complete, gap, *raw = reply
+        denied = tuple(map(int, raw.pop(0).split())) if question.groups else ()
         upto = int(newest)
         entries = []
         for item in raw:
             try:
-                entries.append(parse_entry(item, recipient_id, self._max_bytes))
+                entries.append(self._entry(item, question))
             except InvalidEvent as error:
                 self._stats.events_invalid += 1
                 self._log.warning(
@@ -200,7 +281,22 @@ class Inbox:
                 )
         if not complete:
             upto = latest(map(_position, raw))
-        return Page(entries, upto, int(newest), GapReason(gap.decode()) if gap else None)
+        return Page(entries, upto, int(newest), GapReason(gap.decode()) if gap else None, denied)
+
+    def _entry(self, item: bytes, question: _Question) -> Entry:
+        if isinstance(question.of, str):
+            return parse_entry(item, question.of, self._max_bytes)
+        if (match := _ENTRY.fullmatch(item)) is not None:  # its event was taken out
+            position, previous = map(int, match.groups())
+            if not is_possible(position, previous):
+                raise InvalidEvent({"body": "is not <position> <previous> <marks> <event>"})
+            return Entry(position, before(position), None)
+        copy = parse_copy(item)
+        event = decode_copy(item, copy, self._max_bytes)
+        if event.groups[0] not in question.groups or not copy.position:
+            raise InvalidEvent({"group_id": "is not the group whose inbox this is"})
+        # In its shard there may be others between the two.
+        return Entry(copy.position, before(copy.position), event, copy.group, copy.before)
 
 
 def _is_answer(error: Exception) -> bool:

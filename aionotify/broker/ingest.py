@@ -254,8 +254,8 @@ class Ingest:
         """The idempotency keys that are entry ids."""
         for entry in entries:
             if entry.event is not None and not entry.names_itself:
-                for recipient_id in entry.event.recipients:
-                    yield self._keys.idempotency(recipient_id, entry.id)
+                for receiver in entry.event.receivers:
+                    yield self._keys.idempotency(receiver, entry.id)
 
     def _found(self, *, has_lease: bool) -> None:
         if has_lease != self._has_lease:
@@ -315,7 +315,7 @@ def _fields(words: Sequence[Any], max_bytes: int) -> tuple[bytes, bool]:
 
 
 def _recipients(entry: Entry) -> int:
-    return 1 if entry.event is None else len(entry.event.recipients)
+    return 1 if entry.event is None else len(entry.event.receivers)
 
 
 def _reason(error: BrokerError) -> str | None:
@@ -326,7 +326,8 @@ def _reason(error: BrokerError) -> str | None:
     """
     errors = [error]
     if isinstance(error, PartlyPublished):
-        errors = [each for each in error.recipients.values() if isinstance(each, BrokerError)]
+        results = [*error.recipients.values(), *error.groups.values()]
+        errors = [each for each in results if isinstance(each, BrokerError)]
     texts = [str(each) for each in errors]
     if all("WRONGTYPE" in text or "leaves no position" in text for text in texts):
         return f"recipient_id: {texts[0]}"

@@ -4,10 +4,10 @@ Redis has keys in databases, but pub/sub knows none: what is published by a clie
 by those of all. So channels have the number of the database in their names, and keys do not.
 """
 
-import hashlib
 from typing import Final, Self
 
 from aionotify.config import RedisConfig
+from aionotify.events.group import GroupId, Ordered, Receiver, shard_of
 
 _EPHEMERAL: Final = "push_notifications"
 _ESCAPES: Final = {ord("%"): "%25", ord("{"): "%7B", ord("}"): "%7D"}
@@ -18,7 +18,8 @@ class Keys:
 
     The braces are a hash tag, so that all that belongs to one recipient lies in one slot of a
     cluster. A recipient is whatever the application calls its users: braces in it are escaped, or
-    the keys of one user could be made to be another's.
+    the keys of one user could be made to be another's. All groups of a shard lie in one slot, too,
+    whose tag no user can have.
 
     Args:
         channel: of ephemeral events; None for the one that is usual in this database.
@@ -52,12 +53,17 @@ class Keys:
         """Return the names that all who have this configuration use."""
         return cls(config.prefix, config.channel, config.database)
 
-    def live(self, recipient_id: str) -> str:
-        """The channel of a recipient's durable events."""
-        return f"{self._channels}:{_tag(recipient_id)}"
+    def live(self, of: Receiver | Ordered) -> str:
+        """The channel of a recipient's durable events; a group's is that of its shard."""
+        return f"{self._channels}:{_tag(of)}"
 
-    def inbox(self, recipient_id: str) -> str:
-        return f"{self._prefix}:{_tag(recipient_id)}:inbox"
+    def inbox(self, of: Receiver | Ordered) -> str:
+        """The list of a recipient's events, or a group's; of a shard, the list of its positions."""
+        if isinstance(of, str):
+            return f"{self._prefix}:{_tag(of)}:inbox"
+        if isinstance(of, int):
+            return f"{self._prefix}:{_tag(of)}:positions"
+        return f"{self._prefix}:{_tag(of)}:{_braced(of.name)}:inbox"
 
     def away(self, user_id: str) -> str:
         """The positions of a user's events that wait to be written, or else handed on."""
@@ -70,12 +76,16 @@ class Keys:
         """What a user has read."""
         return f"{self._prefix}:{_tag(user_id)}:read"
 
-    def idempotency(self, recipient_id: str, key: str) -> str:
-        return f"{self._prefix}:{_tag(recipient_id)}:id:{key}"
+    def idempotency(self, receiver: Receiver, key: str) -> str:
+        if isinstance(receiver, str):
+            return f"{self._prefix}:{_tag(receiver)}:id:{key}"
+        return f"{self._prefix}:{_tag(receiver)}:{_braced(receiver.name)}:id:{key}"
 
-    def collapse(self, recipient_id: str) -> str:
-        """Where the event of each collapse key is in the recipient's inbox."""
-        return f"{self._prefix}:{_tag(recipient_id)}:collapse"
+    def collapse(self, receiver: Receiver) -> str:
+        """Where the event of each collapse key is in the receiver's inbox."""
+        if isinstance(receiver, str):
+            return f"{self._prefix}:{_tag(receiver)}:collapse"
+        return f"{self._prefix}:{_tag(receiver)}:{_braced(receiver.name)}:collapse"
 
     def groups(self, user_id: str) -> str:
         """The groups that a user was put in."""
@@ -83,7 +93,7 @@ class Keys:
 
     def members(self, group: str) -> str:
         """The users who were put in a group."""
-        return f"{self._prefix}:{_shard(group)}:{group.translate(_ESCAPES)}:members"
+        return f"{self._prefix}:{_tag(GroupId(group))}:{_braced(group)}:members"
 
     def answer(self, name: str) -> str:
         return f"{self._prefix}:auth{{0}}:answer:{name}"
@@ -111,9 +121,11 @@ class Keys:
         return f"{self._channels}:check:{name}"
 
 
-def _shard(group: str) -> str:
-    return f"{{%g{hashlib.blake2s(group.encode()).digest()[0] % 4}}}"
+def _tag(of: Receiver | Ordered) -> str:
+    if isinstance(of, str):
+        return _braced(of)
+    return f"{{%g{shard_of(of.name) if isinstance(of, GroupId) else of}}}"
 
 
-def _tag(recipient_id: str) -> str:
-    return f"{{{recipient_id.translate(_ESCAPES)}}}"
+def _braced(name: str) -> str:
+    return f"{{{name.translate(_ESCAPES)}}}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -17,29 +18,39 @@ class Published:
     """What became of an event for one recipient, or for several.
 
     Attributes:
-        event_id: see `aionotify.events.event_id`; for several recipients the last one's. Empty for
+        event_id: see `aionotify.events.event_id`; for several receivers the last one's. Empty for
             an ephemeral event, which has none.
-        online: whether some node has (one of) the recipients connected now.
+        online: whether some node has (one of) the recipients connected now; None if it is for
+            groups only, of whose members nobody is asked.
         repeated: the idempotency key had been used before, so nothing was published again.
-        recipients: for a list of recipients, what became of it for each.
+        recipients: for several receivers, what became of it for each user.
+        groups: and for each group.
     """
 
     event_id: str
-    online: bool
+    online: bool | None
     repeated: bool = False
     recipients: Mapping[str, "Published | BrokerError"] = field(default_factory=dict)
+    groups: Mapping[str, "Published | BrokerError"] = field(default_factory=dict)
 
 
 class PartlyPublished(BrokerError):
-    """Some recipients of a list got the event and others did not; `recipients` says which.
+    """Some of several receivers got the event and others did not; `recipients` and `groups` say
+    which.
 
     Publish it again with the same idempotency key: those who have it do not get it twice.
     """
 
-    def __init__(self, recipients: Mapping[str, Published | BrokerError]) -> None:
-        self.recipients = recipients
-        failed = [id for id, result in recipients.items() if isinstance(result, BrokerError)]
-        super().__init__(f"{len(failed)} of {len(recipients)} recipients did not get the event")
+    def __init__(
+        self,
+        recipients: Mapping[str, Published | BrokerError],
+        groups: Mapping[str, Published | BrokerError] = MappingProxyType({}),
+    ) -> None:
+        self.recipients, self.groups = recipients, groups
+        results = [*recipients.values(), *groups.values()]
+        failed = [each for each in results if isinstance(each, BrokerError)]
+        which = "recipients and groups" if groups else "recipients"
+        super().__init__(f"{len(failed)} of {len(results)} {which} did not get the event")
 
 
 def decode_checked(message: bytes, max_bytes: int, *, ephemeral: bool) -> Event:
@@ -92,20 +103,22 @@ def merge(
 
 
 def summed_up(event: Event, results: list[Published | BrokerError]) -> Published | BrokerError:
-    """What became of an event, from what became of it for each recipient."""
+    """What became of an event, from what became of it for each receiver."""
     if event.shared():
         return results[0]
-    by_recipient = dict(zip(event.recipients, results, strict=True))
+    by_recipient = dict(zip(event.recipients, results, strict=False))
+    by_group = dict(zip(event.groups, results[len(event.recipients) :], strict=True))
     done = [result for result in results if isinstance(result, Published)]
     failed = [result for result in results if isinstance(result, BrokerError)]
     if not failed:
         return Published(
             done[-1].event_id,
-            any(result.online for result in done),
+            any(result.online for result in done) if event.recipients else None,
             all(result.repeated for result in done),
             by_recipient,
+            by_group,
         )
-    return PartlyPublished(by_recipient) if done else failed[0]
+    return PartlyPublished(by_recipient, by_group) if done else failed[0]
 
 
 def _json(event: Mapping[str, Any] | bytes | str) -> bytes:

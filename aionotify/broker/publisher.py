@@ -39,6 +39,7 @@ from aionotify.events import notice
 from aionotify.events.away_rules import NO_RULES, AwayRules
 from aionotify.events.event import EVERYONE, Event
 from aionotify.events.event_id import event_id
+from aionotify.events.group import Ordered, Receiver, marks, shard_of
 from aionotify.portions import portions
 
 # Appends under way for one caller. A thousand events can have a thousand recipients each, and to
@@ -116,7 +117,7 @@ class Publisher:
             whose="own" if inbox is not None else "default",
         )
         self._away = away
-        self._acknowledged: Callable[[str, int], None] = lambda recipient_id, position: None
+        self._acknowledged: Callable[[Ordered, int], None] = lambda of, position: None
         self.max_bytes = max_bytes
         self._execute = execute
         self._waits = "1" if wait_replicas else ""
@@ -138,7 +139,7 @@ class Publisher:
             raise TypeError("Publisher takes a redis.asyncio.Redis, SyncPublisher a redis.Redis")
         return cls(client, **options)
 
-    def belong_to(self, data_set: DataSet, acknowledged: Callable[[str, int], None]) -> None:
+    def belong_to(self, data_set: DataSet, acknowledged: Callable[[Ordered, int], None]) -> None:
         """Go by what a node knows of the data set; tell it for whom an event was stored where."""
         self._data_set, self._acknowledged = data_set, acknowledged
 
@@ -220,10 +221,10 @@ class Publisher:
         pending: deque[tuple[Event, list[asyncio.Future[Any]]]] = deque()
         ahead = 0
         for event in events:
-            pending.append((event, [self._append(keys, event, id) for id in event.recipients]))
-            ahead += len(event.recipients)
+            pending.append((event, [self._append(keys, event, each) for each in event.receivers]))
+            ahead += len(event.receivers)
             while ahead > _AHEAD:
-                ahead -= len(pending[0][0].recipients)
+                ahead -= len(pending[0][0].receivers)
                 results.append(await self._outcome(*pending.popleft()))
         return results + [await self._outcome(*each) for each in pending]
 
@@ -267,7 +268,7 @@ class Publisher:
             return [error] * len(events)
         replies = iter(await self._script.call_in_order(self._in_order(keys, events, lease)))
         return [
-            summed_up(event, [self._published(id, next(replies)) for id in event.recipients])
+            summed_up(event, [self._published(each, next(replies)) for each in event.receivers])
             for event in events
         ]
 
@@ -301,56 +302,65 @@ class Publisher:
             endpoint.drop(other)
             await self._data_set.probe()
 
-    def _append(self, keys: Keys, event: Event, recipient_id: str) -> asyncio.Future[Any]:
-        words = partial(self._words, keys, event, recipient_id)
+    def _append(self, keys: Keys, event: Event, receiver: Receiver) -> asyncio.Future[Any]:
+        words = partial(self._words, keys, event, receiver)
         return self._script.call_lazily(words, event.size)
 
-    def _words(self, keys: Keys, event: Event, recipient_id: str) -> Words:
+    def _words(self, keys: Keys, event: Event, receiver: Receiver) -> Words:
         collapses = event.options is not None and event.options.collapse is not None
-        if collapses or self._away.of(event) is not None:
-            return self._all_words(keys, event, recipient_id)
-        data = event.stored(recipient_id)
-        inbox, live = keys.inbox(recipient_id), keys.live(recipient_id)
+        if collapses or not isinstance(receiver, str) or self._away.of(event) is not None:
+            return self._all_words(keys, event, receiver)
+        data = event.stored(receiver)
+        inbox, live = keys.inbox(receiver), keys.live(receiver)
         if event.key is None:
             return (1, inbox, live, data, *self._data_set.append_words, self._waits)
-        key = keys.idempotency(recipient_id, event.key)
+        key = keys.idempotency(receiver, event.key)
         return (2, inbox, key, live, data, *self._data_set.append_words, self._waits)
 
     def _all_words(
         self,
         keys: Keys,
         event: Event,
-        recipient_id: str,
+        receiver: Receiver,
         before: str | None = None,
         lease: Lease | None = None,
     ) -> Words:
-        """The same for any event: also one that takes the place of others, or is stored in order,
-        after the one with the key `before`.
+        """The same for any event: also one for a group, one that takes the place of others, or is
+        stored in order, after the one with the key `before`.
         """
-        id, collapse = recipient_id, None if event.options is None else event.options.collapse
+        id, collapse = receiver, None if event.options is None else event.options.collapse
         names = [keys.inbox(id)]
+        if not isinstance(id, str):
+            names.append(keys.inbox(shard_of(id.name)))
         names += [keys.idempotency(id, key) for key in (event.key, before) if key is not None]
-        rule = self._away.of(event)
-        if rule is not None or collapse is not None:
-            names += keys.away(id), keys.away_events(id)
+        waits: Words = ("", "", "")
+        if isinstance(id, str):
+            rule = self._away.of(event)
+            if rule is not None or collapse is not None:
+                names += keys.away(id), keys.away_events(id)
+                waits = (0, "", "") if rule is None else (*rule, WAITING_KEPT)
         if collapse is not None:
             names.append(keys.collapse(id))
-        waits: Words = (0 if collapse is not None else "", "", "")
-        if rule is not None:
-            waits = (*rule, WAITING_KEPT)
         max_events, retention, remember, *rest = self._data_set.append_words
         limits = max_events, retention, remember if lease is None else KEPT
         more = (*rest, self._waits, *(lease or ("", "")), collapse or "", *waits)
-        return (len(names), *names, keys.live(id), event.stored(id), *limits, *more)
+        return (
+            len(names),
+            *names,
+            keys.live(id),
+            _copy(event, id, event.stored(id)),
+            *limits,
+            *more,
+        )
 
     def _in_order(
         self, keys: Keys, events: list[Event], lease: Lease
     ) -> Iterator[tuple[Words, int]]:
-        before: dict[str, str | None] = {}
+        before: dict[Receiver, str | None] = {}
         for event in events:
-            for id in event.recipients:
-                yield self._all_words(keys, event, id, before.get(id), lease), event.size
-                before[id] = event.key
+            for each in event.receivers:
+                yield self._all_words(keys, event, each, before.get(each), lease), event.size
+                before[each] = event.key
 
     async def _outcome(
         self, event: Event, replies: list[asyncio.Future[Any]]
@@ -359,21 +369,24 @@ class Publisher:
             if not reply.done():
                 with contextlib.suppress(BrokerError):
                     await reply
-        return summed_up(event, list(map(self._result, event.recipients, replies)))
+        return summed_up(event, list(map(self._result, event.receivers, replies)))
 
-    def _result(self, recipient_id: str, reply: asyncio.Future[Any]) -> Published | BrokerError:
+    def _result(self, receiver: Receiver, reply: asyncio.Future[Any]) -> Published | BrokerError:
         try:
-            return self._published(recipient_id, reply.result())
+            return self._published(receiver, reply.result())
         except BrokerError as error:
             return error
 
-    def _published(self, recipient_id: str, reply: Any) -> Published | BrokerError:
+    def _published(self, receiver: Receiver, reply: Any) -> Published | BrokerError:
         if isinstance(reply, BrokerError):
             return reply
         text, online, repeated = reply
         position = int(text)
-        self._acknowledged(recipient_id, position)  # also what somebody else has stored
-        return Published(str(event_id(recipient_id, position)), int(online) > 0, bool(repeated))
+        of = receiver if isinstance(receiver, str) else shard_of(receiver.name)
+        self._acknowledged(of, position)  # also what somebody else has stored
+        # A node that hears a group's shard need not have a stream that is in the group.
+        told = int(online) > 0 if isinstance(receiver, str) else None
+        return Published(str(event_id(of, position)), told, bool(repeated))
 
     async def _publish_ephemeral(
         self, keys: Keys, events: list[Event]
@@ -388,23 +401,38 @@ class Publisher:
             except (*LOST, BrokerError) as error:
                 replies += [error] * len(commands)
         each = iter(replies)
-        return [summed_up(event, [_sent(next(each)) for _ in event.recipients]) for event in events]
+        return [
+            summed_up(event, [_sent(receiver, next(each)) for receiver in event.receivers])
+            for event in events
+        ]
+
+
+def _copy(event: Event, receiver: Receiver, data: bytes) -> bytes:
+    """What is stored for a receiver; for a group, that begins with the marks of all up to it."""
+    if isinstance(receiver, str):
+        return data
+    receivers = event.receivers
+    before = receivers[: receivers.index(receiver)]
+    return b"%b %b" % (marks((receiver, *before)), data)
 
 
 def _commands(keys: Keys, events: list[Event]) -> Iterator[tuple[str, str, bytes]]:
     for event in events:
-        for recipient_id in event.recipients:
-            message = EPHEMERAL_MARK + event.data(recipient_id)
-            yield "PUBLISH", keys.live(recipient_id), message
+        for receiver in event.receivers:
+            yield (
+                "PUBLISH",
+                keys.live(receiver),
+                EPHEMERAL_MARK + _copy(event, receiver, event.data(receiver)),
+            )
 
 
 def _message_size(command: tuple[str, str, bytes]) -> int:
     return len(command[2])
 
 
-def _sent(reply: Any) -> Published | BrokerError:
+def _sent(receiver: Receiver, reply: Any) -> Published | BrokerError:
     if not isinstance(reply, Exception):
-        return Published("", int(reply) > 0)
+        return Published("", int(reply) > 0 if isinstance(receiver, str) else None)
     return reply if isinstance(reply, BrokerError) else translate(reply)
 
 

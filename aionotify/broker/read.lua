@@ -4,6 +4,12 @@
 -- ARGV  max events, max bytes, retention s, floor and since as in probe.lua, settled, and then for
 --       each inbox after which position ('' asks for the newest position only)
 --
+-- Or a page of some groups of a shard; see append.lua:
+--
+-- KEYS  {prefix}:{%gN}:positions, and {prefix}:{%gN}:{group}:inbox, any number of them
+-- ARGV  the first six as above, 'shard', after which position, and positions of which is asked
+--       whether they were given out; this is not known of those that are too old
+--
 -- What positions are, even and odd ones, and what a page is: aionotify/events/position.py.
 --
 -- Returns for each inbox the error that reading it was, or newest, which is `settled` when the inbox
@@ -12,6 +18,9 @@
 --   trimmed  the inbox keeps newer ones only
 --   lost     Redis has lost what it had: the position is not in the inbox, or is later than it is
 --   unknown  nobody can have been given this position
+--
+-- For a shard {newest, complete, gap, denied, entry ...}, where denied has the positions, separated by
+-- spaces, that were never given out, or are lost. The entries of all groups are in one order.
 
 local max_events, max_bytes, retention = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local floor, since, settled = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -42,6 +51,16 @@ local function nothing(after)
   return {number(settled), 1, gap}
 end
 
+-- The index of the first entry after a position that is not the newest or beyond it.
+local function first_after(inbox, length, after)
+  local low, high = 0, length - 1 -- it is between the two
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if position_at(inbox, middle) > after then high = middle else low = middle + 1 end
+  end
+  return low
+end
+
 local function read(inbox, after)
   local length = redis.call('LLEN', inbox)
   local newest = length > 0 and position_at(inbox, length - 1) or 0
@@ -54,11 +73,7 @@ local function read(inbox, after)
     return {number(newest), 1, gone and 'lost' or ''}
   end
 
-  local first, high = 0, length - 1 -- index of the first entry after `after`, between the two
-  while first < high do
-    local middle = math.floor((first + high) / 2)
-    if position_at(inbox, middle) > after then high = middle else first = middle + 1 end
-  end
+  local first = first_after(inbox, length, after)
   local gap = ''
   local before = first > 0 and position_at(inbox, first - 1) or 0 -- the position of the one before
   if after == 0 then gap = 'unknown'
@@ -81,6 +96,97 @@ local function read(inbox, after)
   end
   reply[2] = 1
   return reply
+end
+
+-- What a shard says of a position: whether it is the newest, is there, or is too old to tell.
+local function is_denied(positions, length, newest, position)
+  if position >= newest then return position > newest end
+  local first = first_after(positions, length, position)
+  return first > 0 and position_at(positions, first - 1) ~= position
+end
+
+-- The entries of a group that come after a position, one after the other, and whether all are there.
+local function group_after(inbox, after)
+  local length = redis.call('LLEN', inbox)
+  local newest = length > 0 and position_at(inbox, length - 1) or 0
+  if newest == 0 then return nil, after >= oldest_kept end -- there may have been some, and expired
+  if newest <= after then return nil, true end
+  local index = first_after(inbox, length, after)
+  local whole = index > 0
+  if not whole then
+    local first = redis.call('LINDEX', inbox, 0)
+    whole = after >= tonumber(string.match(first, '^%d+ (%d+) ') or 0)
+  end
+  local some, at, position = {}, 0, 0
+  local function take()
+    at = at + 1
+    if not some[at] then
+      some, at = redis.call('LRANGE', inbox, index, index + 15), 1
+      index = index + 16
+    end
+    -- What is no entry counts as part of the one before it.
+    local found = some[at] and tonumber(string.match(some[at], '^%d+ '))
+    position = found and found < 9e15 and found or position
+    return some[at], position
+  end
+  return take, whole
+end
+
+local function read_shard(after, asked)
+  local positions = KEYS[1]
+  local length = redis.call('LLEN', positions)
+  local newest = length > 0 and position_at(positions, length - 1) or 0
+  local denied, gap = {}, ''
+  for _, position in ipairs(asked) do
+    local gone = position > oldest_kept
+    if newest > 0 then gone = is_denied(positions, length, newest, position) end
+    if gone then denied[#denied + 1] = number(position) end
+  end
+  denied = table.concat(denied, ' ')
+  if newest == 0 then
+    local page = nothing(after)
+    return {page[1], 1, page[3], denied}
+  end
+  if after == 0 then gap = 'unknown'
+  elseif after > newest then gap = (after % 2 == 0 or after > now + 1) and 'lost' or ''
+  elseif after % 2 == 0 and is_denied(positions, length, newest, after) then gap = 'lost' end
+
+  local reply = {number(newest), 0, gap, denied}
+  if after >= newest then
+    reply[2] = 1
+    return reply
+  end
+  local heads = {}
+  for i = 2, #KEYS do
+    local fine, take, whole = pcall(group_after, KEYS[i], after)
+    if not fine then reply[3] = 'lost' -- what is wrong with one group is no reason not to read others
+    elseif not whole and reply[3] == '' then reply[3] = 'trimmed' end
+    if fine and take then
+      local entry, position = take()
+      heads[#heads + 1] = {take = take, entry = entry, position = position}
+    end
+  end
+  local bytes = 0
+  while #heads > 0 do
+    local least = 1
+    for i = 2, #heads do
+      if heads[i].position < heads[least].position then least = i end
+    end
+    local head = heads[least]
+    bytes = bytes + #head.entry
+    if #reply > 4 and (bytes > max_bytes or #reply - 4 >= max_events) then return reply end
+    reply[#reply + 1] = head.entry
+    head.entry, head.position = head.take()
+    if not head.entry then table.remove(heads, least) end
+  end
+  reply[2] = 1
+  return reply
+end
+
+if ARGV[7] == 'shard' then
+  local asked = {}
+  for i = 9, #ARGV do asked[#asked + 1] = tonumber(ARGV[i]) end
+  return read_shard(tonumber(ARGV[8]), asked)
 end
 
 local pages = {}

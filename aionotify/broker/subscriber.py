@@ -23,13 +23,20 @@ from aionotify.broker.connection.endpoint import LOST, Endpoint, OtherServer, tr
 from aionotify.broker.connection.resp import RespProtocol, lose, send, start_reading
 from aionotify.broker.control import Control, Membership, Question, decode_control
 from aionotify.broker.data_set import DataSet, Probed
-from aionotify.broker.inbox import EPHEMERAL_MARK, parse_entry, parse_ephemeral
+from aionotify.broker.inbox import (
+    EPHEMERAL_MARK,
+    decode_copy,
+    parse_copy,
+    parse_entry,
+    parse_ephemeral,
+)
 from aionotify.broker.keys import Keys
 from aionotify.broker.overload import Overload
 from aionotify.broker.probes import Probes
 from aionotify.errors import BrokerError, BrokerRefused, InvalidEvent
 from aionotify.events import notice
 from aionotify.events.event import EVERYONE, Event, decode, sole_recipient
+from aionotify.events.group import Ordered
 from aionotify.events.page import Entry
 from aionotify.portions import portions
 from aionotify.telemetry.health_check import HealthCheck
@@ -54,10 +61,13 @@ class Sink(Protocol):
     def hold(self) -> None: ...
     def release(self) -> None: ...
     def has(self, user_id: str) -> bool: ...
+    def has_group(self, mark: bytes) -> bool: ...
     def ephemeral(self, event: Event) -> None: ...
+    def ephemeral_to_group(self, group: bytes, before: frozenset[bytes], event: Event) -> None: ...
     def durable(self, recipient_id: str, entry: Entry) -> None: ...
+    def durable_to_group(self, shard: int, entry: Entry) -> None: ...
     def notice(self, recipient_id: str, name: str, data: bytes) -> None: ...
-    def confirmed(self, recipient_id: str) -> None: ...
+    def confirmed(self, of: Ordered) -> None: ...
     def lost(self) -> None: ...
     def data_set(self, found: DataSet) -> None: ...
     def revoked(self, revocation: Control) -> None: ...
@@ -103,13 +113,13 @@ class Subscriber:
         self._sampled = Sampled(_log)
         self._ephemeral = keys.ephemeral.encode()
         self._control = keys.control.encode()
-        self._always = {
+        self._always: dict[bytes, Ordered] = {
             self._ephemeral: "",
             self._control: "",
             keys.live(EVERYONE).encode(): EVERYONE,
         }
         # channel -> recipient; what is asked for, what was sent for, what Redis has confirmed
-        self._wanted: dict[bytes, str] = dict(self._always)
+        self._wanted: dict[bytes, Ordered] = dict(self._always)
         self._sent: set[bytes] = set()
         self._confirmed: set[bytes] = set()
         self._changed: dict[bytes, None] = {}
@@ -177,16 +187,18 @@ class Subscriber:
 
     # --- whose durable events are wanted ------------------------------------------------------
 
-    def want(self, recipient_id: str) -> None:
-        """Hear a recipient's durable events; the sink's `confirmed` says from when on."""
-        channel = self._keys.live(recipient_id).encode()
-        self._wanted[channel] = recipient_id
+    def want(self, of: Ordered) -> None:
+        """Hear a recipient's durable events, or a shard's; the sink's `confirmed` says from when
+        on.
+        """
+        channel = self._keys.live(of).encode()
+        self._wanted[channel] = of
         self._changed[channel] = None
         self._change.set()
 
-    def drop(self, recipient_id: str) -> None:
+    def drop(self, of: Ordered) -> None:
         """Hear them no longer."""
-        channel = self._keys.live(recipient_id).encode()
+        channel = self._keys.live(of).encode()
         del self._wanted[channel]
         self._changed[channel] = None
         self._change.set()
@@ -389,8 +401,11 @@ class Subscriber:
     def _hear(self, message: Any) -> None:
         kind, channel, data = message
         if kind == b"message":
-            if recipient_id := self._wanted.get(channel):
-                self._hear_live(recipient_id, data)
+            if of := self._wanted.get(channel):
+                if isinstance(of, str):
+                    self._hear_live(of, data)
+                else:
+                    self._hear_shard(of, data)
             elif channel == self._ephemeral:
                 self._hear_shared(data)
             elif channel == self._control:
@@ -409,6 +424,17 @@ class Subscriber:
         else:
             entry = parse_entry(data, recipient_id, self._max_bytes)
             self._sink.durable(recipient_id, entry)
+
+    def _hear_shard(self, shard: int, data: bytes) -> None:
+        """All events of a shard are heard; most may be for groups that nobody here is in."""
+        copy = parse_copy(data)
+        is_here = self._sink.has_group(copy.group)
+        event = decode_copy(data, copy, self._max_bytes) if is_here else None
+        if copy.position:
+            entry = Entry(copy.position, copy.previous, event, copy.group, copy.before)
+            self._sink.durable_to_group(shard, entry)
+        elif event is not None:
+            self._sink.ephemeral_to_group(copy.group, copy.before, event)
 
     def _hear_shared(self, data: bytes) -> None:
         """Every node hears what is published for anybody; most of it is for users of others."""
@@ -430,8 +456,8 @@ class Subscriber:
         if channel not in self._sent:
             return  # dropped again meanwhile
         self._confirmed.add(channel)
-        if recipient_id := self._wanted.get(channel):
-            self._sink.confirmed(recipient_id)
+        if of := self._wanted.get(channel):
+            self._sink.confirmed(of)
         if self.problem is not None and self._always.keys() <= self._confirmed:
             self._found()
 

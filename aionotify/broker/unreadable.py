@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from aionotify.broker.keys import Keys
 from aionotify.events.event import EVERYONE
+from aionotify.events.group import Ordered
 from aionotify.telemetry.sampled import Sampled
 
 _INTERVAL: Final = 0.5  # seconds; one call, of some 20 µs, for each node
@@ -30,30 +31,30 @@ class UnreadableInboxes:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._reasons: dict[str, str] = {}
+        self._reasons: dict[Ordered, str] = {}
         self._sampled = Sampled(_log)
 
     @property
     def problem(self) -> str | None:
-        for recipient_id, reason in self._reasons.items():
+        for of, reason in self._reasons.items():
             more = f" (and {len(self._reasons) - 1} more)" if len(self._reasons) > 1 else ""
-            return f"{self._keys.inbox(recipient_id)}: {reason}{more}"
+            return f"{self._keys.inbox(of)}: {reason}{more}"
         return None
 
-    def add(self, recipient_id: str, reason: str) -> None:
+    def add(self, of: Ordered, reason: str) -> None:
         """Take note that an inbox was refused."""
-        inbox = self._keys.inbox(recipient_id)
+        inbox = self._keys.inbox(of)
         self._sampled.warning("inbox cannot be read", {"inbox": inbox, "reason": reason})
         if len(self._reasons) < _REMEMBERED:
-            self._reasons[recipient_id] = reason
+            self._reasons[of] = reason
 
-    def discard(self, recipient_id: str) -> None:
+    def discard(self, of: Ordered) -> None:
         """Take note that an inbox was read."""
-        if self._reasons and self._reasons.pop(recipient_id, None) is not None:
-            fields = {"inbox": self._keys.inbox(recipient_id)}
+        if self._reasons and self._reasons.pop(of, None) is not None:
+            fields = {"inbox": self._keys.inbox(of)}
             _log.info("inbox can be read again", extra={"fields": fields})
 
-    async def run(self, read: Callable[[Sequence[str]], Awaitable[Any]]) -> None:
+    async def run(self, read: Callable[[Sequence[Ordered]], Awaitable[Any]]) -> None:
         """Have `read` try everyone's inbox, and those that were refused, until this is cancelled.
 
         Nobody else may ask for them: who is where they ended knows all that is in them.

@@ -128,13 +128,10 @@ def _is_redis(error: AionotifyError) -> bool:
 
 
 def _told(result: Published) -> dict[str, Any]:
+    online = {} if result.online is None else {"online": result.online}
     if not result.event_id:
-        return {"online": result.online}
-    return {
-        "event_id": result.event_id,
-        "online": result.online,
-        "repeated": result.repeated,
-    }
+        return online
+    return {"event_id": result.event_id, **online, "repeated": result.repeated}
 
 
 def _json(text: str) -> msgspec.Raw:

@@ -1,7 +1,8 @@
 """Events: bytes in, a checked value out.
 
-An event is one JSON object that names a `recipient_id`. It is decoded once, and checked against the
-event contract. Nothing here does I/O, and nothing here knows who is connected.
+An event is one JSON object that names a `recipient_id`, a `group_id`, or both. It is decoded once,
+and checked against the event contract. Nothing here does I/O, and nothing here knows who is
+connected.
 
 The JSON of a producer is passed on byte for byte wherever that is possible: what is not parsed
 into Python cannot be changed by it (numbers keep their digits, members their order).
@@ -17,6 +18,7 @@ import msgspec
 
 from aionotify.errors import InvalidEvent
 from aionotify.events.frame import RESERVED_PREFIX
+from aionotify.events.group import MAX_GROUPS, GroupId, Receiver
 from aionotify.events.json_text import json_type, with_member
 from aionotify.events.options import MEMBER, Options, read_options
 
@@ -38,11 +40,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # U+2028 in it would inject a field.
 _LINE_BREAK = re.compile(r"[\x00\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 # A member name may be written with escapes (RFC 8259 section 8.3). Only escapes of the letters
-# that occur in "recipient_id" can hide a second one.
+# that occur in "recipient_id" and "group_id" can hide a second one.
 _ESCAPED_NAME = re.compile(rb"\\u00(?:5[fF]|[67])")
 _OPEN: Final = ord("[")
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b'"[]{}'))
+_MISSING: Final = "is missing, and so is group_id: an event names one of the two, or both"
 _NON_ASCII_BREAKS = (
     (b"\xc2\x85", rb"\u0085"),
     (b"\xe2\x80\xa8", rb"\u2028"),
@@ -50,10 +53,14 @@ _NON_ASCII_BREAKS = (
 )
 
 
+_Names = int | str | list[int | str]
+
+
 class _Envelope(msgspec.Struct):
     """The members that aionotify itself reads; msgspec checks and skips all others."""
 
-    recipient_id: int | str | list[int | str]
+    recipient_id: _Names = None  # type: ignore[assignment]
+    group_id: _Names = None  # type: ignore[assignment]
     event: str = None  # type: ignore[assignment]  # absent is None, an explicit null is refused
     id: str = None  # type: ignore[assignment]
     aionotify: msgspec.Raw = None  # type: ignore[assignment]
@@ -61,6 +68,7 @@ class _Envelope(msgspec.Struct):
 
 class _Address(msgspec.Struct):
     recipient_id: int | str | list[int | str]
+    group_id: msgspec.Raw = msgspec.Raw(b"")
 
 
 _decode_address = msgspec.json.Decoder(_Address).decode
@@ -74,6 +82,7 @@ class Event(msgspec.Struct, frozen=True):
 
     Attributes:
         recipients: user ids in the order given, each once; ``("*",)`` is everyone.
+        groups: groups in the order given, each once.
         type: the SSE event type, or None for the default (``message``).
         key: the idempotency key, or None.
         options: what is asked of aionotify itself, or None.
@@ -83,27 +92,37 @@ class Event(msgspec.Struct, frozen=True):
     type: str | None
     key: str | None
     _head: bytes
-    _own: dict[str, bytes] | None = None  # recipient -> its id in JSON, when there are several
+    # receiver -> the member that names it, when there are several
+    _own: dict[Receiver, bytes] | None = None
     _tail: bytes = b""
     options: Options | None = None
     _stored: tuple[bytes, bytes] = (b"", b"")  # head and tail with all options, if there are any
+    groups: tuple[str, ...] = ()
 
-    def data(self, recipient: str) -> bytes:
-        """The event as `recipient` may see it: one line of JSON in UTF-8.
+    @property
+    def receivers(self) -> tuple[Receiver, ...]:
+        """Users first, then groups: whoever gets a copy."""
+        if not self.groups:
+            return self.recipients
+        return (*self.recipients, *map(GroupId, self.groups))
 
-        An event for several recipients never tells one of them who the others are: its
-        `recipient_id` is narrowed to the receiver's own, spelt as the producer spelt it.
+    def data(self, receiver: Receiver) -> bytes:
+        """The event as `receiver` may see it: one line of JSON in UTF-8.
+
+        An event for several receivers never tells one of them who the others are: its
+        `recipient_id`, or its `group_id`, is narrowed to the receiver's own, spelt as the producer
+        spelt it, and the other one is left out.
         """
         if self._own is None:
             return self._head
-        return self._head + self._own[recipient] + self._tail
+        return self._head + self._own[receiver] + self._tail
 
-    def stored(self, recipient: str) -> bytes:
-        """The event as it is kept for `recipient`: the same, with all its options."""
+    def stored(self, receiver: Receiver) -> bytes:
+        """The event as it is kept for `receiver`: the same, with all its options."""
         if self.options is None:
-            return self.data(recipient)
+            return self.data(receiver)
         head, tail = self._stored
-        return head if self._own is None else head + self._own[recipient] + tail
+        return head if self._own is None else head + self._own[receiver] + tail
 
     @property
     def size(self) -> int:
@@ -111,7 +130,7 @@ class Event(msgspec.Struct, frozen=True):
         return len(self._head) + len(self._tail)
 
     def shared(self) -> bool:
-        """Whether all recipients get the same bytes."""
+        """Whether all receivers get the same bytes."""
         return self._own is None
 
 
@@ -139,23 +158,25 @@ def _decode(message: bytes, max_bytes: int) -> Event:
     if not message.isascii():
         message.decode()  # msgspec does not look into strings that it skips
     envelope = _decode_envelope(message)
-    raw = envelope.recipient_id
+    raw: _Names | None = envelope.recipient_id
+    group: _Names | None = envelope.group_id
     kind: str | None = envelope.event
     key: str | None = envelope.id
     options: Options | None = None
     fields: dict[str, str] = {}
-    if type(raw) is str and 0 < len(raw) <= MAX_RECIPIENT_CHARS and raw.isprintable():
+    groups: tuple[str, ...] = ()
+    if group is None and type(raw) is str and _is_plain(raw):
         recipients: tuple[str, ...] = (raw,)  # nearly every event; the rest is told apart below
     else:
-        recipients = _recipients(raw, fields)
+        recipients, groups = _receivers(raw, group, fields)
     if kind is not None:
         _check_type(kind, fields)
     if key is not None and not 1 <= len(key) <= MAX_NAME_CHARS:
         fields["id"] = f"must be 1 to {MAX_NAME_CHARS} characters, not {len(key)}"
     if envelope.aionotify is not None:
         options = _options(envelope.aionotify, fields)
-        if options is not None and options.away is not None and recipients == (EVERYONE,):
-            fields[f"{MEMBER}.away"] = "is for events for users, not for everyone"
+        if (groups or recipients == (EVERYONE,)) and options and options.away is not None:
+            fields[f"{MEMBER}.away"] = "is for events for users, not for groups or everyone"
     # A bracket in a string counts as well, so this is no more than a reason to look closely.
     if (
         len(message) > 2 * MAX_DEPTH
@@ -164,37 +185,68 @@ def _decode(message: bytes, max_bytes: int) -> Event:
     ):
         fields["body"] = f"is nested more than {MAX_DEPTH} levels deep"
     # A second recipient_id would reach the receiver and name somebody else.
-    elif (
-        message.count(b"recipient_id") > 1 or (92 in message and _ESCAPED_NAME.search(message))
-    ) and _names_recipient_twice(message):
-        fields["recipient_id"] = "is given more than once"
+    else:
+        _check_names(message, fields)
     line = one_line(message)
     if len(line) > max_bytes:
         fields["body"] = f"is {len(line)} bytes long on one line, at most {max_bytes} allowed"
     if fields:
         raise InvalidEvent(fields)
 
-    if options is None and not isinstance(raw, list):
+    if options is None and group is None and not isinstance(raw, list):
         return Event(recipients, kind, key, line)
-    return _in_parts(envelope, recipients, line, options)
+    return _in_parts(envelope, recipients, groups, line, options)
 
 
 def _in_parts(
-    envelope: _Envelope, recipients: tuple[str, ...], line: bytes, options: Options | None
+    envelope: _Envelope,
+    recipients: tuple[str, ...],
+    groups: tuple[str, ...],
+    line: bytes,
+    options: Options | None,
 ) -> Event:
     """An event that not everybody gets as it was published."""
-    kind, key, raw = envelope.event, envelope.id, envelope.recipient_id
+    kind, key = envelope.event, envelope.id
+    raw: _Names | None = envelope.recipient_id
+    group: _Names | None = envelope.group_id
     shown = line
     if options is not None:
         shown = with_member(line, MEMBER, one_line(options.for_clients()))
-    if not isinstance(raw, list):
-        return Event(recipients, kind, key, shown, options=options, _stored=(line, b""))
-    own: dict[str, bytes] = {}
-    for value in raw:
-        own.setdefault(str(value), _encode_line(value))
-    head, tail = _split_at_recipient(shown)
-    stored = (head, tail) if shown is line else _split_at_recipient(line)
-    return Event(recipients, kind, key, head, own, tail, options, stored)
+    is_alone = raw is None or group is None
+    if is_alone and not isinstance(raw, list) and not isinstance(group, list):
+        stored = line, b""
+        return Event(recipients, kind, key, shown, None, b"", options, stored, groups)
+    own: dict[Receiver, bytes] = {}
+    for value in _listed(raw):
+        own.setdefault(str(value), b'"recipient_id":' + _encode_line(value))
+    for value in _listed(group):
+        own.setdefault(GroupId(str(value)), b'"group_id":' + _encode_line(value))
+    head, tail = _split_at_names(shown)
+    stored = (head, tail) if shown is line else _split_at_names(line)
+    return Event(recipients, kind, key, head, own, tail, options, stored, groups)
+
+
+def _is_plain(name: str) -> bool:
+    return 0 < len(name) <= MAX_RECIPIENT_CHARS and name.isprintable()
+
+
+def _receivers(
+    raw: _Names | None, group: _Names | None, fields: dict[str, str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The users and the groups that an event names."""
+    recipients = () if raw is None else _recipients(raw, fields)
+    groups = () if group is None else _groups(group, fields)
+    if raw is None and group is None:
+        fields["recipient_id"] = _MISSING
+    if group is not None and recipients == (EVERYONE,):
+        fields["recipient_id"] = 'must not be "*" beside a group_id: everyone is everyone'
+    return recipients, groups
+
+
+def _listed(value: _Names | None) -> list[int | str]:
+    if isinstance(value, list):
+        return value
+    return [] if value is None else [value]
 
 
 def sole_recipient(message: bytes) -> str | None:
@@ -204,10 +256,16 @@ def sole_recipient(message: bytes) -> str | None:
     for those who hear more than they have use for.
     """
     try:
-        address = _decode_address(message).recipient_id
+        decoded = _decode_address(message)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if isinstance(address, list) or address == EVERYONE or check_recipient(address) is not None:
+    address = decoded.recipient_id
+    if (
+        decoded.group_id
+        or isinstance(address, list)
+        or address == EVERYONE
+        or check_recipient(address) is not None
+    ):
         return None
     return str(address)
 
@@ -259,7 +317,14 @@ def check_recipient(value: int | str) -> str | None:
     return None
 
 
-def _recipients(raw: int | str | list[int | str], fields: dict[str, str]) -> tuple[str, ...]:
+def check_group(value: int | str) -> str | None:
+    """Why `value` cannot name a group, or None when it can."""
+    if value == EVERYONE:
+        return 'must not be "*", which as a recipient_id is everyone'
+    return check_recipient(value)
+
+
+def _recipients(raw: _Names, fields: dict[str, str]) -> tuple[str, ...]:
     if not isinstance(raw, list):
         if (problem := check_recipient(raw)) is not None:
             fields["recipient_id"] = problem
@@ -275,6 +340,18 @@ def _recipients(raw: int | str | list[int | str], fields: dict[str, str]) -> tup
             fields[f"recipient_id[{index}]"] = problem
             break
     return tuple(dict.fromkeys(map(str, raw)))
+
+
+def _groups(raw: _Names, fields: dict[str, str]) -> tuple[str, ...]:
+    values = _listed(raw)
+    if not 1 <= len(values) <= MAX_GROUPS:
+        fields["group_id"] = f"must hold 1 to {MAX_GROUPS} groups, not {len(values)}"
+        return ()
+    for index, value in enumerate(values):
+        if (problem := check_group(value)) is not None:
+            fields[f"group_id[{index}]" if isinstance(raw, list) else "group_id"] = problem
+            break
+    return tuple(dict.fromkeys(map(str, values)))
 
 
 def _check_type(value: str, fields: dict[str, str]) -> None:
@@ -305,17 +382,11 @@ def _explain(message: bytes) -> dict[str, str]:
     except (msgspec.DecodeError, RecursionError) as error:
         return {"body": _why_not_json(message, error)}
     fields: dict[str, str] = {}
-    recipient = members.get("recipient_id")
-    if recipient is None:
-        fields["recipient_id"] = "is missing"
-    elif json_type(recipient) == "an array":
-        for index, item in enumerate(msgspec.json.decode(recipient, type=list[msgspec.Raw])):
-            if (kind := _wrong_recipient(bytes(item))) is not None:
-                fields[f"recipient_id[{index}]"] = f"must be a string or an integer, not {kind}"
-                break
-    elif (kind := _wrong_recipient(recipient)) is not None:
-        text = f"must be a string, an integer or a list of them, not {kind}"
-        fields["recipient_id"] = text
+    if not {"recipient_id", "group_id"} & members.keys():
+        fields["recipient_id"] = _MISSING
+    for name in ("recipient_id", "group_id"):
+        if name in members:
+            _explain_names(name, members[name], fields)
     for name in ("event", "id"):
         if name in members and (kind := json_type(members[name])) != "a string":
             fields[name] = f"must be a string, not {kind}"
@@ -324,8 +395,18 @@ def _explain(message: bytes) -> dict[str, str]:
     return fields or {"body": "does not have the shape of an event"}
 
 
-def _wrong_recipient(value: bytes) -> str | None:
-    """What a JSON value is when its type makes it no user id, else None."""
+def _explain_names(name: str, value: bytes, fields: dict[str, str]) -> None:
+    if json_type(value) == "an array":
+        for index, item in enumerate(msgspec.json.decode(value, type=list[msgspec.Raw])):
+            if (kind := _wrong_receiver(bytes(item))) is not None:
+                fields[f"{name}[{index}]"] = f"must be a string or an integer, not {kind}"
+                break
+    elif (kind := _wrong_receiver(value)) is not None:
+        fields[name] = f"must be a string, an integer or a list of them, not {kind}"
+
+
+def _wrong_receiver(value: bytes) -> str | None:
+    """What a JSON value is when its type makes it no user id and no group, else None."""
     try:
         msgspec.json.decode(value, type=int | str)
     except msgspec.ValidationError:
@@ -378,11 +459,20 @@ def _is_json(message: bytes) -> bool:
     return True
 
 
-def _names_recipient_twice(message: bytes) -> bool:
+def _check_names(message: bytes, fields: dict[str, str]) -> None:
+    if (
+        message.count(b"recipient_id") < 2
+        and message.count(b"group_id") < 2
+        and not (92 in message and _ESCAPED_NAME.search(message))
+    ):
+        return
     # len() in place of int() and float(): their values do not matter here, and int() of 5,000
     # digits raises.
     pairs = json.loads(message, object_pairs_hook=list, parse_int=len, parse_float=len)
-    return [name for name, _ in pairs].count("recipient_id") > 1
+    names = [name for name, _ in pairs]
+    for name in ("recipient_id", "group_id"):
+        if names.count(name) > 1:
+            fields[name] = "is given more than once"
 
 
 def one_line(message: bytes) -> bytes:
@@ -400,18 +490,18 @@ def one_line(message: bytes) -> bytes:
     return line
 
 
-def _split_at_recipient(line: bytes) -> tuple[bytes, bytes]:
-    """The JSON before and after the value of `recipient_id`."""
+def _split_at_names(line: bytes) -> tuple[bytes, bytes]:
+    """The JSON before and after what names its receivers, or the first of the two that do."""
     before: list[bytes] = []
     after: list[bytes] = []
     target = before
     for name, value in _members(line):
-        if name == "recipient_id":
-            before.append(b'"recipient_id":')
+        if name in ("recipient_id", "group_id"):
             target = after
         else:
             target.append(_encode_line(name) + b":" + value)
-    return b"{" + b",".join(before), b"".join(b"," + member for member in after) + b"}"
+    head = b"{" + b"".join(member + b"," for member in before)
+    return head, b"".join(b"," + member for member in after) + b"}"
 
 
 def _members(message: bytes) -> Iterator[tuple[str, bytes]]:

@@ -4,6 +4,7 @@ An event id is the mark of the inbox that the event is in, and its position ther
 
     k3xq.006446a03f9c41      of one user's inbox, whose mark is the tag of their cursors
     all.006446a03fd2c8       of everyone's
+    g2.006446a03fd2c8        of that of a group, by the shard in which it lies
 
 The last part of the cursor that comes with an event is the mark of its inbox, so a client knows
 the event's id without being told it.
@@ -14,8 +15,9 @@ from typing import Final, NamedTuple
 
 from aionotify.events import cursor
 from aionotify.events.event import EVERYONE
+from aionotify.events.group import Ordered
 
-_FORM: Final = re.compile(r"(all|[a-z2-7]{4})\.([0-9a-f]{14})", re.ASCII)
+_FORM: Final = re.compile(r"(all|g[1-4]|[a-z2-7]{4})\.([0-9a-f]{14})", re.ASCII)
 
 
 class EventId(NamedTuple):
@@ -28,15 +30,19 @@ class EventId(NamedTuple):
         return f"{self.mark}.{self.position:014x}"
 
 
-def mark_of(recipient_id: str) -> str:
-    """The mark of a recipient's inbox; two users have the same with odds of one to a million."""
-    mark = cursor.EVERYONE_MARK if recipient_id == EVERYONE else cursor.tag(recipient_id)
+def mark_of(of: Ordered) -> str:
+    """The mark of a recipient's inbox, or of a shard; two users have the same with odds of one to a
+    million.
+    """
+    if not isinstance(of, str):
+        return cursor.shard_mark(of).decode()
+    mark = cursor.EVERYONE_MARK if of == EVERYONE else cursor.tag(of)
     return mark.decode()
 
 
-def event_id(recipient_id: str, position: int) -> EventId:
-    """The id of the event at a position in a recipient's inbox."""
-    return EventId(mark_of(recipient_id), position)
+def event_id(of: Ordered, position: int) -> EventId:
+    """The id of the event at a position in a recipient's inbox, or in a shard."""
+    return EventId(mark_of(of), position)
 
 
 def parse(text: str) -> EventId | None:

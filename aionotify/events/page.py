@@ -19,12 +19,17 @@ class Entry(NamedTuple):
 
     Attributes:
         event: the durable event there, or None if it was taken out again: a newer one has taken
-            its place, or it was recalled. Its position stays, so this is no gap.
+            its place, or it was recalled. Its position stays, so this is no gap. Of a shard also
+            if it is for a group that nobody here is in.
+        group: the mark of the group that it is for, if it is for one.
+        before: the marks of the receivers before that.
     """
 
     position: int
     previous: int
     event: Event | None
+    group: bytes = b""
+    before: frozenset[bytes] = frozenset()
 
     def shown(self, clock: int) -> Event | None:
         """The event that is to be delivered, if there is one.
@@ -46,9 +51,11 @@ class Page(NamedTuple):
         upto: how far this page reaches, past whatever in it was no event.
         newest: the position of the last event in the inbox, or an odd one when it is empty.
         gap: why events after the position asked for are gone, or None when none are.
+        denied: of the positions that it was asked about, those that are not there.
     """
 
     entries: list[Entry]
     upto: int
     newest: int
     gap: GapReason | None
+    denied: tuple[int, ...] = ()

@@ -46,6 +46,7 @@ from typing import Final, NamedTuple, TypeGuard, TypeVar
 from aionotify.events.page import Entry, GapReason, Page
 
 NOWHERE: Final = 0
+BEGINNING: Final = 1  # before every event that there ever was
 LAST: Final = 9 * 10**15 - 1  # the year 2255; from 2^53 on, Lua's numbers have gaps
 # Microseconds by which pub/sub may be behind what is read: seconds are a lot.
 BACKLOG: Final = 60_000_000
@@ -161,6 +162,11 @@ def is_event(position: int | None) -> TypeGuard[int]:
     return position is not None and position != NOWHERE and not position & 1
 
 
+def before(position: int) -> int:
+    """The position right before that of an event: all was stored up to there, but not the event."""
+    return position - 1
+
+
 def latest(positions: Iterable[int]) -> int:
     """The one that says most."""
     return max(positions)
@@ -219,10 +225,12 @@ def judge_page(newest: int | None, confirmations: int, question: Question, page:
 
 def _is_denied(position: int, page: Page) -> bool:
     """Whether a page shows that an event is gone: it was between one and its predecessor."""
-    entries = page.entries
-    if not is_event(position) or not entries:
+    if not is_event(position):
         return False
-    if not entries[0].previous < position < entries[-1].position:
+    if position in page.denied:
+        return True
+    entries = page.entries
+    if not entries or not entries[0].previous < position < entries[-1].position:
         return False
     return any(entry.previous < position < entry.position for entry in entries)
 
@@ -250,6 +258,19 @@ def to_read(at: int, newest: int | None, settled: int, gone: int = NOWHERE) -> t
     if is_known(at, newest, settled, gone):
         return ()
     return (newest, at) if newest is not None and newest < at else (at,)
+
+
+def heard_part(page: Page, after: int, newest: int | None) -> Page:
+    """What of a shard's page was heard, up to `newest`.
+
+    The rest is left to be heard, for a page of some groups says nothing to the streams of others.
+    But who comes from a node that has heard more stays where he is, unless that is gone.
+    """
+    if newest is None or page.newest <= newest:
+        return page
+    entries = [entry for entry in page.entries if entry.position <= newest]
+    upto = newest if page.gap is not None else latest((newest, after))
+    return Page(entries, min(page.upto, upto), upto, page.gap, page.denied)
 
 
 def last_event(at: int) -> int:

@@ -10,26 +10,27 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from aionotify.errors import BrokerError, InboxRefused
-from aionotify.events.cursor import EVERYONE_END, Cursor
+from aionotify.events.cursor import Cursor
 from aionotify.events.frame import frame
 from aionotify.events.page import Entry, GapReason, Page
 from aionotify.events.position import (
+    BEGINNING,
     NOWHERE,
     Question,
     after_gap,
     common_end,
+    heard_part,
     is_known,
     is_there,
     last_event,
-    latest,
     merged,
     reached,
-    to_read,
     unreadable,
 )
 from aionotify.streams.hub import Hub
-from aionotify.streams.recipient import Recipient
+from aionotify.streams.recipient import Group, Recipient, Shard
 
+_HEARD_INTERVAL: Final = (0.01, 0.05)  # seconds; pub/sub is behind what is read by less
 _RETRY_INTERVAL: Final = (0.2, 1.0)  # seconds; random, so that not all streams ask at once
 
 
@@ -43,6 +44,11 @@ class Inbox(Protocol):
         not change by itself.
         """
 
+    def read_groups(
+        self, shard: int, groups: tuple[str, ...], after: int, asked: tuple[int, ...]
+    ) -> asyncio.Future[Page]:
+        """The same of some groups of a shard; the page says which positions it does not know."""
+
 
 class BehindStream(Protocol):
     """What is asked of a stream that is behind; see `Stream`."""
@@ -50,10 +56,12 @@ class BehindStream(Protocol):
     at: Cursor
     epoch: str | None
     events: int
+    groups: tuple[Group, ...]
     needs_marks: bool
 
     @property
     def inboxes(self) -> tuple[Recipient, ...]: ...
+    def passes_over(self, before: frozenset[bytes], position: int) -> bool: ...
 
     def is_caught_up(self) -> bool: ...
     def is_elsewhere(self) -> bool: ...
@@ -95,11 +103,23 @@ class CatchUp:
                 await asyncio.sleep(random.uniform(*_RETRY_INTERVAL))
             else:
                 self._write(pages)
+                if self._is_ahead():
+                    await asyncio.sleep(random.uniform(*_HEARD_INTERVAL))
         stream.join()
+
+    def _is_ahead(self) -> bool:
+        """Whether the client comes from a node that has heard more of a shard than this one."""
+        at = self._stream.at
+        return any(
+            each.newest is not None and each.newest < at[each.place]
+            for each in self._stream.inboxes
+            if isinstance(each, Shard)
+        )
 
     async def _read(self) -> list[tuple[Recipient, Page]]:
         """The next page of each inbox in which there is something to read."""
         hub, stream = self._hub, self._stream
+        groups = stream.groups
         for each in stream.inboxes:
             await each.wait_subscribed()
         if stream.epoch is None:
@@ -109,20 +129,23 @@ class CatchUp:
         asked = [
             (recipient, recipient.told_at(after))
             for recipient in stream.inboxes
-            for after in to_read(
-                stream.at[recipient.place], recipient.newest, hub.settled, recipient.gone
-            )
+            for after in recipient.to_read(stream.at[recipient.place], hub.settled, groups)
         ]
+        pages = await self._pages(asked)
+        if stream.groups is not groups:
+            return []
         # Of two pages of one inbox the last is the one after this stream's own position.
         ours = {}
-        for (recipient, _), (question, page) in zip(asked, await self._pages(asked), strict=True):
+        for (recipient, after), (question, page) in zip(asked, pages, strict=True):
             hub.apply_page(recipient, question, page)
             ours[recipient] = page
+            if isinstance(recipient, Shard):
+                ours[recipient] = heard_part(page, after, recipient.newest)
         return list(ours.items())
 
     async def _pages(self, asked: Sequence[tuple[Recipient, int]]) -> list[tuple[Question, Page]]:
         questions = [recipient.question(after) for recipient, after in asked]
-        answers = [self._inbox.read(recipient.id, after) for recipient, after in asked]
+        answers = list(map(self._ask, asked, questions))
         pages = []
         for question, answer in zip(questions, answers, strict=True):
             try:
@@ -130,6 +153,13 @@ class CatchUp:
             except InboxRefused:  # no reason to do without the events of the other inbox
                 pages.append(unreadable(question, self._hub.settled))
         return pages
+
+    def _ask(self, asked: tuple[Recipient, int], question: Question) -> asyncio.Future[Page]:
+        recipient, after = asked
+        if not isinstance(recipient, Shard):
+            return self._inbox.read(recipient.id, after)
+        names = sorted(each.name for each in self._stream.groups if each.shard is recipient)
+        return self._inbox.read_groups(recipient.number, tuple(names), after, question.stored)
 
     async def _move_over(self) -> None:
         """Find out where the stream is in a data set that is another one than its position's.
@@ -141,7 +171,8 @@ class CatchUp:
         asked = [(each, last_event(at[each.place])) for each in self._stream.inboxes]
         pages = await self._pages(asked)
         for (recipient, position), (_, page) in zip(asked, pages, strict=True):
-            position = position if is_there(position, page) else NOWHERE
+            nowhere = BEGINNING if isinstance(recipient, Shard) else NOWHERE
+            position = position if is_there(position, page) else nowhere
             self._stream.at = self._stream.at.moved(recipient.place, position)
         self._moved_to = epoch
 
@@ -163,13 +194,14 @@ class CatchUp:
         losses = self._losses(pages, end, entries)
         frames = []
         for index in range(len(entries) + 1):
-            if gap is not None or self._is_due(losses, index):
+            if gap is not None or (losses and self._is_due(losses, index)):
                 frames.append(self._tell(gap or GapReason.LOST, losses, index))
                 gap = None
             if index < len(entries):
                 recipient, entry = entries[index]
                 self._move(recipient, entry.position)
-                frames += self._frame(recipient, entry)
+                if not (entry.before and stream.passes_over(entry.before, entry.position)):
+                    frames += self._frame(recipient, entry)
         for recipient, page in pages:
             if (position := reached(page, end, recipient.newest)) is not None:
                 self._move(recipient, position)
@@ -230,13 +262,13 @@ class CatchUp:
         if event is None:
             hub.passed_over(entry)
             return []
-        at = stream.cursor() + (EVERYONE_END if recipient is hub.everyone else b"")
+        at = stream.cursor() + recipient.cursor_end
         stream.events += 1
         hub.wrote(recipient, entry)
         return [frame(event.data(recipient.id), event.type, at)]
 
     def _move(self, recipient: Recipient, position: int) -> None:
         """Who was told of a loss stays beyond it, or would be told again."""
-        if self._at(recipient) >= recipient.gone:
-            position = latest((position, recipient.gone))
+        if position < recipient.gone <= self._at(recipient):
+            position = recipient.gone
         self._stream.at = self._stream.at.moved(recipient.place, position)

@@ -14,7 +14,7 @@ streams concerned go back to reading their inbox.
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from aionotify.errors import NodeFull, TooManyStreams
@@ -22,8 +22,10 @@ from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.event import EVERYONE, Event
 from aionotify.events.frame import RESERVED_PREFIX, framed_chunk
+from aionotify.events.group import GroupId, Ordered, mark, shard_of
 from aionotify.events.page import Entry, Page
 from aionotify.events.position import (
+    LAST,
     NOWHERE,
     Question,
     Verdict,
@@ -38,7 +40,7 @@ from aionotify.events.position import (
     latest,
 )
 from aionotify.streams.reasons import CloseReason, ResyncReason
-from aionotify.streams.recipient import HubStream, Recipient
+from aionotify.streams.recipient import Group, HubStream, Recipient, Shard
 from aionotify.telemetry.stats import Stats
 
 _EVERYONE, _OWN = range(2)  # places in a cursor
@@ -48,15 +50,18 @@ _OWN_PART = cursor.own_part(0, b"\0\0\0\0")  # stands for each user's own in a b
 class Interest(Protocol):
     """Whose durable events this node wants to hear."""
 
-    def want(self, recipient_id: str) -> None: ...
-    def drop(self, recipient_id: str) -> None: ...
+    def want(self, of: Ordered) -> None: ...
+    def drop(self, of: Ordered) -> None: ...
+
+
+_Around = dict[Sequence[Shard], tuple[bytes, bytes]]
 
 
 class Hub:
     """All streams of one node.
 
     Args:
-        interest: told of the first and the last stream of each user.
+        interest: told of the first and the last stream of each user, and in each shard.
         max_streams: streams in all; 0 = no limit.
         max_streams_per_user: streams of one user; 0 = no limit.
         clock: says what time it is in Redis, in microseconds; 0 while that is not known.
@@ -93,7 +98,11 @@ class Hub:
         self._interest = interest
         self._max_streams = max_streams
         self._max_streams_per_user = max_streams_per_user
-        self._recipients: dict[str, Recipient] = {}
+        self._recipients: dict[Ordered, Recipient] = {}
+        self._shards: dict[Ordered, Shard] = {}
+        self._groups: dict[str, Group] = {}
+        self._by_mark: dict[bytes, Group] = {}
+        self.has_group = self._by_mark.__contains__
         self._entered = 0
         self._unflushed: list[HubStream] = []
         self._cursor_head: tuple[tuple[str | None, int], bytes] = (None, -1), b""
@@ -109,7 +118,7 @@ class Hub:
     def __len__(self) -> int:
         return self._entered
 
-    def __contains__(self, user_id: str) -> bool:
+    def __contains__(self, user_id: object) -> bool:
         return user_id in self._recipients
 
     @property
@@ -172,12 +181,50 @@ class Hub:
             self._emptied = asyncio.get_running_loop().create_future()
             await self._emptied
 
+    def enter_groups(self, names: Iterable[str]) -> tuple[Group, ...]:
+        """Hear the events of groups, for a stream that is in them or about to be."""
+        groups = []
+        for name in names:
+            group = self._groups.get(name)
+            if group is None:
+                number = shard_of(name)
+                shard = self._shards.get(number)
+                if shard is None:
+                    shard = self._shards[number] = Shard(number)
+                    self._interest.want(number)
+                group = self._groups[name] = Group(name, shard)
+                self._by_mark[group.mark] = group
+                shard.groups += 1
+            group.entered += 1
+            groups.append(group)
+        return tuple(groups)
+
+    def leave_groups(self, groups: Iterable[Group]) -> None:
+        """Hear them no longer for one stream."""
+        for group in groups:
+            group.entered -= 1
+            if group.entered:
+                continue
+            del self._groups[group.name], self._by_mark[group.mark]
+            group.shard.groups -= 1
+            if not group.shard.groups:
+                del self._shards[group.shard.number]
+                self._interest.drop(group.shard.number)
+
     def attach(self, stream: HubStream) -> None:
         """From here on the stream is dispatched to."""
         stream.recipient.streams.add(stream)
+        for group in stream.groups:
+            group.streams.add(stream)
+        for shard in stream.shards:
+            shard.streams.add(stream)
 
     def detach(self, stream: HubStream) -> None:
         stream.recipient.streams.discard(stream)
+        for group in stream.groups:
+            group.streams.discard(stream)
+        for shard in stream.shards:
+            shard.streams.discard(stream)
 
     def position(self, inboxes: Sequence[Recipient]) -> Cursor | None:
         """Where a live stream is that reads these, or None while that is not known.
@@ -186,7 +233,13 @@ class Hub:
         """
         if any(each.newest is None for each in inboxes):
             return None
-        return Cursor(*map(self._shown, inboxes))
+        return self._at(inboxes)
+
+    def _at(self, inboxes: Sequence[Recipient]) -> Cursor:
+        at = [NOWHERE] * cursor.PLACES
+        for each in inboxes:
+            at[each.place] = self.shown(each)
+        return Cursor(*at)
 
     def revoked(self, user_id: str) -> None:
         """End all streams of a user who may no longer listen."""
@@ -199,16 +252,16 @@ class Hub:
 
     # --- what is heard of subscriptions -------------------------------------------------------
 
-    def confirmed(self, recipient_id: str) -> None:
+    def confirmed(self, of: Ordered) -> None:
         """The live events of a recipient are heard from now on; what came before is not known."""
-        recipient = self._find(recipient_id)
+        recipient = self._find(of)
         if recipient is not None:
             self._resync(recipient, ResyncReason.RESUBSCRIBED)
             recipient.confirm()
 
     def lost(self) -> None:
         """No live event is heard any more, of anybody."""
-        for recipient in list(self._recipients.values()):
+        for recipient in [*self._recipients.values(), *self._shards.values()]:
             self._resync(recipient, ResyncReason.LOST)
             recipient.subscribed = False
         self.everyone.subscribed = False
@@ -233,11 +286,19 @@ class Hub:
         self.settled, self.aged = settled, aged(settled, retention)
         before, self.epoch = self.epoch, epoch or self.epoch
         if before not in (None, self.epoch):
-            for recipient in (*self._recipients.values(), self.everyone):
+            for recipient in (
+                *self._recipients.values(),
+                *self._shards.values(),
+                self.everyone,
+            ):
                 self._resync(recipient, ResyncReason.OTHER_DATA)
                 recipient.doubts.clear()
                 recipient.lose()
-        elif self.aged > self._refreshed:
+            return
+        for shard in self._shards.values():
+            if shard.has_missed(settled):
+                self._missed(shard, shard.seen)
+        if self.aged > self._refreshed:
             self._refreshed = (self.aged + settled) // 2
             for recipient in self._recipients.values():
                 self._set(recipient, recipient.newest)
@@ -245,9 +306,10 @@ class Hub:
     def _set(self, recipient: Recipient, newest: int | None) -> None:
         recipient.set_newest(newest)
         if newest is not None and (newest < self.aged or newest < recipient.gone):
-            recipient.mark = recipient.own_part(self._shown(recipient))
+            recipient.mark = recipient.own_part(self.shown(recipient))
 
-    def _shown(self, recipient: Recipient) -> int:
+    def shown(self, recipient: Recipient) -> int:
+        """Where a live stream is in an inbox, as its client is told it."""
         newest = recipient.newest or NOWHERE
         if newest >= self.aged and newest >= recipient.gone:
             return newest
@@ -258,22 +320,44 @@ class Hub:
     def ephemeral(self, event: Event) -> None:
         """Write an event that nobody keeps to whoever is there and can take it."""
         self.stats.events_ephemeral += 1
-        shared = (
-            framed_chunk(event.data(event.recipients[0]), event.type) if event.shared() else b""
-        )
+        shared = framed_chunk(event.data(event.receivers[0]), event.type) if event.shared() else b""
         for recipient_id in event.recipients:
             if recipient_id == EVERYONE:
                 for recipient in self._recipients.values():
                     self._offer(recipient, shared)
             elif (found := self._recipients.get(recipient_id)) is not None:
                 self._offer(found, shared or framed_chunk(event.data(recipient_id), event.type))
+        if event.groups and self._groups:
+            before = set(map(mark, event.recipients))
+            for name in event.groups:
+                group = mark(GroupId(name))
+                self.ephemeral_to_group(group, frozenset(before), event)
+                before.add(group)
+
+    def ephemeral_to_group(self, group: bytes, before: frozenset[bytes], event: Event) -> None:
+        """Write the copy of such an event that is for a group, given its mark.
+
+        Args:
+            before: the marks of the receivers that come before it.
+        """
+        found = self._by_mark.get(group)
+        if found is None or not found.streams:
+            return
+        data = framed_chunk(event.data(GroupId(found.name)), event.type)
+        self._push(
+            data,
+            [each for each in found.streams if not (before and each.passes_over(before, LAST))],
+        )
 
     def _offer(self, recipient: Recipient, data: bytes) -> None:
+        self._push(data, recipient.streams)
+
+    def _push(self, data: bytes, streams: Collection[HubStream]) -> None:
         delivered = 0
-        for stream in recipient.streams:
+        for stream in streams:
             delivered += stream.push(data)
         self.stats.delivered_live += delivered
-        self.stats.dropped_full += len(recipient.streams) - delivered
+        self.stats.dropped_full += len(streams) - delivered
 
     def notice(self, recipient_id: str, name: str, data: bytes) -> None:
         """Write a notice to all streams of a recipient.
@@ -299,12 +383,19 @@ class Hub:
                 stream.miss_notice()
             elif stream.live:
                 self.stats.fell_behind += 1
-                stream.fall_behind(Cursor(*map(self._shown, stream.inboxes)))
+                stream.fall_behind(self._at(stream.inboxes))
 
-    def durable(self, recipient_id: str, entry: Entry) -> None:
+    def durable_to_group(self, shard: int, entry: Entry) -> None:
+        """Write an event of a shard to the streams that are in its group."""
+        group = self._by_mark.get(entry.group)
+        if group is not None:
+            group.last = latest((group.last, entry.position))
+        self.durable(shard, entry)
+
+    def durable(self, of: Ordered, entry: Entry) -> None:
         """Write an event to the streams that are live, if it follows on from what they have."""
         self.stats.events_durable += 1
-        recipient = self._find(recipient_id)
+        recipient = self._find(of)
         if recipient is None:
             return
         position = entry.position
@@ -321,9 +412,9 @@ class Hub:
         else:
             self._set(recipient, position)  # somebody is about to read: now he knows how far
 
-    def acknowledged(self, recipient_id: str, position: int) -> None:
+    def acknowledged(self, of: Ordered, position: int) -> None:
         """An event was stored there; if it is gone when it is heard no more, that is a loss."""
-        recipient = self._find(recipient_id)
+        recipient = self._find(of)
         if recipient is None:
             return
         if recipient.subscribed:
@@ -339,19 +430,11 @@ class Hub:
         """
         self._clear_up(recipient, question, page)
         verdict = judge_page(recipient.newest, recipient.confirmations, question, page)
+        if isinstance(recipient, Shard) and question.confirmations == recipient.confirmations:
+            recipient.see(page.newest)
         if verdict is Verdict.NEXT:
-            self.hold()
-            try:
-                for entry in page.entries:
-                    newest = recipient.newest or NOWHERE
-                    verdict = judge_read(newest, entry.position, entry.previous)
-                    if verdict is Verdict.NEXT:
-                        self._deliver(recipient, entry)
-                    elif verdict is Verdict.GAP:
-                        self._missed(recipient, entry.position)
-            finally:
-                self.release()
-            self._set(recipient, latest((recipient.newest or NOWHERE, page.upto)))
+            if not isinstance(recipient, Shard):
+                self._apply(recipient, page)
         elif verdict is Verdict.RESYNC:
             self._resync(recipient, ResyncReason.MISSED)
             self._set(recipient, page.newest)
@@ -382,6 +465,20 @@ class Hub:
         if recipient.acknowledged in gone:
             recipient.acknowledged = NOWHERE
 
+    def _apply(self, recipient: Recipient, page: Page) -> None:
+        self.hold()
+        try:
+            for entry in page.entries:
+                position, newest = entry.position, recipient.newest or NOWHERE
+                verdict = judge_read(newest, position, entry.previous)
+                if verdict is Verdict.NEXT:
+                    self._deliver(recipient, entry)
+                elif verdict is Verdict.GAP:
+                    self._missed(recipient, position)
+        finally:
+            self.release()
+        self._set(recipient, latest((recipient.newest or NOWHERE, page.upto)))
+
     def _missed(self, recipient: Recipient, position: int) -> None:
         self.stats.missed += 1
         self._resync(recipient, ResyncReason.MISSED)
@@ -390,12 +487,20 @@ class Hub:
     def _deliver(self, recipient: Recipient, entry: Entry) -> None:
         event = entry.event
         if event is None or (event.options is not None and entry.shown(self.clock()) is None):
-            self._set(recipient, entry.position)  # known, and nothing to be written
+            self._follow(recipient, entry.position)  # known, and nothing to be written
             self.passed_over(entry)
         elif recipient is self.everyone:
             self._to_everyone(entry.position, event)
+        elif isinstance(recipient, Shard):
+            self._to_group(recipient, entry, event)
         else:
             self._to_one(recipient, entry.position, event)
+
+    def _follow(self, recipient: Recipient, position: int) -> None:
+        if isinstance(recipient, Shard):
+            recipient.follow(position)
+        else:
+            self._set(recipient, position)
 
     def passed_over(self, entry: Entry) -> None:
         """Take note of an entry that is not written to a stream, or to all that are live."""
@@ -403,15 +508,18 @@ class Hub:
             self.stats.dropped_expired += 1
 
     def _to_one(self, recipient: Recipient, position: int, event: Event) -> None:
-        before = self._shown(recipient)
+        before = self.shown(recipient)
         self._set(recipient, position)
-        data, delivered = b"", self.stats.delivered_live
+        data, shards = b"", None
+        delivered = self.stats.delivered_live
         for stream in recipient.streams:
             if not stream.live:
                 continue
             if not data:
                 self._measure(position)
-                data = self._encode(event, recipient)
+            if stream.shards is not shards:
+                shards = stream.shards
+                data = self._encode(event, recipient, shards)
             if stream.push(data):
                 self.stats.delivered_live += 1
             else:
@@ -426,20 +534,43 @@ class Hub:
             self._written(recipient.id, entry.position, entry.event)
 
     def _to_everyone(self, position: int, event: Event) -> None:
-        before = self._shown(self.everyone)
+        before = self.shown(self.everyone)
         self._set(self.everyone, position)
         if self._recipients:
             self._measure(position)
-        head, tail = self._encode_around(event)
+        head, tail = self._encode_around(self.everyone, event, ())
+        others: _Around = {}
         for recipient in self._recipients.values():
             data = head + recipient.mark + tail
             for stream in recipient.streams:
                 if not stream.live:
                     continue
-                if stream.push(data):
+                if stream.shards:
+                    taken = stream.push(self._around(others, self.everyone, event, stream))
+                else:
+                    taken = stream.push(data)
+                if taken:
                     self.stats.delivered_live += 1
                 else:
                     self._full(stream, self.everyone, before)
+
+    def _to_group(self, shard: Shard, entry: Entry, event: Event) -> None:
+        before = self.shown(shard)
+        shard.follow(entry.position)
+        group = self._by_mark.get(entry.group)
+        if group is None or not group.streams:
+            return
+        self._measure(entry.position)
+        others: _Around = {}
+        for stream in group.streams:
+            if not stream.live:
+                continue
+            if entry.before and stream.passes_over(entry.before, entry.position):
+                continue
+            if stream.push(self._around(others, shard, event, stream)):
+                self.stats.delivered_live += 1
+            else:
+                self._full(stream, shard, before)
 
     def _measure(self, position: int) -> None:
         # Redis' clock against ours: where that is ahead, an event takes no time rather than less.
@@ -448,21 +579,36 @@ class Hub:
     def _full(self, stream: HubStream, recipient: Recipient, before: int) -> None:
         """Have a stream go on before the event of `recipient` that it could not take."""
         self.stats.fell_behind += 1
-        at = Cursor(*map(self._shown, stream.inboxes))
-        stream.fall_behind(at.moved(recipient.place, before))
+        stream.fall_behind(self._at(stream.inboxes).moved(recipient.place, before))
 
-    def _encode(self, event: Event, recipient: Recipient) -> bytes:
-        at = self._everyone_part() + recipient.mark
+    def _encode(self, event: Event, recipient: Recipient, shards: Sequence[Shard]) -> bytes:
+        at = self._everyone_part(shards) + recipient.mark
         return framed_chunk(event.data(recipient.id), event.type, at)
 
-    def _encode_around(self, event: Event) -> tuple[bytes, bytes]:
-        at = self._everyone_part() + _OWN_PART + cursor.EVERYONE_END
-        head, tail = framed_chunk(event.data(EVERYONE), event.type, at).split(_OWN_PART, 1)
+    def _encode_around(
+        self, recipient: Recipient, event: Event, shards: Sequence[Shard]
+    ) -> tuple[bytes, bytes]:
+        """The frame of an event for streams of many users, before and after each one's own part."""
+        at = self._everyone_part(shards) + _OWN_PART + recipient.cursor_end
+        data = event.data(event.receivers[0])
+        head, tail = framed_chunk(data, event.type, at).split(_OWN_PART, 1)
         return head, tail
 
-    def _everyone_part(self) -> bytes:
+    def _around(
+        self, made: _Around, recipient: Recipient, event: Event, stream: HubStream
+    ) -> bytes:
+        """Such a frame for a stream with groups; of those in the same shards it is made once."""
+        parts = made.get(stream.shards)
+        if parts is None:
+            parts = made[stream.shards] = self._encode_around(recipient, event, stream.shards)
+        return parts[0] + stream.recipient.mark + parts[1]
+
+    def _everyone_part(self, shards: Sequence[Shard]) -> bytes:
         """The beginning of every cursor; it changes seldom beside what it is needed for."""
-        made_of = self.epoch, self._shown(self.everyone)
+        if shards:
+            at = self._at(shards)
+            return cursor.everyone_part(self.epoch, self.shown(self.everyone), at[2:])
+        made_of = self.epoch, self.shown(self.everyone)
         if made_of != self._cursor_head[0]:
             self._cursor_head = made_of, cursor.everyone_part(*made_of)
         return self._cursor_head[1]
@@ -490,7 +636,7 @@ class Hub:
 
     # --- positions ----------------------------------------------------------------------------
 
-    def _find(self, recipient_id: str) -> Recipient | None:
-        if recipient_id == EVERYONE:
+    def _find(self, of: Ordered) -> Recipient | None:
+        if of == EVERYONE:
             return self.everyone
-        return self._recipients.get(recipient_id)
+        return self._recipients.get(of) or self._shards.get(of)

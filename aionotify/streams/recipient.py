@@ -1,14 +1,31 @@
-"""A recipient, as the hub keeps it: one user's streams here, and how far its events are known."""
+"""A recipient, as the hub keeps it: one user's streams here, and how far its events are known.
+
+So are groups. A shard of them is followed as a recipient is: all of its events are heard, in one
+order, whichever group they are for. But a page that is read for one stream has the events of that
+stream's groups only. It says nothing to other streams, and what is known of a shard is what is
+heard.
+"""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
 
 import msgspec
 
 from aionotify.events import cursor
-from aionotify.events.cursor import Cursor
-from aionotify.events.position import NOWHERE, Doubts, Question, doubt, is_event
+from aionotify.events.cursor import Cursor, place_of, shard_end
+from aionotify.events.event import EVERYONE
+from aionotify.events.group import GroupId, Ordered, mark
+from aionotify.events.position import (
+    NOWHERE,
+    Doubts,
+    Question,
+    doubt,
+    is_event,
+    is_known,
+    latest,
+    to_read,
+)
 from aionotify.streams.reasons import CloseReason
 
 
@@ -18,6 +35,7 @@ class StreamReport(msgspec.Struct):
     Attributes:
         since: when it was opened, in unix seconds.
         position: the cursor at which the client is, as it is told it.
+        groups: those that its user is in.
         live: whether it is pushed events, and does not read them from its inbox.
         events: how many were written to it.
         buffered_bytes: bytes that wait in the process for the client to take them.
@@ -26,6 +44,7 @@ class StreamReport(msgspec.Struct):
     user_id: str
     since: float
     position: str
+    groups: list[str]
     live: bool
     events: int
     buffered_bytes: int
@@ -36,10 +55,15 @@ class HubStream(Protocol):
 
     recipient: "Recipient"
     live: bool
+    groups: tuple["Group", ...]
+    shards: tuple["Shard", ...]
 
     @property
     def inboxes(self) -> Sequence["Recipient"]:
-        """Whose events it is for: everyone, its user."""
+        """Whose events it is for: everyone, its user, the shards of its groups."""
+
+    def passes_over(self, before: frozenset[bytes], position: int) -> bool:
+        """Whether it gets an event as one of these receivers, and not by the copy at `position`."""
 
     def push(self, chunk: bytes) -> bool:
         """Queue a pre-chunked frame for the next flush; False when the socket is full."""
@@ -124,6 +148,24 @@ class Recipient:
         self._tag = cursor.tag(id)
         self.set_newest(None)
 
+    @property
+    def of(self) -> Ordered:
+        """What names it where it is asked for."""
+        return self.id
+
+    @property
+    def cursor_end(self) -> bytes:
+        """What a cursor ends with that comes with an event of it."""
+        return cursor.EVERYONE_END if self.id == EVERYONE else b""
+
+    def is_known(self, at: int, settled: int, groups: Iterable["Group"]) -> bool:
+        """Whether a stream has all that is known, if it is `at`."""
+        return is_known(at, self.newest, settled, self.gone)
+
+    def to_read(self, at: int, settled: int, groups: Iterable["Group"]) -> tuple[int, ...]:
+        """After which positions it is to be read for a stream that is `at`."""
+        return to_read(at, self.newest, settled, self.gone)
+
     def set_newest(self, newest: int | None) -> None:
         """Set `newest`, and with it `mark`."""
         self.newest = newest
@@ -181,3 +223,92 @@ class Recipient:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters.clear()
+
+
+class Shard(Recipient):
+    """A shard in which a stream here has groups.
+
+    Attributes:
+        number: its number.
+        groups: how many of its groups there are here.
+        streams: those that are in one of them.
+        since: from where on all events up to `newest` were heard.
+        seen: an event that was read and not heard yet, or 0.
+    """
+
+    __slots__ = ("groups", "number", "seen", "since")
+
+    def __init__(self, number: int) -> None:
+        self.groups = 0
+        self.number = number
+        super().__init__(f"shard {number}", place_of(number))
+
+    @property
+    def of(self) -> int:
+        """What names it where it is asked for."""
+        return self.number
+
+    @property
+    def cursor_end(self) -> bytes:
+        """What a cursor ends with that comes with an event of it."""
+        return shard_end(self.number)
+
+    def set_newest(self, newest: int | None) -> None:
+        """Know `newest`, and nothing of what was heard before."""
+        self.newest = newest
+        self.since = newest or NOWHERE
+        self.seen = NOWHERE
+
+    def follow(self, position: int) -> None:
+        """Take note of the event after `newest`."""
+        self.newest = position
+
+    def see(self, newest: int) -> None:
+        """Take note of what was read: it is heard before long, or else was missed."""
+        if newest & 1:  # nothing is in it
+            self.newest = latest((self.newest or NOWHERE, newest))
+        else:
+            self.seen = latest((self.seen, newest))
+
+    def has_missed(self, settled: int) -> bool:
+        """Whether an event was not heard that is stored, though all up to `settled` was."""
+        return self.newest is not None and self.newest < self.seen <= settled
+
+    def is_known(self, at: int, settled: int, groups: Iterable["Group"]) -> bool:
+        """Whether a stream in these groups has all of them that is known, if it is `at`."""
+        newest = self.newest
+        if newest is None or is_known(at, newest, settled, self.gone):
+            return newest is not None
+        return latest((self.since, self.gone)) <= at < newest and all(
+            group.last <= at for group in groups if group.shard is self
+        )
+
+    def to_read(self, at: int, settled: int, groups: Iterable["Group"]) -> tuple[int, ...]:
+        """After which position it is to be read for such a stream, if at all."""
+        return () if self.is_known(at, settled, groups) else (at,)
+
+
+class Group:
+    """A group of which a stream here is a member, or is about to be.
+
+    Attributes:
+        mark: what stands for it in copies.
+        entered: how many have entered it, attached or about to be.
+        streams: those that are attached.
+        last: the last event of it that was heard, or may have been before it was known here.
+    """
+
+    __slots__ = ("entered", "last", "mark", "name", "shard", "streams")
+
+    def __init__(self, name: str, shard: Shard) -> None:
+        self.name: Final = name
+        self.mark: Final = mark(GroupId(name))
+        self.shard: Final = shard
+        self.entered = 0
+        self.streams: set[HubStream] = set()
+        self.last = shard.newest or NOWHERE
+
+
+def shards_of(groups: Iterable[Group]) -> tuple[Shard, ...]:
+    """The shards in which groups lie, in the order of their numbers."""
+    return tuple(sorted({group.shard for group in groups}, key=lambda shard: shard.number))

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from aionotify.batcher import Batcher
 from aionotify.errors import InboxRefused
 from aionotify.events.cursor import Cursor
+from aionotify.events.group import Ordered
 from aionotify.events.page import Page
 from aionotify.events.position import unreadable
 from aionotify.streams.deadlines import Deadlines
@@ -25,7 +26,7 @@ _BATCH_WINDOW: Final = 0.002  # seconds
 class Inboxes(Protocol):
     """What is asked of inboxes."""
 
-    async def newest(self, recipient_ids: Sequence[str]) -> list[Page | Exception]:
+    async def newest(self, of: Sequence[Ordered]) -> list[Page | Exception]:
         """For each inbox how far it reaches, as a page without entries, or why it is not read."""
 
 
@@ -77,7 +78,7 @@ class StartPositions:
 
     async def _ask(self, recipients: list[Recipient]) -> list[Page | Exception]:
         questions = [each.question(None) for each in recipients]
-        answers = await self._inboxes.newest([each.id for each in recipients])
+        answers = await self._inboxes.newest([each.of for each in recipients])
         found: list[Page | Exception] = []
         for recipient, question, answer in zip(recipients, questions, answers, strict=True):
             if isinstance(answer, InboxRefused):

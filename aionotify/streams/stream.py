@@ -15,20 +15,22 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
 from aionotify.events.frame import chunk, control_frame
-from aionotify.events.position import is_known
+from aionotify.events.group import mark
+from aionotify.events.position import NOWHERE, latest, own_guess
 from aionotify.streams import sockets
 from aionotify.streams.catch_up import CatchUp, Inbox
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
 from aionotify.streams.reasons import CloseReason
-from aionotify.streams.recipient import Recipient, StreamReport
+from aionotify.streams.recipient import Group, Recipient, Shard, StreamReport, shards_of
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ _HEARTBEAT: Final = b":\n"  # a comment, and no blank line: some parsers dispatc
 _END: Final = b"0\r\n\r\n"  # of a chunked body
 _WRITE_AT: Final = 16384  # bytes queued in one loop step that are written before more are queued
 _MAX_RECEIVED: Final = 65536  # bytes; a client has nothing to say once a stream is open
+_NO_GROUPS: Final[Mapping[bytes, int]] = MappingProxyType({})
 _EXPIRED: Final = frozenset(
     {CloseReason.TOKEN_EXPIRED, CloseReason.TOKEN_REFUSED, CloseReason.REVOKED}
 )
@@ -72,7 +75,8 @@ class Stream(asyncio.Protocol):
     Args:
         start: the position after which the client wants everything.
         epoch: of which data set that is; None for whichever there is.
-        groups: whose events it gets.
+        groups: those that it is in, which it gives back to the hub when it has ended.
+        fresh: the shards of these that it begins with just now: they are new to its user.
         marks: asks what the user has read, as data of ``aionotify.read``; None if the client
             does not want to be told when it comes, or comes back.
 
@@ -81,6 +85,8 @@ class Stream(asyncio.Protocol):
         ended: why it did, or None while it is open.
         opened_at: when it was, by the monotonic clock.
         events: how many events were written to it.
+        groups: those that it is in.
+        shards: in which these lie.
         at: where the client is, while it is not live.
         epoch: of the data set that this is a position in.
         needs_marks: whether the client is to be told what the user has read.
@@ -95,6 +101,7 @@ class Stream(asyncio.Protocol):
         "_hub",
         "_in_chunks",
         "_inbox",
+        "_joined",
         "_kept",
         "_marks",
         "_on_end",
@@ -119,6 +126,7 @@ class Stream(asyncio.Protocol):
         "needs_marks",
         "opened_at",
         "recipient",
+        "shards",
         "slice",
     )
 
@@ -132,7 +140,8 @@ class Stream(asyncio.Protocol):
         *,
         start: Cursor,
         epoch: str | None = None,
-        groups: frozenset[str] = frozenset(),
+        groups: tuple[Group, ...] = (),
+        fresh: Collection[Shard] = (),
         marks: Callable[[], Awaitable[list[dict[str, Any]]]] | None = None,
     ) -> None:
         self.recipient = recipient
@@ -143,6 +152,14 @@ class Stream(asyncio.Protocol):
         self.at, self.epoch = start, epoch
         self._hub = hub
         self.groups = groups
+        self.shards = shards_of(groups) if groups else ()
+        # The receivers that it is, by their marks, and since when.
+        self._joined = _NO_GROUPS
+        if groups:
+            self._join(
+                (group, self._now(start, group) if group.shard in fresh else NOWHERE)
+                for group in groups
+            )
         self.slice = 0
         self._settings = settings
         self._marks = marks
@@ -167,8 +184,8 @@ class Stream(asyncio.Protocol):
 
     @property
     def inboxes(self) -> tuple[Recipient, ...]:
-        """Whose events it is for: everyone, its user."""
-        return (self._hub.everyone, self.recipient)
+        """Whose events it is for: everyone, its user, the shards of its groups."""
+        return (self._hub.everyone, self.recipient, *self.shards)
 
     # --- opening --------------------------------------------------------------------------------
 
@@ -232,7 +249,7 @@ class Stream(asyncio.Protocol):
         if self.needs_marks or self.is_elsewhere():
             return False
         return all(
-            is_known(self.at[each.place], each.newest, self._hub.settled, each.gone)
+            each.is_known(self.at[each.place], self._hub.settled, self.groups)
             for each in self.inboxes
         )
 
@@ -335,16 +352,61 @@ class Stream(asyncio.Protocol):
         if self.ended is None:  # nothing may follow the end
             self._send(data if self._in_chunks else _unchunk(data))
 
-    def regroup(self, groups: frozenset[str]) -> None:
-        """Have the events of these groups from now on."""
-        self.groups = groups
-
     def fall_behind(self, at: Cursor) -> None:
         """Stop being live: go on from the inbox, after `at`."""
         self.live = False
         self.at = at
         self.needs_marks = self._marks is not None
         self._go_on()
+
+    # --- groups ---------------------------------------------------------------------------------
+
+    def passes_over(self, before: frozenset[bytes], position: int) -> bool:
+        """Whether it gets an event as one of these receivers, and not by the copy at `position`.
+
+        It has got none by a group that its user was not in yet.
+        """
+        joined = self._joined
+        return any(joined[each] < position for each in joined.keys() & before)
+
+    def regroup(self, groups: frozenset[str]) -> None:
+        """Be in these groups from now on. In those that are new it begins with what is published
+        now, or somewhat earlier.
+        """
+        had = {group.name for group in self.groups}
+        if self.ended is not None or had == groups:
+            return
+        hub, attached = self._hub, self in self.recipient.streams
+        at = (hub.position(self.inboxes) if self.live else None) or self.at
+        if attached:
+            hub.detach(self)
+        new = hub.enter_groups(groups - had)
+        left = [group for group in self.groups if group.name not in groups]
+        stayed = tuple(group for group in self.groups if group.name in groups)
+        shards, self.groups = self.shards, stayed + new
+        self.shards = shards_of(self.groups)
+        now = hub.settled or own_guess(time.time())
+        for shard in {*shards, *self.shards}:
+            if shard not in self.shards:
+                at = at.moved(shard.place, NOWHERE)
+            elif shard not in shards:
+                at = at.moved(shard.place, now if shard.newest is None else hub.shown(shard))
+        self.at = at
+        since = [(each, self._joined[each.mark]) for each in stayed]
+        self._join([*since, *((each, self._now(at, each)) for each in new)])
+        hub.leave_groups(left)
+        if attached:
+            hub.attach(self)
+        if self.live and not self.is_caught_up():
+            self.fall_behind(at)
+
+    def _now(self, at: Cursor, group: Group) -> int:
+        """Until when the user was not in a group in which the stream begins after `at`."""
+        return latest((at[group.shard.place], self._hub.clock()))
+
+    def _join(self, groups: Iterable[tuple[Group, int]]) -> None:
+        me = {mark(self.recipient.id): NOWHERE}
+        self._joined = me | {group.mark: since for group, since in groups}
 
     def miss_notice(self) -> None:
         """Tell the client anew what the user has read, if that is of use to it."""
@@ -399,6 +461,7 @@ class Stream(asyncio.Protocol):
             user_id=self.recipient.id,
             since=round(time.time() - (time.monotonic() - self.opened_at), 3),
             position=self.cursor().decode(),
+            groups=sorted(group.name for group in self.groups),
             live=self.live,
             events=self.events,
             buffered_bytes=self.buffered(),
@@ -461,7 +524,8 @@ class Stream(asyncio.Protocol):
         """The client's position, as it is told it."""
         epoch = self._hub.epoch if self.epoch is None else self.epoch
         at = (self._hub.position(self.inboxes) if self.live else None) or self.at
-        return cursor.everyone_part(epoch, at.everyone) + self.recipient.own_part(at.own)
+        head = cursor.everyone_part(epoch, at.everyone, at[2:] if self.shards else ())
+        return head + self.recipient.own_part(at.own)
 
     def write(self, data: bytes) -> None:
         """Write frames now, after what is queued."""

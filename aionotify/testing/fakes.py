@@ -12,6 +12,7 @@ from aionotify.broker.publisher import Publisher, PublisherOptions
 from aionotify.broker.sync_publisher import SyncPublisher
 from aionotify.errors import BrokerError, BrokerUnavailable
 from aionotify.events.event import EVERYONE, Event
+from aionotify.events.group import Receiver
 
 
 class FakePublisher(Publisher):
@@ -24,7 +25,7 @@ class FakePublisher(Publisher):
         options: those of `Publisher`.
 
     Attributes:
-        published: the events, parsed, in order. One for several recipients is there once for each,
+        published: the events, parsed, in order. One for several receivers is there once for each,
             narrowed to it; one whose `id` was seen before is not there again. An event that was
             recalled, or collapsed into a newer one, is still there.
         recalled: the ids of the events that were recalled, in order.
@@ -35,10 +36,10 @@ class FakePublisher(Publisher):
         super().__init__(_no_redis, **options)
         self.published: list[dict[str, Any]] = []
         self.error: BrokerError | None = None
-        self._ids: dict[tuple[str, str], str] = {}
+        self._ids: dict[tuple[Receiver, str], str] = {}
         self.recalled: list[str] = []
         self._position = 0
-        self._inboxes: dict[str, dict[int, str | None]] = {}  # position -> collapse key
+        self._inboxes: dict[Receiver, dict[int, str | None]] = {}  # position -> collapse key
         self._closed = False
 
     async def close(self) -> None:
@@ -51,11 +52,11 @@ class FakePublisher(Publisher):
         """Record events that `aionotify.events.event.decode` has let pass."""
         if ephemeral:
             return [
-                summed_up(event, [self._sent(event, each) for each in event.recipients])
+                summed_up(event, [self._sent(event, each) for each in event.receivers])
                 for event in events
             ]
         return [
-            await self._outcome(event, [self._replied(event, each) for each in event.recipients])
+            await self._outcome(event, [self._replied(event, each) for each in event.receivers])
             for event in events
         ]
 
@@ -73,15 +74,15 @@ class FakePublisher(Publisher):
         self.recalled.append(event_id)
         return True
 
-    def _sent(self, event: Event, recipient_id: str) -> Published | BrokerError:
+    def _sent(self, event: Event, receiver: Receiver) -> Published | BrokerError:
         if self._closed:
             return BrokerUnavailable("the publisher was closed")
         if self.error is not None:
             return self.error
-        self.published.append(msgspec.json.decode(event.stored(recipient_id)))
-        return Published("", online=False)
+        self.published.append(msgspec.json.decode(event.stored(receiver)))
+        return Published("", online=False if isinstance(receiver, str) else None)
 
-    def _replied(self, event: Event, recipient_id: str) -> asyncio.Future[Any]:
+    def _replied(self, event: Event, receiver: Receiver) -> asyncio.Future[Any]:
         """What Redis would have replied, see append.lua."""
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._closed:
@@ -89,22 +90,22 @@ class FakePublisher(Publisher):
         elif self.error is not None:
             reply.set_exception(self.error)
         else:
-            reply.set_result(self._record(event, recipient_id))
+            reply.set_result(self._record(event, receiver))
         return reply
 
-    def _record(self, event: Event, recipient_id: str) -> tuple[str, int, int]:
+    def _record(self, event: Event, receiver: Receiver) -> tuple[str, int, int]:
         self._position += 2
         position = str(self._position)
         if event.key is not None:
-            first = self._ids.setdefault((recipient_id, event.key), position)
+            first = self._ids.setdefault((receiver, event.key), position)
             if first != position:
                 return first, 0, 1
-        self.published.append(msgspec.json.decode(event.stored(recipient_id)))
-        self._keep(recipient_id, None if event.options is None else event.options.collapse)
+        self.published.append(msgspec.json.decode(event.stored(receiver)))
+        self._keep(receiver, None if event.options is None else event.options.collapse)
         return position, 0, 0
 
-    def _keep(self, recipient_id: str, collapse: str | None) -> None:
-        inbox = self._inboxes.setdefault(recipient_id, {})
+    def _keep(self, receiver: Receiver, collapse: str | None) -> None:
+        inbox = self._inboxes.setdefault(receiver, {})
         if collapse is not None:
             for position in [each for each, key in inbox.items() if key == collapse]:
                 del inbox[position]

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -15,10 +15,10 @@ from aionotify.broker.read_marks import members
 from aionotify.errors import BrokerError, InvalidToken
 from aionotify.events import cursor
 from aionotify.events.cursor import Cursor
-from aionotify.events.position import NOWHERE, own_guess
+from aionotify.events.position import BEGINNING, NOWHERE, own_guess
 from aionotify.streams.memberships import check_asked
 from aionotify.streams.reasons import StartKind
-from aionotify.streams.recipient import Recipient
+from aionotify.streams.recipient import Group, Recipient, Shard, shards_of
 from aionotify.streams.response import HEADERS, NotificationResponse
 from aionotify.streams.stream import Stream
 from aionotify.web import inbox as lists
@@ -28,7 +28,6 @@ from aionotify.web.request_id import HEADER, request_id
 from aionotify.web.services import SERVICES, Services
 
 _ANSWER: Final = 1.0  # seconds for what a stream is to tell that it can do without
-_NOWHERE: Final = Cursor(NOWHERE, NOWHERE)  # for an invalid cursor: a gap
 # EventSource polyfills send no header, but `lastEventId`; clients of Mercure send `lastEventID`.
 _CURSOR_PARAMETERS: Final = ("last_event_id", "lastEventId", "lastEventID")
 
@@ -56,13 +55,15 @@ async def notify(request: web.Request) -> web.StreamResponse:
     rounds = services.revalidation.rounds
     asked = request.query.getall("groups", ())
     recipient = services.hub.enter(identity.user_id)
+    groups: tuple[Group, ...] = ()
     try:
         revocations = recipient.revocations
         await services.memberships.learn(recipient.id)
         part = frozenset(asked) or None  # of the groups, for as long as the stream lives
-        groups = services.memberships.choose(recipient.id, identity.groups, part)
-        check_asked(asked, groups)
-        how, start, epoch = await _start(request, services, recipient)
+        chosen = services.memberships.choose(recipient.id, identity.groups, part)
+        check_asked(asked, chosen)
+        groups = services.hub.enter_groups(chosen)
+        how, start, epoch, fresh = await _start(request, services, recipient, shards_of(groups))
         more, marks = {}, None
         if _is_asked_for(request, "unread"):
             more, marks = (
@@ -84,6 +85,7 @@ async def notify(request: web.Request) -> web.StreamResponse:
             start=start,
             epoch=epoch,
             groups=groups,
+            fresh=fresh,
             marks=marks,
         )
         response = NotificationResponse(settings.send_timeout, headers)
@@ -95,10 +97,11 @@ async def notify(request: web.Request) -> web.StreamResponse:
         slot = OpenStream(services, request, id)
     except BaseException:
         services.hub.leave(recipient)
+        services.hub.leave_groups(groups)
         services.memberships.left(recipient.id)
         raise
     at_once = services.revalidation.rounds != rounds
-    slot.begins(stream, identity, how, asked=part, groups=groups, at_once=at_once)
+    slot.begins(stream, identity, how, asked=part, groups=chosen, at_once=at_once)
     hand_over = settings.hand_over and not slot.keeps_request
     await response.serve(request, stream, slot.ended, may_hand_over=hand_over)
     return response
@@ -117,26 +120,44 @@ async def ticket(request: web.Request) -> web.Response:
 
 
 async def _start(
-    request: web.Request, services: Services, recipient: Recipient
-) -> tuple[StartKind, Cursor, str | None]:
-    """Return how the stream begins, after which cursor, and the epoch of that if it is known."""
+    request: web.Request, services: Services, recipient: Recipient, shards: Sequence[Shard]
+) -> tuple[StartKind, Cursor, str | None, Sequence[Shard]]:
+    """Return how the stream begins, after which cursor, the epoch of that if it is known, and the
+    shards in which it begins now.
+    """
     hub, unknown = services.hub, False
     for given in _cursors(request):
         start = cursor.parse(given, recipient.id)
         if start is not None:
-            return StartKind.CURSOR, start, cursor.epoch_of(given)
+            fresh = [shard for shard in shards if start[shard.place] == NOWHERE]
+            if fresh:
+                now = await _now(services, fresh)
+                for shard in fresh:
+                    start = start.moved(shard.place, now[shard.place])
+            return StartKind.CURSOR, start, cursor.epoch_of(given), fresh
         unknown = True
     if unknown:
-        return StartKind.UNKNOWN_CURSOR, _NOWHERE, hub.epoch
+        return StartKind.UNKNOWN_CURSOR, _nowhere(shards), hub.epoch, ()
+    now = await _now(services, (hub.everyone, recipient, *shards))
+    return StartKind.FRESH, now, hub.epoch, shards
+
+
+async def _now(services: Services, inboxes: Sequence[Recipient]) -> Cursor:
+    """Return where a stream of these begins just now."""
+    hub = services.hub
     if hub.everyone.subscribed:
         with contextlib.suppress(BrokerError, TimeoutError):
-            return (
-                StartKind.FRESH,
-                await services.start_positions.find((hub.everyone, recipient)),
-                hub.epoch,
-            )
+            return await services.start_positions.find(inboxes)
     now = hub.settled or own_guess(time.time())
-    return StartKind.FRESH, Cursor(now, now), hub.epoch
+    return Cursor(*[now] * cursor.PLACES)
+
+
+def _nowhere(shards: Sequence[Shard]) -> Cursor:
+    """Return where nobody ever was, which is told as a gap, and all that is kept follows."""
+    at = Cursor(NOWHERE, NOWHERE)
+    for shard in shards:
+        at = at.moved(shard.place, BEGINNING)  # where 0 is to begin with what comes
+    return at
 
 
 def _is_asked_for(request: web.Request, name: str) -> bool:

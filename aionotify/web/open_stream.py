@@ -63,6 +63,7 @@ class OpenStream:
         services.authenticator.ended(self._holder, moves=stream.ended is CloseReason.DRAIN)
         services.limits.leave(self._address)
         services.hub.leave(stream.recipient)
+        services.hub.leave_groups(stream.groups)
         services.memberships.ended(stream)
         fields = {
             "user": stream.recipient.id,

@@ -89,7 +89,7 @@ async def _events(
     raw = split_batch(body, MAX_EVENTS)
     alone = len(raw) == 1 and not body.lstrip().startswith(b"[")
     events = _checked(raw, max_bytes, alone, ephemeral=ephemeral)
-    held.add(RECIPIENT_BYTES * sum(len(event.recipients) for event in events))
+    held.add(RECIPIENT_BYTES * sum(len(event.receivers) for event in events))
     return events, alone
 
 
@@ -109,9 +109,11 @@ def _checked(raw: list[bytes], max_bytes: int, alone: bool, *, ephemeral: bool) 
 
 
 def check_recipients(event: Event, holder: KeyHolder) -> None:
-    """Raise Forbidden for a recipient that is none of the key holder's."""
+    """Raise Forbidden for a recipient, or a group, that is none of the key holder's."""
     for recipient in event.recipients:
         holder.check_recipient(recipient)
+    if event.groups:
+        holder.check_groups()
 
 
 def check_coding(request: web.Request) -> None:
@@ -150,14 +152,23 @@ async def _body(request: web.Request, limit: int, held: HeldBytes) -> bytes:
 def answer(result: Published | BrokerError) -> dict[str, object]:
     """Return what became of an event, for its producer."""
     if isinstance(result, PartlyPublished):
-        return {"recipients": {id: answer(each) for id, each in result.recipients.items()}}
+        return _answers(result)
     if isinstance(result, BrokerError):
         return {"error": {"code": "redis_unavailable", "message": str(result)}}
     told: dict[str, object] = {"event_id": result.event_id} if result.event_id else {}
-    told["online"] = result.online
-    if result.recipients:
-        told["recipients"] = {id: answer(each) for id, each in result.recipients.items()}
-    return told
+    if result.online is not None:
+        told["online"] = result.online
+    return told | _answers(result)
+
+
+def _answers(result: Published | PartlyPublished) -> dict[str, object]:
+    """What became of an event for each of several receivers."""
+    each = {"recipients": result.recipients, "groups": result.groups}
+    return {
+        name: {id: answer(result) for id, result in results.items()}
+        for name, results in each.items()
+        if results
+    }
 
 
 def _unavailable(answers: list[dict[str, object]]) -> web.Response:

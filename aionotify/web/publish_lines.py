@@ -154,7 +154,7 @@ def _checked(
 
 
 def _size(checked: _Checked) -> int:
-    return len(checked.recipients) if isinstance(checked, Event) else 1
+    return len(checked.receivers) if isinstance(checked, Event) else 1
 
 
 async def _write(

@@ -22,6 +22,7 @@ from aionotify.broker.subscriber import (
 )
 from aionotify.config import RedisConfig
 from aionotify.events.event import Event
+from aionotify.events.group import Ordered
 from aionotify.events.page import Entry
 from aionotify.telemetry.stats import Stats
 from tests.embedded import embedded
@@ -38,6 +39,7 @@ class Ear:
         self.heard: list[tuple[object, ...]] = []
         self.known: list[tuple[str | None, int]] = []
         self.absent: set[str] = set()
+        self.groups: set[bytes] = set()
 
     def hold(self) -> None:
         pass
@@ -48,8 +50,19 @@ class Ear:
     def has(self, user_id: str) -> bool:
         return user_id not in self.absent
 
+    def has_group(self, mark: bytes) -> bool:
+        return mark in self.groups
+
     def ephemeral(self, event: Event) -> None:
         self.heard.append(("ephemeral", *event.recipients))
+
+    def ephemeral_to_group(self, group: bytes, before: frozenset[bytes], event: Event) -> None:
+        self.heard.append(("ephemeral", group, before, *event.groups))
+
+    def durable_to_group(self, shard: int, entry: Entry) -> None:
+        where = entry.position, entry.previous
+        groups = () if entry.event is None else entry.event.groups
+        self.heard.append(("durable", shard, *where, entry.group, entry.before, groups))
 
     def durable(self, recipient_id: str, entry: Entry) -> None:
         self.heard.append(("durable", recipient_id, entry.position, entry.previous))
@@ -57,8 +70,8 @@ class Ear:
     def notice(self, recipient_id: str, name: str, data: bytes) -> None:
         self.heard.append(("notice", recipient_id, name, data))
 
-    def confirmed(self, recipient_id: str) -> None:
-        self.heard.append(("confirmed", recipient_id))
+    def confirmed(self, of: Ordered) -> None:
+        self.heard.append(("confirmed", of))
 
     def lost(self) -> None:
         self.heard.append(("lost",))

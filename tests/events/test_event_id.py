@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aionotify.events.cursor import EVERYONE_END, MAX_CHARS, everyone_part, own_part, parse, tag
+from aionotify.events.cursor import (
+    EVERYONE_END,
+    MAX_CHARS,
+    Cursor,
+    everyone_part,
+    own_part,
+    parse,
+    tag,
+)
 from aionotify.events.event import EVERYONE
 from aionotify.events.event_id import EventId, event_id, id_at
 from aionotify.events.event_id import parse as parse_id
@@ -22,7 +30,7 @@ def test_the_cursor_of_an_event_says_which_one_it_is(user: str, everyone: int, o
     of_everyone = (cursor + EVERYONE_END).decode()
     assert id_at(of_everyone) == event_id(EVERYONE, everyone)
     assert len(of_everyone) <= MAX_CHARS
-    assert parse(of_everyone, user) == parse(cursor.decode(), user) == (everyone, own)
+    assert parse(of_everyone, user) == parse(cursor.decode(), user) == Cursor(everyone, own)
 
 
 @given(users, positions)

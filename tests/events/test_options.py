@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aionotify.broker.published import decode_checked
@@ -118,6 +118,7 @@ def test_an_event_without_options_is_what_was_published() -> None:
 
 
 @given(st.floats(0, 1000, exclude_min=True), st.integers(-(10**9), 10**10))
+@example(5.0, 5 * SECOND)
 def test_an_event_is_shown_until_it_is_as_old_as_it_may_be(expires_in: float, age: int) -> None:
     """By Redis' clock; while that is not known, it is."""
     entry = Entry(2 * 10**15, 0, decode(event({"expires_in": expires_in})))
@@ -130,3 +131,11 @@ def test_an_event_that_does_not_expire_is_shown_at_any_age() -> None:
         entry = Entry(2, 0, decode(event(options)))
         assert entry.shown(9 * 10**15) is entry.event
     assert Entry(2, 0, None).shown(0) is None
+
+
+@pytest.mark.parametrize("to", [{"recipient_id": "*"}, {"recipient_id": "1", "group_id": "g"}])
+def test_only_users_can_be_away(to: dict[str, str]) -> None:
+    message = json.dumps({**to, "aionotify": {"away": 5}}).encode()
+    assert problems(message) == {
+        "aionotify.away": "is for events for users, not for groups or everyone"
+    }

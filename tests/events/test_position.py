@@ -125,8 +125,9 @@ class Follower:
     def answer(self, question: Question, page: Page) -> None:
         verdict = judge_page(self.newest, self.confirmations, question, page)
         if verdict is Verdict.NEXT:
-            for position, previous, _ in page.entries:
-                self.act(judge_read(self.newest or 0, position, previous), position)
+            for each in page.entries:
+                verdict = judge_read(self.newest or 0, each.position, each.previous)
+                self.act(verdict, each.position)
             self.newest = latest((self.newest or 0, page.upto))
         else:
             self.act(verdict, page.newest)

@@ -70,7 +70,7 @@ class Node:
     def groups(self, user: str) -> list[set[str]]:
         """The groups of each of the user's streams here."""
         found = self.services.hub.streams_of(user)
-        return [set(each.groups) for each in found if isinstance(each, Stream)]
+        return [{group.name for group in each.groups} for each in found if isinstance(each, Stream)]
 
     async def change(
         self, method: str, group: str, user: str, key: str = KEY

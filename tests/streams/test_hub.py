@@ -12,10 +12,11 @@ from aionotify.errors import NodeFull, TooManyStreams
 from aionotify.events.cursor import Cursor, parse
 from aionotify.events.event import Event, decode
 from aionotify.events.frame import framed_chunk
+from aionotify.events.group import Ordered
 from aionotify.events.page import Entry, Page
 from aionotify.streams import stream as real
 from aionotify.streams.hub import Hub
-from aionotify.streams.recipient import Recipient, StreamReport
+from aionotify.streams.recipient import Group, Recipient, Shard, StreamReport
 from tests.embedded import embedded
 from tests.harness import EventParser, RedisServer, SSEEvent, eventually
 from tests.integration.talk import CHANNEL, publish, received, stream
@@ -25,13 +26,13 @@ class Wanted:
     """Whose events the hub wants, and how often it said so."""
 
     def __init__(self) -> None:
-        self.said: list[tuple[str, str]] = []
+        self.said: list[tuple[str, Ordered]] = []
 
-    def want(self, recipient_id: str) -> None:
-        self.said.append(("want", recipient_id))
+    def want(self, of: Ordered) -> None:
+        self.said.append(("want", of))
 
-    def drop(self, recipient_id: str) -> None:
-        self.said.append(("drop", recipient_id))
+    def drop(self, of: Ordered) -> None:
+        self.said.append(("drop", of))
 
 
 class Stream:
@@ -40,6 +41,8 @@ class Stream:
     def __init__(self, hub: Hub, recipient: Recipient, *, live: bool = True) -> None:
         self.recipient = recipient
         self.inboxes = (hub.everyone, recipient)
+        self.groups: tuple[Group, ...] = ()
+        self.shards: tuple[Shard, ...] = ()
         self.live = live
         self.full = False
         self.taken: list[bytes] = []
@@ -47,6 +50,9 @@ class Stream:
         self.behind: list[Cursor] = []
         self.closed: list[str] = []
         self.missed_notices = 0
+
+    def passes_over(self, before: frozenset[bytes], position: int) -> bool:
+        return False
 
     def push(self, chunk: bytes) -> bool:
         if not self.full:

@@ -23,6 +23,7 @@ class Grouped:
 
     def __init__(self, recipient: Recipient, groups: frozenset[str]) -> None:
         self.recipient = recipient
+        self.groups = self.shards = ()
         self.had = [groups]
 
     def regroup(self, groups: frozenset[str]) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,14 +24,19 @@ from aionotify.events import cursor
 from aionotify.events.cursor import EPOCH_CHARS, EPOCH_LETTERS, Cursor
 from aionotify.events.event import EVERYONE, decode
 from aionotify.events.frame import chunk
+from aionotify.events.group import GroupId, Ordered, Receiver
 from aionotify.events.page import Entry, GapReason, Page
 from aionotify.events.position import Settling
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
+from aionotify.streams.recipient import Recipient
 from aionotify.streams.start_position import StartPositions
 from aionotify.streams.stream import Stream, StreamSettings
 from tests.harness import EventParser
+
+Copies = dict[Receiver, tuple[Ordered, int]]
+"""Whose copies of an event there are, and of each in whose order it is, and its position."""
 
 Step = Callable[[], Coroutine[Any, Any, None] | None]
 
@@ -53,13 +58,12 @@ class Data:
     epoch: str | None = None
     clock: int = 0
     since: int = 0
-    inboxes: dict[str, list[Entry]] = field(
-        default_factory=lambda: {id: [] for id in (EVERYONE, *USERS)}
-    )
-    expires: dict[str, int] = field(default_factory=dict)  # microseconds, by Redis' own time
+    inboxes: dict[Ordered | GroupId, list[Entry]] = field(default_factory=lambda: defaultdict(list))
+    # microseconds, by Redis' own time
+    expires: dict[Ordered | GroupId, int] = field(default_factory=dict)
 
     def copy(self) -> "Data":
-        inboxes = {id: list(inbox) for id, inbox in self.inboxes.items()}
+        inboxes = defaultdict(list, {id: list(inbox) for id, inbox in self.inboxes.items()})
         return Data(self.epoch, self.clock, self.since, inboxes, dict(self.expires))
 
 
@@ -71,7 +75,7 @@ class Redis:
     Attributes:
         passed: real microseconds.
         off: by how much its time is something else.
-        published: all that ever was, by number: recipient and position.
+        published: all that ever was, by number: each receiver's copy.
         optional: the numbers of events that were taken out of their inbox again, or expire.
         known: the latest clock that somebody had learned, at each tick.
     """
@@ -82,7 +86,7 @@ class Redis:
         self.data = Data()
         self.kept = Data()  # an older state
         self.epochs = itertools.product(EPOCH_LETTERS, repeat=EPOCH_CHARS)
-        self.published: list[tuple[str, int]] = []
+        self.published: list[Copies] = []
         self.optional: set[int] = set()
         self.known = [self.passed]
         self.subscribers: list[Wire] = []
@@ -119,7 +123,7 @@ class Redis:
         position += position % 2
         number = len(self.published)
         event = decode(b'{%b"recipient_id": "%b", "n": %d}' % (options, id.encode(), number))
-        self.published.append((id, position))
+        self.published.append({id: (id, position)})
         inbox.append(Entry(position, previous, event))
         while inbox[0].position < now - RETENTION * SECOND:
             del inbox[0]
@@ -151,11 +155,12 @@ class Redis:
             return []
         entry = inbox[index % len(inbox)]
         inbox[index % len(inbox)] = entry._replace(event=None)
-        number = self.published.index((id, entry.position))
+        at = id, entry.position
+        [number] = (n for n, copies in enumerate(self.published) if copies.get(id) == at)
         self.optional.add(number)
         return [number]
 
-    def page(self, id: str, after: int | None, floor: int, settled: int) -> Page:
+    def page(self, id: Ordered, after: int | None, floor: int, settled: int) -> Page:
         self.tick()
         now = max(self.time, floor)
         oldest = max(now - RETENTION * SECOND, self.data.since)
@@ -187,10 +192,9 @@ class Redis:
         """Write what there is to disk."""
         self.kept = self.data.copy()
 
-    def stored(self) -> set[int]:
-        """The numbers of all events that are there."""
-        there = {(id, entry.position) for id, inbox in self.data.inboxes.items() for entry in inbox}
-        return {number for number, each in enumerate(self.published) if each in there}
+    def stored(self) -> set[tuple[Receiver | Ordered, int]]:
+        """Whose copies are there, by their positions."""
+        return {(id, entry.position) for id, inbox in self.data.inboxes.items() for entry in inbox}
 
     def wipe(self) -> None:
         self.data = Data()
@@ -206,10 +210,10 @@ class Wire:
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
-        self.commands: deque[tuple[bool, str]] = deque()
-        self.channels: set[str] = set()
+        self.commands: deque[tuple[bool, Ordered]] = deque()
+        self.channels: set[Ordered] = set()
         # Of a recipient: an event, a notice, or that it is heard; and the clock at a probe.
-        self.messages: deque[tuple[str, Entry | bytes | int | None]] = deque()
+        self.messages: deque[tuple[Ordered, Entry | bytes | int | None]] = deque()
 
     def carry_out(self) -> None:
         join, id = self.commands.popleft()
@@ -228,29 +232,29 @@ class Node:
         self.hub = Hub(self, clock=lambda: self.floor)
         self.start_positions = StartPositions(self.hub, self, DEADLINES, together=0)
         self.heartbeat = Heartbeat(60)
-        self.wanted = {EVERYONE}
+        self.wanted: set[Ordered] = {EVERYONE}
         self.wire: Wire | None = None
         self.floor = 0
         self.epoch: str | None = None
         self.settling = Settling()
-        self.asked: deque[tuple[str, int | None, asyncio.Future[Page]]] = deque()
+        self.asked: deque[tuple[Callable[[], Page], bool, asyncio.Future[Page]]] = deque()
         self.answers: deque[tuple[asyncio.Future[Page], Page]] = deque()
         self.connect()
 
-    def want(self, recipient_id: str) -> None:
-        self.wanted.add(recipient_id)
+    def want(self, of: Ordered) -> None:
+        self.wanted.add(of)
         if self.wire is not None:
-            self.wire.commands.append((True, recipient_id))
+            self.wire.commands.append((True, of))
 
-    def drop(self, recipient_id: str) -> None:
-        self.wanted.remove(recipient_id)
+    def drop(self, of: Ordered) -> None:
+        self.wanted.remove(of)
         if self.wire is not None:
-            self.wire.commands.append((False, recipient_id))
+            self.wire.commands.append((False, of))
 
     def connect(self) -> None:
         self.wire = Wire(self.redis)
         self.redis.subscribers.append(self.wire)
-        self.wire.commands.extend((True, id) for id in sorted(self.wanted))
+        self.wire.commands.extend((True, id) for id in sorted(self.wanted, key=str))
         self.floor = self.redis.probe(self.floor)
         self.epoch = self.redis.data.epoch
         if not self.settling.position:
@@ -288,29 +292,41 @@ class Node:
             self._settle(entry)
             self._know()
         elif isinstance(entry, bytes):
-            if id in self.wanted:
+            if id in self.wanted and isinstance(id, str):
                 self.hub.notice(id, "recalled", entry)
         elif entry is not None:
             if id in self.wanted:
-                self.hub.durable(id, entry)
+                self.dispatch(id, entry)
         elif id in self.wanted:
             self.hub.confirmed(id)
 
-    def read(self, recipient_id: str, after: int) -> asyncio.Future[Page]:
-        return self._ask(recipient_id, after)
+    def dispatch(self, id: Ordered, entry: Entry) -> None:
+        self.hub.durable(id, entry)
 
-    def _ask(self, recipient_id: str, after: int | None) -> asyncio.Future[Page]:
+    def read(self, recipient_id: str, after: int) -> asyncio.Future[Page]:
+        return self.ask(self._page(recipient_id, after))
+
+    def read_groups(
+        self, shard: int, groups: tuple[str, ...], after: int, asked: tuple[int, ...]
+    ) -> asyncio.Future[Page]:
+        raise NotImplementedError
+
+    def _page(self, id: Ordered, after: int | None) -> Callable[[], Page]:
+        return lambda: self.redis.page(id, after, self.floor, self.settling.position)
+
+    def ask(self, question: Callable[[], Page], *, fails: bool = True) -> asyncio.Future[Page]:
+        """Ask what is answered in a step of its own; `fails` where it may be left unanswered."""
         answer: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
-        self.asked.append((recipient_id, after, answer))
+        self.asked.append((question, fails, answer))
         return answer
 
-    async def newest(self, recipient_ids: Sequence[str]) -> list[Page | Exception]:
-        return [await answer for answer in [self._ask(id, None) for id in recipient_ids]]
+    async def newest(self, of: Sequence[Ordered]) -> list[Page | Exception]:
+        asked = [self.ask(self._page(id, None), fails=False) for id in of]
+        return [await answer for answer in asked]
 
     def answer(self) -> None:
-        id, after, future = self.asked.popleft()
-        page = self.redis.page(id, after, self.floor, self.settling.position)
-        self.answers.append((future, page))
+        question, _, future = self.asked.popleft()
+        self.answers.append((future, question()))
 
     def fail(self) -> None:
         """Have Redis not answer the question that it has had for longest."""
@@ -321,7 +337,8 @@ class Node:
     def publish(self, id: str) -> None:
         """Be who publishes: the answer comes before the message."""
         self.redis.publish(id)
-        self.hub.acknowledged(id, self.redis.published[-1][1])
+        for of, position in self.redis.published[-1].values():
+            self.hub.acknowledged(of, position)
 
     def hear_answer(self) -> None:
         future, page = self.answers.popleft()
@@ -412,26 +429,19 @@ class Client:
         socket = self.socket = Socket()
         recipient = node.hub.enter(self.user)
         try:
-            epoch, start = self.epoch, self.cursor
-            if start is None:
-                start, epoch = (
-                    await node.start_positions.find((node.hub.everyone, recipient)),
-                    node.hub.epoch,
-                )
+            start, epoch = await self.start(node, recipient)
         except asyncio.CancelledError:
-            node.hub.leave(recipient)
+            self.leave(node, recipient)
             raise
         self._opened = len(node.redis.published)
         settings = StreamSettings(buffer=300)  # two events or so
-        stream = Stream(
-            settings, node.hub, recipient, node, node.heartbeat, start=start, epoch=epoch
-        )
+        stream = self.stream(node, recipient, settings, start, epoch)
         socket.write(chunk(stream.opening()))
         socket.stream = stream
         ended = asyncio.Event()
 
         def on_end(stream: Stream) -> None:
-            node.hub.leave(recipient)
+            self.leave(node, recipient)
             ended.set()
 
         stream.begin(socket, on_end)
@@ -440,6 +450,25 @@ class Client:
         finally:
             socket.lose()
             await ended.wait()
+
+    async def start(self, node: Node, recipient: Recipient) -> tuple[Cursor, str | None]:
+        if self.cursor is not None:
+            return self.cursor, self.epoch
+        start = await node.start_positions.find((node.hub.everyone, recipient))
+        return start, node.hub.epoch
+
+    def stream(
+        self,
+        node: Node,
+        recipient: Recipient,
+        settings: StreamSettings,
+        start: Cursor,
+        epoch: str | None,
+    ) -> Stream:
+        return Stream(settings, node.hub, recipient, node, node.heartbeat, start=start, epoch=epoch)
+
+    def leave(self, node: Node, recipient: Recipient) -> None:
+        node.hub.leave(recipient)
 
     async def disconnect(self) -> None:
         if self.task is not None:
@@ -464,7 +493,7 @@ class Client:
             self.epoch = cursor.epoch_of(event.id)
             self.began = self._opened if self.began is None else self.began
             if event.event == "message":
-                self.seen.append(int(event.data.rpartition(" ")[2].rstrip("}")))
+                self.seen.append(json.loads(event.data)["n"])
             elif event.event == "aionotify.gap":
                 self.gaps.append(json.loads(event.data)["reason"])
                 self.told = len(redis.published)
@@ -475,23 +504,44 @@ class Client:
         stream = self.socket.stream
         if stream is None or stream not in stream.recipient.streams or stream.epoch is None:
             return set()
-        hub = stream._hub
-        newest = {
-            each.id: max((each.newest or 0, *each.stored()))
-            for each in (hub.everyone, stream.recipient)
-        }
+        newest = {each.of: max((each.newest or 0, *each.stored())) for each in stream.inboxes}
         return {
             number
-            for number, (id, position) in enumerate(self.nodes[0].redis.published)
-            if position <= newest.get(id, 0)
+            for number, copies in enumerate(self.nodes[0].redis.published)
+            for of, position in copies.values()
+            if position <= newest.get(of, 0)
+        }
+
+    def receiver(self, number: int) -> Receiver | None:
+        """As which of the receivers of an event it gets that: the first that it is."""
+        return next(
+            (each for each in self.nodes[0].redis.published[number] if self.is_(each)), None
+        )
+
+    def is_(self, receiver: Receiver) -> bool:
+        return receiver in (EVERYONE, self.user)
+
+    def order(self, number: int) -> Ordered | None:
+        """Where that is in one order with others."""
+        receiver = self.receiver(number)
+        return None if receiver is None else self.nodes[0].redis.published[number][receiver][0]
+
+    def stored(self, there: set[tuple[Receiver | Ordered, int]]) -> set[int]:
+        """The numbers of the events whose copies for it are there."""
+        published = self.nodes[0].redis.published
+        mine = ((number, self.receiver(number)) for number in range(len(published)))
+        return {
+            number
+            for number, receiver in mine
+            if receiver is not None and (receiver, published[number][receiver][1]) in there
         }
 
     def expected(self, redis: Redis) -> list[int]:
         """The numbers of all that was published for it since it began."""
         return [
             number
-            for number, (id, _) in enumerate(redis.published)
-            if id in (EVERYONE, self.user) and self.began is not None and number >= self.began
+            for number in range(len(redis.published))
+            if self.receiver(number) is not None and self.began is not None and number >= self.began
         ]
 
 
@@ -518,6 +568,11 @@ class World:
         self.redis = Redis()
         self.nodes = [Node(self.redis), Node(self.redis)]
         self.clients = [Client(user, self.nodes) for user in USERS * 2]
+
+    def publish_to_all(self) -> None:
+        """Publish to everybody whatever they are in."""
+        for id in (EVERYONE, *USERS):
+            self.redis.publish(id)
 
     async def step(self, choice: int) -> None:
         possible, trouble = self.possible(), self.trouble(self)
@@ -576,10 +631,11 @@ class World:
         before = self.redis.stored()
         known = {client: client.known_to_node() for client in self.clients}
         self.restart(self.redis.fall_back)
-        lost = before - self.redis.stored()
+        there = self.redis.stored()
         for client in self.clients:
-            for id in (EVERYONE, client.user):
-                mine = {number for number in lost if self.redis.published[number][0] == id}
+            lost = client.stored(before) - client.stored(there)
+            for id in set(map(client.order, lost)):
+                mine = {number for number in lost if client.order(number) == id}
                 if mine.isdisjoint(client.seen):
                     client.due |= mine & known[client]
                     client.excused |= mine - known[client]
@@ -642,8 +698,8 @@ def check(world: World) -> None:
 def check_order(world: World, client: Client) -> None:
     client.read()
     assert len(set(client.seen)) == len(client.seen), "repeated"
-    for id in (EVERYONE, client.user):
-        seen = [number for number in client.seen if world.redis.published[number][0] == id]
+    for id in set(map(client.order, client.seen)):
+        seen = [number for number in client.seen if client.order(number) == id]
         assert seen == sorted(seen), "out of order"
     assert client.socket.stream is not None
     assert client.socket.stream.live
@@ -675,20 +731,22 @@ def check_told(world: World) -> None:
 async def brought_to_rest(
     trouble: Callable[[World], list[Step]] = lambda world: [],
     judge: Callable[[World], None] = check,
+    made: Callable[[Callable[[World], list[Step]]], World] = World,
 ) -> AsyncIterator[World]:
     """A world that is looked at when all has arrived."""
-    world = World(trouble)
+    world = made(trouble)
     try:
         yield world
         await world.come_to_rest()
         judge(world)
-        for id in (EVERYONE, *USERS):
-            world.redis.publish(id)
+        before = len(world.redis.published)
+        world.publish_to_all()
         await world.come_to_rest()
         for client in world.clients:
             client.read()
             assert client.began is not None
-            new = set(client.expected(world.redis)[-2:]) - set(client.seen)
+            new = {number for number in client.expected(world.redis) if number >= before}
+            new -= set(client.seen)
             assert not {number for number in new if number >= client.told}, "does not get on"
         judge(world)
     finally:
@@ -702,8 +760,9 @@ async def play(
     choices: list[int],
     trouble: Callable[[World], list[Step]] = lambda world: [],
     judge: Callable[[World], None] = check,
+    made: Callable[[Callable[[World], list[Step]]], World] = World,
 ) -> None:
-    async with brought_to_rest(trouble, judge) as world:
+    async with brought_to_rest(trouble, judge, made) as world:
         for choice in choices:
             await world.step(choice)
 
@@ -719,7 +778,7 @@ def losses(world: World) -> list[Step]:
     everything expires.
     """
     redis = world.redis
-    unanswered = [node.fail for node in world.nodes if node.asked and node.asked[0][1] is not None]
+    unanswered = [node.fail for node in world.nodes if node.asked and node.asked[0][1]]
     return [
         *unanswered,
         redis.keep,
@@ -808,6 +867,34 @@ async def test_two_who_come_at_once_do_not_hide_an_event_from_each_other() -> No
         while node.answers:
             node.hear_answer()
             await settle()
+
+
+@pytest.mark.parametrize("where", ["on its way", "in a socket that is full"])
+async def test_a_recall_is_told_after_the_event_whatever_that_waits_for(where: str) -> None:
+    async with brought_to_rest(judge=check_shown) as world:
+        client, node, redis = world.clients[0], world.nodes[0], world.redis
+        await world.come_to_rest()
+        if where == "on its way":
+            await client.disconnect()
+            redis.publish("alice")
+            await world.subscribe(node)
+            client.connect(node)
+            await settle()
+            while node.asked:
+                node.answer()
+        else:
+            client.socket.full = True
+            redis.publish("alice")
+            await world.subscribe(node)
+        redis.recall("alice", -1)
+        await world.subscribe(node)
+        if where == "on its way":
+            client.read()
+            assert (client.seen, client.recalled) == ([], [])
+        await world.come_to_rest()
+        client.read()
+        assert (client.seen, client.recalled) == ([0], [(0, 1)])
+        redis.optional.clear()  # nobody has to do without it
 
 
 @pytest.mark.parametrize("then", ["nothing", "published", "heard and lost again"])

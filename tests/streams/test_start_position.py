@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from aionotify.errors import BrokerError, BrokerRefused, InboxRefused
 from aionotify.events.cursor import Cursor
 from aionotify.events.event import EVERYONE
+from aionotify.events.group import Ordered
 from aionotify.events.page import Page
 from aionotify.streams.deadlines import Deadlines
 from aionotify.streams.hub import Hub
@@ -17,28 +18,28 @@ NEWEST = 1000  # where every inbox ends
 
 
 class Interested:
-    def want(self, recipient_id: str) -> None: ...
-    def drop(self, recipient_id: str) -> None: ...
+    def want(self, of: Ordered) -> None: ...
+    def drop(self, of: Ordered) -> None: ...
 
 
 class Inboxes:
     """Answers each question when `going` is set, and keeps what was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[list[str]] = []
+        self.asked: list[list[Ordered]] = []
         self.broken: set[str] = set()
         self.refused: set[str] = set()
         self.end = NEWEST
         self.going = asyncio.Event()
         self.going.set()
 
-    async def newest(self, recipient_ids: Sequence[str]) -> list[Page | Exception]:
-        self.asked.append(list(recipient_ids))
+    async def newest(self, of: Sequence[Ordered]) -> list[Page | Exception]:
+        self.asked.append(list(of))
         await self.going.wait()
-        page, errors = Page([], self.end, self.end, None), dict[str, BrokerError]()
+        page, errors = Page([], self.end, self.end, None), dict[Ordered, BrokerError]()
         errors |= {id: BrokerRefused("no login") for id in self.broken}
         errors |= {id: InboxRefused("no list") for id in self.refused}
-        return [errors.get(id, page) for id in recipient_ids]
+        return [errors.get(id, page) for id in of]
 
 
 class World:
@@ -65,7 +66,7 @@ async def test_what_is_known_is_asked_of_nobody() -> None:
     world = World()
     recipient = world.enter("u")
     recipient.set_newest(2000)
-    assert await world.start_positions.find((world.hub.everyone, recipient)) == (NEWEST, 2000)
+    assert await world.start_positions.find((world.hub.everyone, recipient)) == Cursor(NEWEST, 2000)
     assert world.inboxes.asked == []
 
 
@@ -73,7 +74,7 @@ async def test_those_who_come_together_are_asked_about_in_one_question() -> None
     world = World()
     users = [f"u{number}" for number in range(100)]
     finding = [world.find(world.enter(user)) for user in users]
-    assert await asyncio.gather(*finding) == [(NEWEST, NEWEST)] * 100
+    assert await asyncio.gather(*finding) == [Cursor(NEWEST, NEWEST)] * 100
     assert world.inboxes.asked == [users]
     await world.start_positions.close()
 
@@ -95,7 +96,8 @@ async def test_two_streams_of_one_user_need_one_answer() -> None:
     world = World()
     recipient = world.enter("u")
     assert (
-        await asyncio.gather(*(world.find(recipient) for _ in range(2))) == [(NEWEST, NEWEST)] * 2
+        await asyncio.gather(*(world.find(recipient) for _ in range(2)))
+        == [Cursor(NEWEST, NEWEST)] * 2
     )
     assert world.inboxes.asked == [["u"]]
     await world.start_positions.close()
@@ -109,7 +111,7 @@ async def test_nobody_is_asked_about_before_he_is_heard() -> None:
     await world.find(world.enter("another"))
     assert world.inboxes.asked == [["another"]]
     world.hub.confirmed("u")
-    assert await finding == (NEWEST, NEWEST)
+    assert await finding == Cursor(NEWEST, NEWEST)
     assert world.inboxes.asked == [["another"], ["u"]]
     await world.start_positions.close()
 
@@ -125,7 +127,7 @@ async def test_an_answer_from_before_a_resubscription_does_not_count() -> None:
     world.hub.confirmed(EVERYONE)
     world.hub.confirmed("u")
     world.inboxes.going.set()
-    assert await finding == (NEWEST, NEWEST)
+    assert await finding == Cursor(NEWEST, NEWEST)
     assert world.inboxes.asked[0] == ["u"]
     assert {id for question in world.inboxes.asked[1:] for id in question} == {EVERYONE, "u"}
     await world.start_positions.close()
@@ -135,7 +137,7 @@ async def test_everyones_inbox_is_asked_when_it_is_not_known() -> None:
     world = World()
     world.hub.everyone.set_newest(None)
     finding = [world.find(world.enter(user)) for user in ("a", "b")]
-    assert await asyncio.gather(*finding) == [(NEWEST, NEWEST)] * 2
+    assert await asyncio.gather(*finding) == [Cursor(NEWEST, NEWEST)] * 2
     assert sorted(id for question in world.inboxes.asked for id in question) == ["*", "a", "b"]
     await world.start_positions.close()
 
@@ -146,9 +148,8 @@ async def test_an_inbox_in_which_nothing_was_for_long_begins_at_what_is_settled(
     recipient = world.enter("u")
     recipient.set_newest(2000)
     world.hub.know("q5hr2c", 10_000_001, 20)
-    assert await world.start_positions.find((world.hub.everyone, recipient)) == (
-        10_000_001,
-        10_000_001,
+    assert await world.start_positions.find((world.hub.everyone, recipient)) == Cursor(
+        10_000_001, 10_000_001
     )
     assert world.inboxes.asked == []
 
@@ -158,7 +159,7 @@ async def test_an_inbox_that_is_refused_begins_at_what_is_settled() -> None:
     world = World()
     world.inboxes.refused.add("bad")
     world.hub.know("q5hr2c", 501, 20)
-    assert await world.find(world.enter("bad")) == (NEWEST, 501)
+    assert await world.find(world.enter("bad")) == Cursor(NEWEST, 501)
     await world.start_positions.close()
 
 
@@ -167,7 +168,7 @@ async def test_an_inbox_that_cannot_be_read_is_the_trouble_of_its_user() -> None
     world.inboxes.broken.add("bad")
     finding = [world.find(world.enter(user)) for user in ("a", "bad", "b")]
     first, bad, last = await asyncio.gather(*finding, return_exceptions=True)
-    assert first == last == (NEWEST, NEWEST)
+    assert first == last == Cursor(NEWEST, NEWEST)
     assert isinstance(bad, BrokerRefused)
     await world.start_positions.close()
 
@@ -193,7 +194,7 @@ async def test_who_leaves_does_so_for_himself() -> None:
     await eventually(lambda: world.inboxes.asked)
     leaving.cancel()
     world.inboxes.going.set()
-    assert await staying == (NEWEST, NEWEST)
+    assert await staying == Cursor(NEWEST, NEWEST)
     await world.start_positions.close()
 
 
@@ -209,5 +210,5 @@ async def test_nobody_is_left_waiting_when_the_work_is_cancelled() -> None:
     await asyncio.wait([finding])
     assert finding.cancelled()
     world.inboxes.going.set()
-    assert await world.find(recipient) == (NEWEST, NEWEST)
+    assert await world.find(recipient) == Cursor(NEWEST, NEWEST)
     await world.start_positions.close()

@@ -31,6 +31,7 @@ from aionotify import Publisher, setup
 from aionotify.events.cursor import Cursor
 from aionotify.events.event import decode
 from aionotify.events.frame import chunk
+from aionotify.events.group import Ordered
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
 from aionotify.streams.reasons import CloseReason
@@ -324,8 +325,8 @@ async def test_what_waits_when_a_connection_is_kept_by_aiohttp_is_known_to_aioht
 
 
 class _Nobody:
-    def want(self, recipient_id: str) -> None: ...
-    def drop(self, recipient_id: str) -> None: ...
+    def want(self, of: Ordered) -> None: ...
+    def drop(self, of: Ordered) -> None: ...
 
 
 async def test_a_client_may_send_what_it_likes_but_not_for_ever(

@@ -21,10 +21,11 @@ from prometheus_client.samples import Sample
 from aionotify import Config, Identity, create_app
 from aionotify.errors import RequestError
 from aionotify.events.event import decode
+from aionotify.events.group import Ordered
 from aionotify.events.page import Entry
 from aionotify.streams.heartbeat import Heartbeat
 from aionotify.streams.hub import Hub
-from aionotify.streams.recipient import Recipient, StreamReport
+from aionotify.streams.recipient import Group, Recipient, Shard, StreamReport
 from aionotify.telemetry.stats import Histogram, Stats
 from aionotify.web.metrics import AllWorkers, snapshot
 from aionotify.web.services import SERVICES, Services
@@ -243,10 +244,15 @@ class LiveStream:
 
     live = True
     slice = 0
+    groups: tuple[Group, ...] = ()
+    shards: tuple[Shard, ...] = ()
 
     def __init__(self, hub: Hub, recipient: Recipient) -> None:
         self.recipient = recipient
         self.inboxes = (hub.everyone, recipient)
+
+    def passes_over(self, before: frozenset[bytes], position: int) -> bool:
+        return False
 
     def push(self, chunk: bytes) -> bool:
         return True
@@ -268,8 +274,8 @@ class LiveStream:
 
 
 class Nothing:
-    def want(self, recipient_id: str) -> None: ...
-    def drop(self, recipient_id: str) -> None: ...
+    def want(self, of: Ordered) -> None: ...
+    def drop(self, of: Ordered) -> None: ...
 
 
 @pytest.mark.parametrize(

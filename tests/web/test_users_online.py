@@ -5,13 +5,14 @@ import pytest
 
 from aionotify.broker.control import Listing, Question
 from aionotify.broker.inspection import Answers
+from aionotify.events.group import Ordered
 from aionotify.streams.hub import Hub
 from aionotify.web.users_online import SKETCH, page, report
 
 
 class NoInterest:
-    def want(self, recipient_id: str) -> None: ...
-    def drop(self, recipient_id: str) -> None: ...
+    def want(self, of: Ordered) -> None: ...
+    def drop(self, of: Ordered) -> None: ...
 
 
 class Nodes:
