@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from aionotify.broker.publisher import Publisher
     from aionotify.broker.sync_publisher import SyncPublisher
     from aionotify.client.client import Client, EventTooLong, ServerSentEvent, StreamRefused
+    from aionotify.client.history import HistoryPage, ListedEvent
     from aionotify.config import Config, load_config
     from aionotify.errors import (
         AionotifyError,
@@ -48,10 +49,12 @@ __all__ = (
     "ConfigError",
     "CredentialsMissing",
     "EventTooLong",
+    "HistoryPage",
     "Identity",
     "InvalidEvent",
     "InvalidScheme",
     "InvalidToken",
+    "ListedEvent",
     "PartlyPublished",
     "Published",
     "Publisher",
@@ -73,6 +76,7 @@ _PLACES = {
     "aionotify.broker.publisher": "Publisher",
     "aionotify.broker.sync_publisher": "SyncPublisher",
     "aionotify.client.client": "Client EventTooLong ServerSentEvent StreamRefused",
+    "aionotify.client.history": "HistoryPage ListedEvent",
     "aionotify.config": "Config load_config",
     "aionotify.errors": (
         "AionotifyError AuthError AuthFailed AuthUnavailable BrokerError BrokerRefused"

@@ -25,7 +25,6 @@ ELSEWHERE = {
     "auth/ticket_authenticator.py": "auth/test_tickets.py",
     "auth/jwt/keys.py": "auth/jwt/test_jwks.py",
     "auth/main_host/client.py": "auth/main_host/test_lies.py",
-    "broker/node_lease.py": "integration/test_presence_events.py",
     "web/groups.py": "integration/test_memberships.py",
     "broker/history.py": "web/test_inbox.py",
     "broker/published.py": "broker/test_publisher.py",

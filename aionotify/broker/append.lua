@@ -93,8 +93,9 @@ if position >= 9e15 then  -- nobody would read it
   return redis.error_reply('ERR the last entry of ' .. (shard or inbox) .. ' leaves no position for another')
 end
 
--- The index of the entry that has this position, and the entry; nil if there is none.
-local function find(wanted)
+-- The event that this one takes the place of. What is refused is refused here, see above.
+local old_at, old
+if collapse then
   -- What is no entry counts as part of the one before it.
   local function position_at(index)
     for at = index, 0, -1 do
@@ -103,22 +104,18 @@ local function find(wanted)
     end
     return 0
   end
+  local wanted = tonumber(redis.call('ZSCORE', collapses, collapse) or 0)
   local low, high = 0, redis.call('LLEN', inbox)
   while low < high do
     local middle = math.floor((low + high) / 2)
     if position_at(middle) < wanted then low = middle + 1 else high = middle end
   end
-  local entry = redis.call('LINDEX', inbox, low)
-  if entry and position_of(entry) == wanted then return low, entry end
-end
-
--- The event that this one takes the place of. What is refused is refused here, see above.
-local old_at, old
-if collapse then
-  local last_of_key = redis.call('ZSCORE', collapses, collapse)
-  if last_of_key then old_at, old = find(tonumber(last_of_key)) end
-  local places = old and string.match(old, '^%d+ %d+ ')
-  if places then redis.call('LSET', inbox, old_at, places) else old = nil end
+  local entry = wanted > 0 and redis.call('LINDEX', inbox, low) or ''
+  local places = string.match(entry, '^%d+ %d+ ')
+  if places and position_of(entry) == wanted then
+    old_at, old = low, entry
+    redis.call('LSET', inbox, low, places)
+  end
 end
 
 local id = string.format('%.0f', position)

@@ -85,7 +85,8 @@ local node, lasts, held, lapsed = ARGV[11], tonumber(ARGV[12]), 0, {}
 if node ~= '' then
   for field, renewed in pairs(known) do
     local name = string.match(field, '^node:(.+)$')
-    if name and clock - (tonumber(renewed) or 0) > lasts * 1000000 then
+    -- By the time it is now: after the clock was set back, `clock` stands still until then.
+    if name and math.abs(time - (tonumber(renewed) or 0)) > lasts * 1000000 then
       lapsed[#lapsed + 1] = name
     elseif name == node then
       held = 1
@@ -93,7 +94,7 @@ if node ~= '' then
   end
   if held == 1 or not known['node:' .. node] then
     written_fields[#written_fields + 1] = 'node:' .. node
-    written_fields[#written_fields + 1] = number(clock)
+    written_fields[#written_fields + 1] = number(time)
   end
 end
 

@@ -5,19 +5,22 @@ tells a refusal from an outage, and retries only after an outage.
 """
 
 import asyncio
+import itertools
 import logging
 import random
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 import aiohttp
 import msgspec
 from aiohttp import hdrs
 from yarl import URL
 
+from aionotify.client.history import HistoryPage, Unread
 from aionotify.client.parser import EventTooLong, Parser, ServerSentEvent
 from aionotify.errors import AionotifyError
 
@@ -70,9 +73,6 @@ class Client:
 
     Raises:
         ValueError: `url` is not such an address, or `token` cannot be sent.
-
-    Attributes:
-        last_event_id: of the last event that was returned; store it to resume later.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Client:
         last_event_id: str = "",
         max_bytes: int = 1 << 20,
     ) -> None:
-        self.last_event_id = last_event_id
+        self._last_event_id = last_event_id
         self._url = URL(url)
         if self._url.scheme not in ("http", "https") or not self._url.host:
             raise ValueError("the url of a stream begins with http:// or https:// and a host")
@@ -104,6 +104,21 @@ class Client:
         self._retry = _RETRY
         self._failures = 0
         self._wait = 0.0
+
+    @property
+    def last_event_id(self) -> str:
+        """Of the last event that was returned; store it to resume later.
+
+        Set it, to the `cursor` of a `history` say, to go on from there with the next connection.
+        """
+        return self._last_event_id
+
+    @last_event_id.setter
+    def last_event_id(self, id: str) -> None:
+        self._last_event_id = id
+        self._events.clear()
+        self._disconnect()
+        self._parser = Parser(id, self._max_bytes)
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(None, sock_connect=_CONNECT, sock_read=_SILENCE)
@@ -145,8 +160,81 @@ class Client:
                 self._disconnect()
                 self._plan(lost)
         event = self._events.popleft()
-        self.last_event_id = event.id
+        self._last_event_id = event.id
         return event
+
+    async def history(
+        self,
+        *,
+        order: Literal["newest", "oldest"] = "newest",
+        limit: int = 50,
+        before: str | None = None,
+        after: str | None = None,
+        events: Sequence[str] = (),
+    ) -> HistoryPage:
+        """Return a page of what the user was told.
+
+        It is asked for again, as the stream is, until there is an answer.
+
+        Args:
+            order: which events come first.
+            limit: the most events, 1 to 100.
+            before, after: an event id, or a cursor; before a cursor are the events that a client at
+                it has had.
+            events: only those of these types.
+
+        Raises:
+            StreamRefused: the server refuses the request, and would again.
+        """
+        given = {"order": order, "limit": str(limit), "before": before, "after": after}
+        query = [(name, value) for name, value in given.items() if value is not None]
+        query += [("event", each) for each in events]
+        return msgspec.json.decode(await self._ask("GET", "inbox", query), type=HistoryPage)
+
+    async def mark_read(self, *, upto: str | None = None, ids: Sequence[str] = ()) -> int:
+        """Mark events as read on all of the user's devices; return how many are not.
+
+        Args:
+            upto: all up to an event id or a cursor.
+            ids: up to 100 event ids.
+
+        Raises:
+            StreamRefused: the server refuses the request, and would again.
+        """
+        marks: dict[str, object] = {"ids": list(ids)}
+        if upto is not None:
+            marks["upto"] = upto
+        body = msgspec.json.encode(marks)
+        return msgspec.json.decode(
+            await self._ask("PUT", "inbox/read", (), body), type=Unread
+        ).unread
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        body: bytes | None = None,
+    ) -> bytes:
+        session, url = self._entered(), self._url.join(URL(path)).with_query(query)
+        for failures in itertools.count():
+            try:
+                async with session.request(
+                    method,
+                    url,
+                    data=body,
+                    headers={"Accept": "application/json"},
+                    allow_redirects=False,
+                ) as response:
+                    if response.status == 200 and response.content_type == "application/json":
+                        return await response.read()
+                    raise await _failure(response)
+            except (aiohttp.ClientError, OSError) as error:
+                lost = _Lost(_reason(error))
+            except _Lost as error:
+                lost = error
+            await asyncio.sleep(self._wait_after(lost, failures))
+        raise AssertionError
 
     async def _receive(self) -> None:
         """Read the next chunk, on a new connection if necessary."""
@@ -163,8 +251,7 @@ class Client:
             self._failures = 0
 
     async def _connect(self) -> aiohttp.ClientResponse:
-        if self._session is None:
-            raise RuntimeError("the client is not entered: use it as `async with Client(...)`")
+        session = self._entered()
         # If cancelled, the wait begins again with the next call.
         await asyncio.sleep(self._wait)
         self._parser = Parser(self._parser.last_event_id, self._max_bytes)
@@ -172,13 +259,18 @@ class Client:
         # An id with control characters cannot be sent in a header.
         if (id := self._parser.last_event_id) and id.isprintable():
             headers["Last-Event-ID"] = id
-        response = await self._session.get(self._url, headers=headers, allow_redirects=False)
+        response = await session.get(self._url, headers=headers, allow_redirects=False)
         if response.status == 200 and response.content_type == "text/event-stream":
             return response
         try:
             raise await _failure(response)
         finally:
             response.close()
+
+    def _entered(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("the client is not entered: use it as `async with Client(...)`")
+        return self._session
 
     def _disconnect(self) -> None:
         if self._parser.retry is not None:
@@ -188,13 +280,16 @@ class Client:
             self._response = None
 
     def _plan(self, lost: "_Lost") -> None:
-        """Choose the wait: as the server wants, longer with each failure, with jitter."""
-        backoff = self._retry * 2 ** min(self._failures, 16)
-        least = max(self._retry, lost.retry_after, min(backoff, _LONGEST_BACKOFF))
-        self._wait = min(least * random.uniform(1, 1.5), _LONGEST_WAIT)
+        self._wait = self._wait_after(lost, self._failures)
         self._failures += 1
         fields = {"reason": lost.reason, "wait": round(self._wait, 1)}
         _log.warning("stream disconnected", extra={"fields": fields})
+
+    def _wait_after(self, lost: "_Lost", failures: int) -> float:
+        """Choose the wait: as the server wants, longer with each failure, with jitter."""
+        backoff = self._retry * float(2 ** min(failures, 16))
+        least = max(self._retry, lost.retry_after, min(backoff, _LONGEST_BACKOFF))
+        return min(least * random.uniform(1, 1.5), _LONGEST_WAIT)
 
 
 class _Lost(Exception):

@@ -109,7 +109,6 @@ async def _shop(
     undo.push_async_callback(publisher.close)
     shop = Shop(publisher, server, users, world.key)
     settings = {
-        "run": secrets.token_hex(8),
         "server": world.url,
         "key": world.key,
         "users": [{"user": user, "token": token} for user, token in world.tokens.items()],

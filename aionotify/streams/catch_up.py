@@ -23,7 +23,6 @@ from aionotify.events.position import (
     is_known,
     is_there,
     last_event,
-    latest,
     merged,
     reached,
     unreadable,
@@ -195,7 +194,7 @@ class CatchUp:
         losses = self._losses(pages, end, entries)
         frames = []
         for index in range(len(entries) + 1):
-            if gap is not None or self._is_due(losses, index):
+            if gap is not None or (losses and self._is_due(losses, index)):
                 frames.append(self._tell(gap or GapReason.LOST, losses, index))
                 gap = None
             if index < len(entries):
@@ -270,6 +269,6 @@ class CatchUp:
 
     def _move(self, recipient: Recipient, position: int) -> None:
         """Who was told of a loss stays beyond it, or would be told again."""
-        if self._at(recipient) >= recipient.gone:
-            position = latest((position, recipient.gone))
+        if position < recipient.gone <= self._at(recipient):
+            position = recipient.gone
         self._stream.at = self._stream.at.moved(recipient.place, position)

@@ -1,5 +1,6 @@
 """GET /presence: which users have a stream open. It takes a key with the right `presence`."""
 
+import re
 from typing import Final
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from aionotify.web.services import SERVICES
 _MAX_ASKED: Final = 1000
 _MAX_LISTED: Final = 1000
 _LISTED: Final = 100  # if nobody says how many
+_NUMBER: Final = re.compile(r"[0-9]{1,4}")
 _PARAMETERS: Final = {"prefix", "limit", "cursor"}
 
 
@@ -43,7 +45,7 @@ async def listed(request: web.Request, holder: KeyHolder) -> web.Response:
         elif len(query.getall(name)) > 1:
             problems[name] = "must be given once"
     limit, cursor = query.get("limit", str(_LISTED)), query.get("cursor")
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:5]) <= _MAX_LISTED):
+    if not _NUMBER.fullmatch(limit) or not 1 <= int(limit) <= _MAX_LISTED:
         problems["limit"] = f"must be a whole number from 1 to {_MAX_LISTED}"
     if cursor is not None and (problem := check_recipient(cursor)) is not None:
         problems["cursor"] = problem

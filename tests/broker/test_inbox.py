@@ -20,6 +20,7 @@ from aionotify.broker.publisher import Publisher
 from aionotify.config import InboxConfig, RedisConfig
 from aionotify.errors import BrokerUnavailable, InboxRefused, InvalidEvent
 from aionotify.events.event import Event, decode
+from aionotify.events.event_id import event_id
 from aionotify.events.page import Entry, Page
 from aionotify.events.position import is_complete
 from aionotify.telemetry.stats import Stats
@@ -359,6 +360,20 @@ def test_an_entry_that_grew_by_its_escapes_is_none_too_long() -> None:
     assert 1000 - 12 < len(data) <= 1000
     assert len(data) > 2 * len(message)
     assert event_of(parse_entry(b"4 2 " + data, "u", 1000)).data("u") == data
+
+
+async def test_an_entry_whose_event_was_taken_out_is_a_place_without_one(
+    reader: Reader, publisher: Publisher
+) -> None:
+    first, second = await fill(publisher, 2)
+    assert await publisher.recall(str(event_id("u", first)), "u")
+    page = await reader.page(0)
+    assert [(entry.position, entry.event is None) for entry in page.entries] == [
+        (first, True),
+        (second, False),
+    ]
+    assert page.entries[1].previous == first
+    assert reader.stats.events_invalid == 0
 
 
 @pytest.mark.parametrize("count", [1, 200])

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from typing import NamedTuple
 
 import pytest
+from redis.exceptions import ResponseError
 
 from aionotify.broker.keys import Keys
 from tests.broker.lua import NOW, source
@@ -136,6 +137,26 @@ def test_a_node_that_was_taken_away_has_nothing_to_say(presence: Presence) -> No
     presence.call("remove", "a")
     assert presence.call("tell", "a", "+1") == Reply(0, 0, 0, 0, -1)
     assert presence.told() == []
+
+
+def test_a_redis_that_is_full_refuses_and_has_changed_nothing(own_redis: RedisServer) -> None:
+    presence = Presence(own_redis)
+    presence.call("begin", "a")
+    presence.call("tell", "a", "+1", "+2")
+    presence.call("tell", "a", "-2")
+    presence.now += GRACE * MS
+
+    def kept() -> list[object]:
+        nodes, there, users, leaving, _ = KEYS.presence("a")
+        sets = [own_redis.cli("SMEMBERS", key) for key in (nodes, there)]
+        return [*sets, own_redis.cli("HGETALL", users), own_redis.cli("ZCARD", leaving)]
+
+    before, told = kept(), presence.told()
+    own_redis.cli("CONFIG", "SET", "maxmemory", 1)
+    for what in ("begin", "tell", "remove", "settle"):
+        with pytest.raises(ResponseError, match="maxmemory"):
+            presence.call(what, "a", "+3", "-1")
+    assert (kept(), presence.told()) == (before, told)
 
 
 def test_nobody_leaves_for_longer_because_the_clock_was_set_back(presence: Presence) -> None:

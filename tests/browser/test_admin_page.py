@@ -1,5 +1,6 @@
 """The operator's page, in a real browser."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +17,10 @@ from tests.harness import SSEClient
 
 T = TypeVar("T")
 ADMIN = "only-admin-0123456789"
-KEYS = [{"key": KEY, "rights": ["publish", "revoke", "admin"]}, {"key": ADMIN, "rights": ["admin"]}]
+KEYS = [
+    {"key": KEY, "rights": ["publish", "revoke", "read", "admin"]},
+    {"key": ADMIN, "rights": ["admin"]},
+]
 
 
 class Page:
@@ -190,6 +194,36 @@ def test_who_is_online_is_listed_in_pages(
     assert page.list_users("x") == "0 users with 0 open streams; page 1"
     page.find("#sign-out").click()
     assert page.browser.execute_script("return document.getElementById('users').innerHTML") == ""
+
+
+def test_a_users_inbox_is_listed_with_what_is_read(page: Page, node: Site) -> None:
+    node.publish(22, event="order.shipped")
+    page.sign_in(KEY)
+    page.wait_signed_in()
+    page.find("#inbox-user").send_keys("42", Keys.ENTER)
+    page.wait(lambda: page.text("#in-inbox") == "42: 22 unread events")
+    rows = page.rows("inbox")
+    assert len(rows) == 20
+    assert [row[1:3] for row in rows] == [["unread", "order.shipped"]] * 20
+    assert json.loads(rows[0][3])["data"] == 21
+    page.find("#older").click()
+    page.wait(lambda: page.text("#in-inbox") == "42: older events")
+    assert [json.loads(row[3])["data"] for row in page.rows("inbox")] == [1, 0]
+    assert not page.find("#older").is_displayed()
+    page.find("#inbox-user").clear()
+    page.find("#inbox-user").send_keys("<b>7", Keys.ENTER)
+    page.wait(lambda: page.text("#in-inbox") == "<b>7: no unread events")
+    page.find("#sign-out").click()
+    assert page.rows("inbox") == []
+
+
+def test_a_key_that_may_not_read_is_told_so(page: Page, node: Site) -> None:
+    page.sign_in(ADMIN)
+    page.wait_signed_in()
+    page.find("#inbox-user").send_keys("42", Keys.ENTER)
+    page.wait(lambda: page.text("#in-inbox") == "this key does not have the right 'read'")
+    [said] = page.browser.get_log("browser")  # type: ignore[no-untyped-call]
+    assert "403" in said["message"]
 
 
 def test_a_key_that_may_only_look_ends_nothing(
@@ -381,6 +415,9 @@ def test_the_page_fits_light_dark_and_a_phone(
             page.wait_signed_in()
             page.list_users("")
             page.look_for("42")
+            nodes[0].publish(3, event="order.shipped", text="Your order is on its way. " * 5)
+            page.find("#inbox-user").send_keys("42", Keys.ENTER)
+            page.wait(lambda: page.rows("inbox"))
             while not page.rows("slow"):
                 nodes[0].ephemeral("x" * 50_000, name)
         for width in (1280, 390):

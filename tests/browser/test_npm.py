@@ -55,7 +55,7 @@ def test_its_types_have_what_the_module_has() -> None:
     """
     exported, members = run_node(script)
     source = MODULE.read_text("utf-8")
-    assert sorted(re.findall(r"export class (\w+)", TYPES)) == sorted(exported)
+    assert sorted(re.findall(r"export (?:class|function) (\w+)", TYPES)) == sorted(exported)
     for member in {*members, "readyState"} - {"constructor"}:
         assert re.search(rf"(?m)^  (readonly )?{member}\b", TYPES), member
     told = set(re.findall(r"(?m)^ {2,6}(\w+)\??: (?!.*\().*;", TYPES.partition("Lost")[0]))

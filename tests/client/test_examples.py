@@ -13,7 +13,7 @@ from tests.client.test_client import Server as Scripted
 from tests.docs.snippets import snippets
 from tests.harness import eventually
 
-[LISTEN, LISTEN_ON] = [each.text for each in snippets("docs/listening.rst", "python")]
+[LISTEN, SHOW_ALL, LISTEN_ON] = [each.text for each in snippets("docs/listening.rst", "python")]
 
 
 class Application:
@@ -78,3 +78,25 @@ async def test_the_example_that_renews_its_token_goes_on_with_the_new_one() -> N
     assert application.shown == [("message", "1"), ("message", "2")]
     assert scripted.header("Authorization")[:3] == ["Bearer token-0"] * 2 + ["Bearer token-1"]
     assert scripted.header("Last-Event-ID")[:3] == [None, "1", "1"]
+
+
+async def test_the_example_that_lists_shows_what_there_was_and_then_what_comes(
+    server: Server,
+) -> None:
+    application = Application(SHOW_ALL)
+    async with aionotify.Publisher(server.redis_url) as publisher:
+        for number in range(2):
+            await publisher.publish({"recipient_id": "42", "data": number})
+        task = asyncio.create_task(application.names["show_all"](f"{server.url}/notify", "42"))
+        await eventually(lambda: len(application.shown) == 2)
+        await publisher.publish({"recipient_id": "42", "event": "x", "data": 2})
+        await eventually(lambda: application.shown[2:])
+        assert application.shown == [("message", 0), ("message", 1), ("x", 2)]
+
+        async def is_read() -> bool:
+            async with aionotify.Client(f"{server.url}/notify", token="42") as client:
+                return (await client.history()).unread == 0
+
+        await eventually(is_read)
+        task.cancel()
+        await asyncio.wait([task])

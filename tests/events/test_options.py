@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aionotify.broker.published import decode_checked
@@ -116,6 +116,7 @@ def test_an_event_without_options_is_what_was_published() -> None:
 
 
 @given(st.floats(0, 1000, exclude_min=True), st.integers(-(10**9), 10**10))
+@example(5.0, 5 * SECOND)
 def test_an_event_is_shown_until_it_is_as_old_as_it_may_be(expires_in: float, age: int) -> None:
     """By Redis' clock; while that is not known, it is."""
     entry = Entry(2 * 10**15, 0, decode(event({"expires_in": expires_in})))

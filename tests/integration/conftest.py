@@ -18,14 +18,33 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     return {"asyncio": asyncio.SelectorEventLoop}
 
 
+BOTH_WAYS = pytest.mark.parametrize(
+    "hand_over", [True, False], ids=["handed over", "not handed over"], indirect=True
+)
+"""Runs a test of what streams do twice: it is the same whoever has their connections."""
+
+
 @pytest.fixture
-async def serve(redis_server: RedisServer, main_host: MainHost) -> AsyncIterator[Serve]:
+def hand_over(request: pytest.FixtureRequest) -> bool:
+    """Whether streams take their connections over."""
+    return bool(getattr(request, "param", True))
+
+
+@pytest.fixture
+async def serve(
+    redis_server: RedisServer, main_host: MainHost, hand_over: bool
+) -> AsyncIterator[Serve]:
     """Start servers, given settings as for `NotifyServer`, on the shared Redis and main host.
 
     None takes a default away. Keywords go to `NotifyServer.start`. Fails a test in which a server
     logged a traceback.
     """
-    defaults = {"redis.url": redis_server.url, "auth.main_host.url": main_host.url}
+    defaults: dict[str, object] = {
+        "redis.url": redis_server.url,
+        "auth.main_host.url": main_host.url,
+    }
+    if not hand_over:
+        defaults["stream.hand_over"] = False
     servers: list[NotifyServer] = []
     async with AsyncExitStack() as running:
 

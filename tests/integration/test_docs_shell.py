@@ -96,9 +96,12 @@ async def test_the_command_publishes_what_it_is_given(
         variables = {"AIONOTIFY_REDIS__URL": redis_server.url}
         script = f"PATH={tmp_path}:$PATH\n{script}"
         await asyncio.to_thread(lambda: bash(script, **variables))
-        events = await received(client, 3)
-    assert [event["data"] for event in events] == [{"order": 7}, {"order": 7}, "from a program"]
-    assert [event.get("event") for event in events] == ["order.shipped", None, None]
+        events = await received(client, 4)
+    assert [event["data"] for event in events] == [
+        *({"order": 7}, {"order": 7}, "3 people liked it", "from a program")
+    ]
+    assert [event.get("event") for event in events] == ["order.shipped", None, None, None]
+    assert events[2]["aionotify"] == {"collapse": "likes:7"}
 
 
 # docs/operations.rst

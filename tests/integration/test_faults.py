@@ -9,7 +9,7 @@ import pytest
 
 from aionotify import Publisher
 from tests.harness import NotifyServer, RedisServer, SSEClient, TcpProxy, eventually
-from tests.integration.conftest import Serve
+from tests.integration.conftest import BOTH_WAYS, Serve
 from tests.integration.talk import (
     ask,
     cpu_seconds,
@@ -84,6 +84,7 @@ async def delivers(redis: RedisServer, clients: list[SSEClient], timeout: float)
     await eventually(arrived, timeout=timeout, interval=0.05)
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("fault", ["stopped", "killed", "frozen", "black hole", "unreachable"])
 async def test_streams_outlive_an_outage_and_go_on_soon_after_it(
     serve: Serve, own_redis: RedisServer, proxy: TcpProxy, fault: str
@@ -146,6 +147,7 @@ async def test_a_server_starts_without_redis_and_finds_it_when_it_comes(
         assert await metric(server, "aionotify_check_ok", check="redis") == 1
 
 
+@BOTH_WAYS
 async def test_durable_events_arrive_once_and_in_order_after_a_node_was_cut_off(
     serve: Serve, own_redis: RedisServer, proxy: TcpProxy
 ) -> None:
@@ -208,6 +210,7 @@ async def test_a_redis_that_refuses_is_told_with_its_reason(
     assert not any("wrong-password" in line for line in [*other.logs, reason])
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("how", ["reset", "close"])
 async def test_a_client_that_vanishes_is_gone_from_the_hub(
     serve: Serve, redis_server: RedisServer, how: str

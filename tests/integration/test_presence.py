@@ -88,6 +88,7 @@ async def test_bad_questions_are_refused(serve: Serve) -> None:
         "nobody on a page": await api.listed(limit=0),
         "too many on a page": await api.listed(limit=1001),
         "no number": await api.listed(limit="1e2"),
+        "a number with something before it": await api.listed(limit="0000110000"),
         "no cursor": await api.listed(cursor=""),
         "no beginning": await api.listed(prefix="\n"),
         "something else": await api.listed(count=1),

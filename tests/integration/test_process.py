@@ -29,7 +29,7 @@ from tests.harness import (
     eventually,
     free_port,
 )
-from tests.integration.conftest import Manager, Serve
+from tests.integration.conftest import BOTH_WAYS, Manager, Serve
 from tests.integration.talk import command
 
 
@@ -74,6 +74,7 @@ def test_every_option_of_the_runner_is_one() -> None:
     assert set(RUNNER_OPTIONS) <= known
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_streams_in_order_and_exits_0(
     serve: Serve, number: signal.Signals
@@ -89,6 +90,7 @@ async def test_a_signal_ends_the_streams_in_order_and_exits_0(
             assert client.events[-1].event == "aionotify.drain"
 
 
+@BOTH_WAYS
 async def test_streams_end_spread_over_the_drain_while_it_says_not_ready(serve: Serve) -> None:
     admin = free_port()
     server = await serve({"server.drain": 3, "admin.port": admin})

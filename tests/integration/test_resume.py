@@ -9,7 +9,7 @@ import pytest
 
 from tests.harness import NotifyServer, RedisServer, SSEClient, eventually
 from tests.integration.api import SETTINGS, Api
-from tests.integration.conftest import Serve
+from tests.integration.conftest import BOTH_WAYS, Serve
 
 SAFE = re.compile(r"[A-Za-z0-9._-]{1,128}")  # sent by a browser without a preflight
 
@@ -43,6 +43,7 @@ def own(*data: Any, user: str = "42") -> list[dict[str, Any]]:
     return [{"recipient_id": user, "data": each} for each in data]
 
 
+@BOTH_WAYS
 async def test_a_client_goes_on_at_another_node(serve: Serve) -> None:
     """It gets what it missed, once and in order, broadcasts in their place, and then what comes."""
     one, other = await serve(SETTINGS), await serve(SETTINGS)
@@ -58,6 +59,7 @@ async def test_a_client_goes_on_at_another_node(serve: Serve) -> None:
         await expect(client, "b", "all c", "d", "all e", "f")
 
 
+@BOTH_WAYS
 async def test_every_event_is_a_place_to_go_on_from(serve: Serve) -> None:
     """Whether it came live or from an inbox: after each of them comes exactly the rest."""
     server = await serve(SETTINGS)

@@ -11,7 +11,7 @@ from os import kill
 import pytest
 
 from tests.harness import MainHost, Mode, NotifyServer, RedisServer, eventually, free_port
-from tests.integration.conftest import Serve
+from tests.integration.conftest import BOTH_WAYS, Serve
 from tests.integration.talk import ask, metric, publish, received, stream
 
 
@@ -22,6 +22,7 @@ async def ended(server: NotifyServer) -> tuple[int, float]:
     return code, time.monotonic() - began
 
 
+@BOTH_WAYS
 async def test_every_stream_is_told_and_asked_to_come_back_at_a_moment_of_its_own(
     serve: Serve, redis_server: RedisServer
 ) -> None:
@@ -109,6 +110,7 @@ async def test_a_node_that_drains_refuses_connections_and_says_so_at_its_admin_a
         assert await server.wait() == 0
 
 
+@BOTH_WAYS
 async def test_streams_are_taken_until_balancers_have_turned_away(serve: Serve) -> None:
     """During `server.drain_delay` the node is not ready, and is what it always was."""
     server = await serve({"server.drain": 5, "server.drain_delay": 4})
@@ -130,6 +132,7 @@ async def test_streams_are_taken_until_balancers_have_turned_away(serve: Serve) 
         assert time.monotonic() - began < 7
 
 
+@BOTH_WAYS
 async def test_a_second_signal_is_not_kept_waiting(serve: Serve) -> None:
     server = await serve({"server.drain": 60, "server.drain_delay": 60})
     async with stream(server, "1") as client:
@@ -140,6 +143,7 @@ async def test_a_second_signal_is_not_kept_waiting(serve: Serve) -> None:
         assert client.events[-1].event == "aionotify.drain"
 
 
+@BOTH_WAYS
 async def test_requests_under_way_are_answered_on_connections_that_then_close(
     serve: Serve, main_host: MainHost
 ) -> None:

@@ -5,12 +5,13 @@ import json
 import re
 
 from tests.harness import MainHost, Mode, RedisServer, SSEClient, eventually
-from tests.integration.conftest import Serve
+from tests.integration.conftest import BOTH_WAYS, Serve
 from tests.integration.talk import ask, publish, received, stream
 
 SECRET = "s3cr3t"  # part of everything that nobody may see
 
 
+@BOTH_WAYS
 async def test_a_stream_is_one_line_at_its_start_and_one_at_its_end(
     serve: Serve, redis_server: RedisServer
 ) -> None:

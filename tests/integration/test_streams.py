@@ -4,7 +4,7 @@ import asyncio
 import re
 
 from tests.harness import MainHost, Mode, RedisServer, SSEClient, eventually
-from tests.integration.conftest import Serve
+from tests.integration.conftest import BOTH_WAYS, Serve
 from tests.integration.talk import ask, metric, publish, received, stream
 
 
@@ -24,6 +24,7 @@ async def test_one_connection_subscribes_whatever_the_number_of_streams(
     await eventually(lambda: len(redis_server.cli("PUBSUB", "CHANNELS", "aionotify:{*}*")) == 1)
 
 
+@BOTH_WAYS
 async def test_a_heartbeat_is_one_line_that_no_client_takes_for_an_event(serve: Serve) -> None:
     server = await serve({"stream.heartbeat": 0.1, "stream.retry": 1234})
     async with stream(server, "42") as client:
@@ -32,6 +33,7 @@ async def test_a_heartbeat_is_one_line_that_no_client_takes_for_an_event(serve: 
         assert b"\n\n\r\n" + b"2\r\n:\n\r\n" * 3 in client.raw
 
 
+@BOTH_WAYS
 async def test_an_http_1_0_client_gets_the_stream_without_chunks(
     serve: Serve, redis_server: RedisServer
 ) -> None:
@@ -81,6 +83,7 @@ async def _opens(url: str, token: str) -> bool:
         return client.status == 200
 
 
+@BOTH_WAYS
 async def test_too_many_streams_are_told_to_come_back_later(serve: Serve) -> None:
     server = await serve({"server.max_streams": 3, "server.max_streams_per_user": 2})
     async with stream(server, "1") as first, stream(server, "1"):
@@ -117,6 +120,7 @@ async def test_a_server_asks_the_main_host_once_for_many_streams_of_a_token(
         await client.close()
 
 
+@BOTH_WAYS
 async def test_a_request_behind_a_stream_on_the_same_connection_has_to_be_sent_again(
     serve: Serve, main_host: MainHost
 ) -> None:

@@ -869,6 +869,34 @@ async def test_two_who_come_at_once_do_not_hide_an_event_from_each_other() -> No
             await settle()
 
 
+@pytest.mark.parametrize("where", ["on its way", "in a socket that is full"])
+async def test_a_recall_is_told_after_the_event_whatever_that_waits_for(where: str) -> None:
+    async with brought_to_rest(judge=check_shown) as world:
+        client, node, redis = world.clients[0], world.nodes[0], world.redis
+        await world.come_to_rest()
+        if where == "on its way":
+            await client.disconnect()
+            redis.publish("alice")
+            await world.subscribe(node)
+            client.connect(node)
+            await settle()
+            while node.asked:
+                node.answer()
+        else:
+            client.socket.full = True
+            redis.publish("alice")
+            await world.subscribe(node)
+        redis.recall("alice", -1)
+        await world.subscribe(node)
+        if where == "on its way":
+            client.read()
+            assert (client.seen, client.recalled) == ([], [])
+        await world.come_to_rest()
+        client.read()
+        assert (client.seen, client.recalled) == ([0], [(0, 1)])
+        redis.optional.clear()  # nobody has to do without it
+
+
 @pytest.mark.parametrize("then", ["nothing", "published", "heard and lost again"])
 async def test_what_a_node_has_heard_and_is_gone_is_told_to_who_has_not_come_to_it(
     then: str,

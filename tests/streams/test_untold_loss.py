@@ -243,3 +243,23 @@ async def test_what_two_servers_have_stored_while_nothing_was_heard_is_kept_apar
     answer = Inbox(own=(HAD, stored_then)).read("42", HAD)
     hub.apply_page(recipient, recipient.question(HAD), answer.result())
     assert recipient.gone == LOST | 1
+
+
+async def test_an_event_for_everyone_says_that_its_reader_was_told() -> None:
+    hub, inbox = node(), Inbox()
+    lose(hub, (HAD,))
+    client = Client(hub, inbox, HAD)
+    await client.seen()
+    hub.durable("*", Entry(LATER, EVERYONE, decode(b'{"recipient_id": "*"}')))
+    assert await client.seen() == [("lost", HAD + 1), ("event", HAD + 1)]
+
+
+async def test_a_loss_of_what_was_left_by_another_one_is_told_as_well() -> None:
+    """Also where nothing has come between the two."""
+    hub, inbox = node(), Inbox(own=(FIRST + 2, HAD))
+    lose(hub, inbox.positions["42"])
+    client = Client(hub, inbox, HAD)
+    assert await client.seen() == [("lost", HAD + 1)]
+    inbox.positions["42"] = (FIRST + 2,)
+    hub.confirmed("42")
+    assert (await client.seen())[1:] == [("lost", FIRST + 3)]

@@ -1,5 +1,5 @@
 /**
- * The operator's page: asks this server about all nodes, who is online, and one user's streams.
+ * The operator's page: asks this server about all nodes, who is online, one user's streams and inbox.
  *
  * The key is kept for this tab only and sent in a header, so it is in no address and no cookie. All
  * text that comes from elsewhere is put in with textContent, never as markup.
@@ -7,6 +7,7 @@
 
 const INTERVAL = 3000; // ms between two looks at all nodes
 const KEPT_AS = "aionotify.key";
+const TEXT = 300; // characters of an event
 const CONTEXT = "admin/"; // beside this page, wherever that is
 const $ = (id) => document.getElementById(id);
 const whole = new Intl.NumberFormat();
@@ -154,6 +155,8 @@ function signOut(reason = "") {
   shown = "";
   showStreams([]);
   put($("found"), "");
+  showInbox([]);
+  put($("in-inbox"), "");
   showUsers([]);
   put($("listed"), "");
   put($("refused"), reason);
@@ -218,6 +221,44 @@ function found(user, { asked, problem, nodes }) {
   if (problem) return `${user} has ${streams} on this node; no other could be asked: ${problem}`;
   const silent = asked - nodes.length;
   return `${user} has ${streams}${silent > 0 ? `; ${silent} of ${asked} nodes did not answer` : ""}`;
+}
+
+function showInbox(events, next = null) {
+  fill("inbox", events.map(({ time, read, event, data, event_id: id }) => {
+    const text = JSON.stringify(data);
+    return [
+      [since(time), "short"],
+      [read ? "read" : "unread", "short"],
+      [event, "type"],
+      [text.length > TEXT ? `${text.slice(0, TEXT)}…` : text, "event"],
+      [id, "position short"],
+    ];
+  }));
+  $("inbox-table").hidden = !events.length;
+  $("older").hidden = next === null;
+  $("older").value = next ?? "";
+}
+
+/** Show a page of a user's list: the newest events, or those before one of them. */
+async function openInbox(user, before = "") {
+  const asking = key;
+  const query = new URLSearchParams({ user_id: user, limit: 20 });
+  if (before) query.set("before", before);
+  try {
+    const { events, unread, next } = await ask(`inbox?${query}`);
+    if (key !== asking) return; // signed out meanwhile
+    showInbox(events, next);
+    const count = before ? "older events" : `${unread || "no"} unread ${unread === 1 ? "event" : "events"}`;
+    put($("in-inbox"), `${user}: ${count}`);
+    $("in-inbox").className = "told";
+    $("older").dataset.user = user;
+  } catch (error) {
+    if (key !== asking) return;
+    if (error instanceof Refused) return signOut(error.message);
+    showInbox([]);
+    put($("in-inbox"), error.message);
+    $("in-inbox").className = "told bad";
+  }
 }
 
 function showUsers(users, next = null) {
@@ -289,6 +330,11 @@ $("find").addEventListener("submit", (event) => {
   const user = $("user").value;
   about(user, "GET", (answer) => found(user, answer));
 });
+$("open-inbox").addEventListener("submit", (event) => {
+  event.preventDefault();
+  openInbox($("inbox-user").value);
+});
+$("older").addEventListener("click", () => openInbox($("older").dataset.user, $("older").value));
 $("end").addEventListener("click", () => {
   $("whose").textContent = shown;
   $("confirm").returnValue = "";

@@ -67,6 +67,10 @@ export class Notifications extends EventTarget implements AsyncIterable<MessageE
   /** Of the last event. */
   readonly lastEventId: string;
 
+  /** As the function `history`. */
+  history(query?: Query): Promise<HistoryPage>;
+  /** As the function `markRead`; by default all that this page has got. */
+  markRead(marks?: { upto?: string; ids?: string[] }): Promise<{ unread: number }>;
   /** Connect after `close()` or what was final, and go on after `lastEventId`. */
   open(): void;
   /** Disconnect, and stay so. */
@@ -90,6 +94,68 @@ export class Notifications extends EventTarget implements AsyncIterable<MessageE
 
   [Symbol.asyncIterator](): AsyncGenerator<MessageEvent<string>, void, undefined>;
 }
+
+/** What is asked of the list. */
+export interface Query {
+  /** Which come first; the newest, by default. */
+  order?: "newest" | "oldest";
+  /** The most events, 1 to 100; 50 by default. */
+  limit?: number;
+  /** An event id, or a cursor: before that are the events that a client at it has had. */
+  before?: string;
+  /** An event id, or a cursor: after that are the events that a client at it has not had. */
+  after?: string;
+  /** Only events of this type, or these types. */
+  event?: string | string[];
+}
+
+/** An event in the list. */
+export interface Listed {
+  event_id: string;
+  /** In unix seconds. */
+  time: number;
+  /** Whether the user has read it, on whichever device. */
+  read: boolean;
+  /** Its type, `message` if it has none. */
+  event: string;
+  /** The event, as a stream has it. */
+  data: { recipient_id: string | number; [member: string]: unknown };
+}
+
+/** A page of the list. */
+export interface HistoryPage {
+  events: Listed[];
+  /** How many events are not read, in the whole list; up to 1,000 of each inbox. */
+  unread: number;
+  /** For `before`, or for `after` with the oldest first, to get the next page; null on the last one. */
+  next: string | null;
+  /** The `lastEventId` of a stream that goes on after the list; null on a page `before` something. */
+  cursor: string | null;
+}
+
+/** What is read: the data of `aionotify.read`, which is what was marked just now. */
+export interface Marks {
+  /** In each inbox that is named, all events up to that one are. */
+  upto: string[];
+  /** And these are. */
+  ids: string[];
+}
+
+/**
+ * What the user was told. `url` is that of `/notify`. It has 30 seconds; a refusal is an error with
+ * `status`, `message` and `final`, as of `error` events.
+ */
+export function history(url: string | URL, options?: Options, query?: Query): Promise<HistoryPage>;
+/** Mark events as read on all of the user's devices: all `upto` an event or a cursor, or those of `ids`. */
+export function markRead(
+  url: string | URL,
+  options: Options | undefined,
+  marks: { upto?: string; ids?: string[] },
+): Promise<{ unread: number }>;
+/** The id of the event that came with a `lastEventId`, as producers and the list have it. */
+export function eventId(lastEventId: string): string;
+/** Whether marks say that an event is read. */
+export function isRead(marks: Marks, eventId: string): boolean;
 
 /** What a `Parser` finds. Without `data` it is no event, and only moves the last event id. */
 export type Found = { type: string; data: string; id?: string } | { type?: undefined; data?: undefined; id: string };

@@ -5,6 +5,7 @@
 
 const OPEN = "aionotify.open";
 const GAP = "aionotify.gap";
+const NOTICES = ["aionotify.read", "aionotify.recalled"]; // for all of a user's connections
 const PERSONAL = ["aionotify.expired", "aionotify.drain", "aionotify.position"]; // of one connection
 const FIRST_RETRY = 1000; // ms, until the server has said `retry:`
 const SHORTEST_RETRY = 100; // ms, whatever it says
@@ -19,6 +20,82 @@ const weigh = (event) => 99 + (event.data ?? "").length;
 
 const failure = (message, final = false, more) =>
   Object.assign(new Error(message), { final, ...more });
+
+const absolute = (url) => new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
+
+/** What the page gives: it may throw, reject with anything, or never answer. */
+function ask(give, refused, signal) {
+  const aborted = new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason));
+  });
+  return Promise.race([(async () => give(refused))(), aborted]);
+}
+
+/** An answer with a status that is fine; `refused` is whether the last token was. */
+async function request(url, { token, getToken, withCredentials }, refused, init) {
+  const headers = { ...init.headers };
+  if (!withCredentials && (getToken || token !== undefined)) {
+    const given = getToken ? await ask(getToken, refused, init.signal) : token;
+    if (!given) throw failure("there is no token");
+    headers.Authorization = `Bearer ${given}`;
+  }
+  const credentials = withCredentials ? "include" : "same-origin";
+  const answer = await fetch(url, { credentials, ...init, headers });
+  const { ok, status, body } = answer;
+  if (ok) return answer;
+  let why = answer.statusText;
+  try {
+    const { value } = await body.getReader().read();
+    why = JSON.parse(new TextDecoder().decode(value)).error.message;
+  } catch {} // it comes from a proxy
+  const after = answer.headers.get("Retry-After");
+  const retryAfter = (after >= 0 ? after * 1000 : Date.parse(after) - Date.now()) || 0;
+  const final = status < 500 && ![404, 408, 425, 429].includes(status); // a deploy's, and waits
+  throw failure(`${status} ${why}`, final, { status, retryAfter });
+}
+
+/** Ask for something of the inbox; once more with another token if the first one is refused. */
+async function askInbox(url, options = {}, init = {}) {
+  const { ticket, getToken } = options;
+  for (let refused = false; ; refused = true) {
+    const signal = AbortSignal.timeout(FIRST_WORD_TIMEOUT);
+    try {
+      if (typeof ticket === "function") {
+        url.searchParams.set("ticket", await ask(ticket, refused, signal));
+      }
+      const headers = { Accept: "application/json" };
+      if (init.body) headers["Content-Type"] = "application/json";
+      return await (await request(url, options, refused, { ...init, headers, signal })).json();
+    } catch (error) {
+      if (error?.status !== 401 || refused || !getToken) throw error;
+    }
+  }
+}
+
+export function history(url, options, query = {}) {
+  const at = new URL("inbox", absolute(url));
+  for (const [name, value] of Object.entries(query)) {
+    for (const each of [value].flat()) at.searchParams.append(name, each);
+  }
+  return askInbox(at, options);
+}
+
+export function markRead(url, options, marks) {
+  const at = new URL("inbox/read", absolute(url));
+  return askInbox(at, options, { method: "PUT", body: JSON.stringify(marks) });
+}
+
+export function eventId(cursor) {
+  const parts = cursor.split(".");
+  const mark = parts.at(-1);
+  return `${mark}.${mark === "all" ? parts[2] : parts.at(-2)}`;
+}
+
+/** Places in one inbox begin with its mark, and their last 14 characters compare as text. */
+export function isRead({ upto, ids }, id) {
+  const isOf = (place) => place.slice(0, -14) === id.slice(0, -14);
+  return ids.includes(id) || upto.some((place) => isOf(place) && id <= place);
+}
 
 /** Events out of bytes, in whatever pieces they come (HTML Standard section 9.2.6). */
 export class Parser {
@@ -67,6 +144,24 @@ export class Parser {
   }
 }
 
+/**
+ * Whether two ids are the same place: a list gives another one than the stream that was there. A
+ * position that ends in an odd digit is a time at which an inbox held nothing newer.
+ */
+function isSame(a, b) {
+  const isTime = (position) => parseInt(position.at(-1), 16) % 2 === 1;
+  const isAfter = (time, position) => isTime(time) && (isTime(position) || position < time);
+  const [some, others] = [a, b].map((id) => id.split(".").filter((part) => part !== "all"));
+  return (
+    some.length === others.length &&
+    some.every((part, index) => {
+      const other = others[index];
+      if (part === other) return true;
+      return part.length === 14 && (isAfter(part, other) || isAfter(other, part));
+    })
+  );
+}
+
 /** The last id, and the durable events that led there. */
 class History {
   again = []; // that were heard already, and will be repeated
@@ -103,7 +198,7 @@ class History {
 
   /** What came after `id`, or undefined when that is not known. */
   after(id) {
-    const index = this.#past.findLastIndex((event) => event.id === id);
+    const index = this.#past.findLastIndex((event) => isSame(event.id, id));
     return id ? (index < 0 ? undefined : this.#past.slice(index + 1)) : [];
   }
 
@@ -251,12 +346,12 @@ export class Notifications extends EventTarget {
   #opening; // the event that the stream began with
   #paused = false;
   #source; // EventSource, where there is one
-  #types = new Set(["message", OPEN, GAP, ...PERSONAL]);
+  #types = new Set(["message", OPEN, GAP, ...NOTICES, ...PERSONAL]);
   #any = false; // whether somebody listens to "*"
 
   constructor(url, options = {}) {
     super();
-    this.#url = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
+    this.#url = absolute(url);
     const ticket = options.ticket ?? !globalThis.ReadableStream;
     const share = !ticket && globalThis.navigator?.locks ? options.share : undefined;
     this.#options = { ...options, ticket, share };
@@ -271,6 +366,14 @@ export class Notifications extends EventTarget {
 
   get lastEventId() {
     return this.#history.id;
+  }
+
+  history(query) {
+    return history(this.#url, this.#options, query);
+  }
+
+  markRead(marks = { upto: this.lastEventId }) {
+    return markRead(this.#url, this.#options, marks);
   }
 
   open() {
@@ -405,7 +508,7 @@ export class Notifications extends EventTarget {
     url.pathname += "/ticket";
     const given =
       typeof ticket === "function"
-        ? await this.#ask(ticket, signal)
+        ? await ask(ticket, this.#refused, signal)
         : (await (await this.#fetch(url, "POST", signal)).json()).ticket;
     const at = new URL(this.#url);
     at.searchParams.set("ticket", given);
@@ -427,37 +530,11 @@ export class Notifications extends EventTarget {
     this.#receive([{ type, data, id: lastEventId || undefined }]);
   };
 
-  /** What the page gives: it may throw, reject with anything, or never answer. */
-  #ask(give, signal) {
-    const aborted = new Promise((_, reject) => {
-      signal.addEventListener("abort", () => reject(signal.reason));
-    });
-    return Promise.race([(async () => give(this.#refused))(), aborted]);
-  }
-
-  async #fetch(url, method, signal) {
-    const { token, getToken, withCredentials } = this.#options;
+  #fetch(url, method, signal) {
     const headers = { Accept: "text/event-stream, application/json" };
     if (this.lastEventId && method === "GET") headers["Last-Event-ID"] = this.lastEventId;
-    if (!withCredentials && (getToken || token !== undefined)) {
-      const given = getToken ? await this.#ask(getToken, signal) : token;
-      if (!given) throw failure("there is no token");
-      headers.Authorization = `Bearer ${given}`;
-    }
-    const credentials = withCredentials ? "include" : "same-origin";
-    const init = { method, headers, credentials, cache: "no-store", signal };
-    const answer = await fetch(url, init);
-    const { ok, status, body } = answer;
-    if (ok) return answer;
-    let why = answer.statusText;
-    try {
-      const { value } = await body.getReader().read();
-      why = JSON.parse(new TextDecoder().decode(value)).error.message;
-    } catch {} // it comes from a proxy
-    const after = answer.headers.get("Retry-After");
-    const retryAfter = (after >= 0 ? after * 1000 : Date.parse(after) - Date.now()) || 0;
-    const final = status < 500 && ![404, 408, 425, 429].includes(status); // a deploy's, and waits
-    throw failure(`${status} ${why}`, final, { status, retryAfter });
+    const init = { method, headers, cache: "no-store", signal };
+    return request(url, this.#options, this.#refused, init);
   }
 
   #lost(error) {

@@ -6,8 +6,6 @@
 
 const settings = JSON.parse(document.querySelector("#settings").textContent);
 const KEPT = 50; // notifications on the page, for each customer
-const MARKS = `aionotify demo ${settings.run}`; // another run has another inbox
-const REMEMBERED = 200; // marks of notifications; a list may still be on its way
 const SHORT = 4; // of them without "Show all"
 const FRAMES = 8; // under "Details"
 const TEXT = 300; // characters of a notification, or of a frame's data
@@ -16,6 +14,7 @@ const TOASTS = 2; // at a time, for each customer
 const TOGETHER = 100; // ms in which what arrives is one toast and one announcement
 const BACKLOG = 500; // ms after a stream begins in which what arrives had been waiting
 const TIMEOUT = 20_000; // ms for an answer
+const RETRY = 1000; // ms between two questions for the list
 
 const find = (selector, root = document) => root.querySelector(selector);
 const make = (template) => find(template).content.cloneNode(true).firstElementChild;
@@ -79,68 +78,23 @@ async function tell(result, act) {
   }
 }
 
-/**
- * What this browser remembers of notifications: whether each is "new", "missed" or "read". The
- * notifications themselves come from the inbox each time.
- */
-class Marks {
-  #name;
-  #marks;
-
-  constructor(user, changed) {
-    this.#name = `${MARKS} ${user}`;
-    this.#load();
-    addEventListener("storage", ({ key }) => {
-      if (key !== this.#name && key !== null) return;
-      this.#load(); // another tab has read, or heard, something
-      changed();
-    });
-  }
-
-  get(key) {
-    return this.#marks.get(key);
-  }
-
-  /** Remember the marks of these notifications, the newest first, and of some older ones. */
-  save(items) {
-    this.#load(); // what other tabs have read
-    for (const { key, mark } of items.toReversed()) {
-      const isRead = this.#marks.get(key) === "read";
-      this.#marks.delete(key);
-      this.#marks.set(key, isRead ? "read" : mark);
-    }
-    for (const key of [...this.#marks.keys()].slice(0, -REMEMBERED)) this.#marks.delete(key);
-    try {
-      localStorage.setItem(this.#name, JSON.stringify([...this.#marks]));
-    } catch {} // full, or forbidden: then all is new after a reload
-  }
-
-  #load() {
-    try {
-      this.#marks = new Map(JSON.parse(localStorage.getItem(this.#name) ?? "[]"));
-    } catch {
-      this.#marks = new Map();
-    }
-  }
-}
-
 /** One customer's browser. */
 class Browser {
   #token;
+  #module;
   #stream;
-  #marks;
-  #items = []; // the newest first: { key, mark, element, ... }, without a key if it is not kept
+  #read = { upto: [], ids: [] }; // what is, on all of the user's devices, since the list came
+  #isMarked = true; // whether the server knows what was read here
+  #items = []; // the newest first: { id, mark, element, ... }, without an id if it is not kept
   #arrived = []; // and not announced yet
   #connectedAt = Infinity; // ms
   #isCut = false;
   #timer;
   #cursor = "";
-  #isFresh = true; // asked for all that is kept, and has got none of it
 
   constructor({ user, token }, others) {
     this.user = user;
     this.#token = token;
-    this.#marks = new Marks(user, () => this.#follow());
     this.section = make("#browser");
     this.section.id = `of-${user}`;
     this.section.dataset.user = user;
@@ -150,7 +104,7 @@ class Browser {
     this.#find(".alone").href = user;
     this.#find(".alone").setAttribute("aria-label", `Open the browser of ${user} in a tab of its own`);
     this.#find(".heard").setAttribute("aria-label", `Notifications of ${user}`);
-    this.#find(".bell").addEventListener("click", () => this.#read());
+    this.#find(".bell").addEventListener("click", () => this.#readAll());
     this.#find(".more").addEventListener("click", () => this.#showAll());
     this.#find(".cut").addEventListener("click", () => this.#cut());
     for (const product of settings.products) this.#offer(product);
@@ -163,11 +117,26 @@ class Browser {
     return find(selector, this.section);
   }
 
-  /** Open the stream. It begins with all that the inbox keeps, so nothing is stored here. */
-  listen({ Notifications }) {
+  /** Ask for the list, and then for what comes after it. */
+  async listen(module) {
+    this.#module = module;
     const url = `${settings.server}/notify`;
-    const options = { token: this.#token, share: this.user, lastEventId: "0" };
-    this.#stream = new Notifications(url, options);
+    const options = { token: this.#token, share: this.user };
+    let page;
+    while (!page) {
+      try {
+        page = await module.history(url, options, { limit: KEPT });
+      } catch (error) {
+        this.#lost(error);
+        if (error.final) return;
+        await new Promise((done) => setTimeout(done, RETRY));
+      }
+    }
+    for (const { event, data, event_id: id, time: published, read } of page.events.toReversed()) {
+      const time = isTime(data.sent_at) ? data.sent_at : published * 1000;
+      this.#add({ id, mark: read ? "read" : "new", time, ...shown(event, data) }, true);
+    }
+    this.#stream = new module.Notifications(`${url}?unread`, { ...options, lastEventId: page.cursor });
     this.#stream.addEventListener("open", () => this.#show("connected", "Connected"));
     this.#stream.addEventListener("error", ({ detail }) => this.#lost(detail));
     this.#stream.addEventListener("*", (event) => this.#hear(event));
@@ -245,14 +214,14 @@ class Browser {
     const json = JSON.parse(data);
     if (type === "aionotify.open") {
       this.#connectedAt = Date.now();
+      if (!this.#isMarked) this.#mark();
       this.#settle();
       askServer(); // it may be another process
     } else if (type === "aionotify.drain") this.#show("connecting", "The server restarts. Reconnecting");
-    else if (type === "aionotify.gap") this.#gap(json);
+    else if (type === "aionotify.gap") this.#gap();
+    else if (type === "aionotify.read") this.#follow(json);
     else if (!type.startsWith("aionotify.")) {
-      // The same each time the inbox tells it; what has no id of its publisher's is told by its text.
-      const name = isText(json.id) ? json.id : cut(data);
-      this.#take(type, json, isDurable ? name : undefined);
+      this.#take(type, json, isDurable ? this.#module.eventId(id) : undefined);
     }
   }
 
@@ -266,24 +235,19 @@ class Browser {
     while (frames.children.length > FRAMES) frames.lastElementChild.remove();
   }
 
-  #gap({ reason }) {
-    if (this.#isFresh && reason === "unknown") return; // it answers the start at "0"
+  #gap() {
     const text = "The inbox did not keep everything that came meanwhile.";
     this.#add({ icon: "note", title: "Some notifications are gone", text, time: Date.now(), mark: "new" });
   }
 
-  #take(type, json, name) {
-    this.#isFresh = false;
+  #take(type, json, id) {
+    if (id && this.#items.some((item) => item.id === id)) return; // after a gap the inbox tells all it has
     const now = Date.now();
     const time = isTime(json.sent_at) ? json.sent_at : undefined;
     const isLate = (time ?? now - BACKLOG) < this.#connectedAt;
-    const before = this.#items.filter((item) => item.name === name).length;
-    if (name && isLate && isText(json.id) && before) return; // after a gap the inbox tells all it has
-    const key = name && `${name} ${before}`; // one may be published again, and again
-    const known = key && this.#marks.get(key);
-    const mark = known ?? (isLate ? "missed" : "new");
-    const item = { name, key, mark, time: time ?? (isLate ? undefined : now), ...shown(type, json) };
-    this.#add(item, known !== undefined);
+    const isRead = id !== undefined && this.#module.isRead(this.#read, id);
+    const mark = isRead ? "read" : isLate ? "missed" : "new";
+    this.#add({ id, mark, time: time ?? (isLate ? undefined : now), ...shown(type, json) }, isRead);
   }
 
   #add(item, isKnown = false) {
@@ -296,18 +260,13 @@ class Browser {
     this.#settle();
   }
 
-  /** Save, count and announce once for all that arrives together. */
+  /** Count and announce once for all that arrives together. */
   #settle() {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      this.#save();
       this.#render();
       this.#announce(this.#arrived.splice(0));
     }, TOGETHER);
-  }
-
-  #save() {
-    this.#marks.save(this.#items.filter(({ key }) => key !== undefined));
   }
 
   #announce(items) {
@@ -324,10 +283,12 @@ class Browser {
     while (this.#find(".heard").children.length > KEPT) this.#find(".heard").firstElementChild.remove();
   }
 
-  /** Mark as read what another tab has. */
-  #follow() {
+  /** Mark as read what is, on whichever device. */
+  #follow({ upto, ids }) {
+    this.#read.upto.push(...upto);
+    this.#read.ids.push(...ids);
     for (const item of this.#items) {
-      if (item.key && this.#marks.get(item.key) === "read") item.mark = "read";
+      if (item.id && this.#module.isRead(this.#read, item.id)) item.mark = "read";
     }
     this.#render();
   }
@@ -355,13 +316,24 @@ class Browser {
     dispatchEvent(new Event("unread"));
   }
 
-  #read() {
+  #readAll() {
     for (const item of this.#items) item.mark = "read";
-    this.#save();
+    this.#mark();
     this.#render();
     const heading = this.#find("h3");
     heading.focus({ preventScroll: true });
     heading.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Tell the server what was read here, and with it the user's other devices; later if it is gone. */
+  async #mark() {
+    this.#isMarked = true;
+    try {
+      if (this.#isCut) throw new Error("this browser is cut off");
+      await this.#stream?.markRead();
+    } catch {
+      this.#isMarked = false;
+    }
   }
 
   #showAll() {
@@ -400,12 +372,6 @@ function toast(user, { icon, title, text }) {
   element.addEventListener("click", () => element.remove());
   setTimeout(() => element.remove(), TOAST);
 }
-
-try {
-  for (const name of Object.keys(localStorage)) {
-    if (name.startsWith("aionotify demo") && !name.startsWith(MARKS)) localStorage.removeItem(name);
-  }
-} catch {} // forbidden
 
 const alone = settings.users.filter(({ user }) => location.pathname === `/${user}`);
 const present = alone.length ? alone : settings.users;

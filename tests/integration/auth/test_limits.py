@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from tests.harness import NotifyServer, SSEClient, eventually
 from tests.integration.auth.conftest import HostProcess
 from tests.integration.auth.knocking import Reply, knock
-from tests.integration.conftest import Serve
+from tests.integration.conftest import BOTH_WAYS, Serve
 from tests.integration.talk import ask, metric, stream
 
 LOOPBACK = {"server.trusted_proxies": ["127.0.0.0/8"]}
@@ -23,6 +23,7 @@ def is_refusal(reply: Reply, status: int, code: str) -> bool:
     return (reply.status, reply.code) == (status, code)
 
 
+@BOTH_WAYS
 async def test_one_stream_too_many_of_a_user_is_429_until_another_has_ended(serve: Serve) -> None:
     server = await serve({"server.max_streams_per_user": 2})
     async with stream(server, "42") as first, stream(server, "42"):

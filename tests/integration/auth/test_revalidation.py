@@ -9,7 +9,7 @@ from tests.harness import RedisServer, SSEClient, eventually
 from tests.integration.auth.conftest import HostProcess
 from tests.integration.auth.knocking import knock
 from tests.integration.auth.storm import Storm, request
-from tests.integration.conftest import Serve
+from tests.integration.conftest import BOTH_WAYS, Serve
 from tests.integration.talk import metric, publish, received, stream
 
 OFTEN = {"auth.revalidate": 1, "auth.main_host.cache_ttl": 0, "auth.main_host.timeout": 0.2}
@@ -22,6 +22,7 @@ async def ended_by(client: SSEClient) -> str:
     return str(json.loads(client.events[-1].data)["reason"])
 
 
+@BOTH_WAYS
 async def test_only_a_refusal_ends_a_stream(
     serve: Serve, main_host: HostProcess, redis_server: RedisServer
 ) -> None:
@@ -68,6 +69,7 @@ async def test_a_token_that_is_somebody_elses_now_ends_the_stream(
         assert other.end is None
 
 
+@BOTH_WAYS
 async def test_a_token_whose_end_is_known_ends_the_stream_at_that_time(
     serve: Serve, main_host: HostProcess
 ) -> None:

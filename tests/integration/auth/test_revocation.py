@@ -17,7 +17,7 @@ from tests.embedded import embedded
 from tests.harness import NotifyServer, RedisServer, SSEClient, eventually
 from tests.integration.auth.conftest import HostProcess
 from tests.integration.auth.knocking import knock
-from tests.integration.conftest import Serve
+from tests.integration.conftest import BOTH_WAYS, Serve
 from tests.integration.talk import ask, received, stream
 
 KEY = "publisher-key-0123456789"
@@ -37,6 +37,7 @@ async def is_revoked(client: SSEClient) -> bool:
     return (last.event, json.loads(last.data)) == ("aionotify.expired", {"reason": "revoked"})
 
 
+@BOTH_WAYS
 async def test_streams_of_the_user_all_end_on_every_node_within_a_second(
     serve: Serve, main_host: HostProcess
 ) -> None:
