@@ -30,16 +30,9 @@ class KeyHolder:
             raise Forbidden(f"this key does not have the right {right!r}")
 
     def check_recipient(self, recipient: str) -> None:
-        """Raise Forbidden if the key is not for `recipient`, a user id or ``"*"``."""
+        """Raise Forbidden if the key is not for `recipient`, a user id, ``"*"`` or a group."""
         if not recipient.startswith(self.prefix):
             raise Forbidden(f"this key is for recipients that begin with {self.prefix!r}")
-
-    def check_groups(self) -> None:
-        """Raise Forbidden if the key is for some recipients only: anybody may be in a group."""
-        if self.prefix:
-            raise Forbidden(
-                f"this key is for recipients that begin with {self.prefix!r}, and for no group"
-            )
 
 
 class PublishKeys:

@@ -110,10 +110,8 @@ def _checked(raw: list[bytes], max_bytes: int, alone: bool, *, ephemeral: bool) 
 
 def check_recipients(event: Event, holder: KeyHolder) -> None:
     """Raise Forbidden for a recipient, or a group, that is none of the key holder's."""
-    for recipient in event.recipients:
-        holder.check_recipient(recipient)
-    if event.groups:
-        holder.check_groups()
+    for receiver in (*event.recipients, *event.groups):
+        holder.check_recipient(receiver)
 
 
 def check_coding(request: web.Request) -> None:

@@ -60,6 +60,7 @@ async def _run(args: argparse.Namespace, seed: int, directory: Path, console: Co
         receive_buffer=16384,
         gaps=("lost",),
         with_replica=True,
+        groups=True,
         # Ten minutes, and Redis stays small.
         settings={
             "inbox.max_events": 5000,

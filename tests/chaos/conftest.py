@@ -35,4 +35,4 @@ async def start(redis_server: RedisServer) -> AsyncIterator[Start]:
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
     """Make a scene to enter; keywords are those of `Scene`."""
-    return partial(Scene, tmp_path)
+    return partial(Scene, tmp_path, groups=True)

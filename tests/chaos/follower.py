@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from random import Random
 
 from aionotify.events.event_id import id_at, mark_of
+from aionotify.events.group import shard_of
 from tests.chaos.ledger import Ledger, Track
 from tests.chaos.world import Node
 from tests.harness import SSEClient
@@ -31,9 +32,10 @@ class Follower:
         random: Random,
         *,
         receive_buffer: int | None = None,
+        groups: Sequence[str] = (),
     ) -> None:
         self.user = user
-        self.track = Track(ledger, user)
+        self.track = Track(ledger, user, groups)
         self.connects = 0
         self.refused = 0
         self.online = False
@@ -116,11 +118,12 @@ class Follower:
             if event.event == "aionotify.gap":
                 self.track.gap(content["reason"])
             elif not event.event.startswith("aionotify."):
-                recipient = content["recipient_id"]
+                group = content.get("group_id")
+                recipient = content["recipient_id"] if group is None else group
                 number = content["n"][recipient]
                 which = id_at(event.id)
                 assert which is not None, event.id
-                assert which.mark == mark_of(recipient)
+                assert which.mark == mark_of(recipient if group is None else shard_of(group))
                 self.track.event(recipient, number, which.position)
                 if not self._stalled:
                     self._ledger.knows(node, recipient, number)

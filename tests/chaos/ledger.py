@@ -1,8 +1,8 @@
 """What was published, and whether each stream got it: every event, once, in order.
 
-The events of a recipient are numbered from 0. A number is published until it is known to be
-stored, before the next one is begun, so the inbox has each number once and in order, and that is
-how every stream has to see them. Knows nothing of how events travel.
+The events of a recipient, or a group, are numbered from 0. A number is published until it is known
+to be stored, before the next one is begun, so the inbox has each number once and in order, and that
+is how every stream has to see them. Knows nothing of how events travel.
 
 While Redis may lose what it has acknowledged, or two take themselves for the master, that is
 judged later, by what is left (`Track.judge`). What is in an inbox in the end has to have been seen,
@@ -13,7 +13,7 @@ elsewhere meanwhile, but only after a gap.
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 EVERYONE = "*"
@@ -111,8 +111,9 @@ class Track:
         pause: seconds between two events, at most, since `watch` was called.
     """
 
-    def __init__(self, ledger: Ledger, user: str) -> None:
+    def __init__(self, ledger: Ledger, user: str, groups: Sequence[str] = ()) -> None:
         self.user = user
+        self._own = (user, EVERYONE, *groups)
         self.seen = 0
         self.gaps: Counter[str] = Counter()
         self.missing = 0
@@ -136,7 +137,7 @@ class Track:
     def opened(self) -> None:
         """A client that has seen nothing has an answer: what is begun from now on, it must see."""
         begun = self._ledger.begun
-        self._latest_first = {id: begun[id] for id in (self.user, EVERYONE)}
+        self._latest_first = {id: begun[id] for id in self._own}
 
     def connected(self, node: str) -> None:
         """The client has a stream there from now on."""
@@ -147,13 +148,13 @@ class Track:
         self.gaps[reason] += 1
         self._all_gaps += 1
         self._gap_at = time.monotonic()
-        self._told = {self.user, EVERYONE}
+        self._told = set(self._own)
 
     def event(self, recipient: str, number: int, position: int = 0) -> None:
         """The client got an event of `recipient`."""
         self.seen += 1
         self._pause_ends()
-        if recipient not in (self.user, EVERYONE):
+        if recipient not in self._own:
             self._violate(f"event {number} of {recipient}, who is somebody else")
         else:
             self._take(recipient, number, position)
@@ -171,15 +172,14 @@ class Track:
         """Whether the client is where its inboxes end."""
         return all(
             self._next.get(id) == self._ledger.begun[id]
-            for id in (self.user, EVERYONE)
+            for id in self._own
             if self._ledger.begun[id]
         )
 
     def lacks(self) -> str:
         """Where the client is, and where it should be."""
         return ", ".join(
-            f"{id}: at {self._next.get(id)} of {self._ledger.begun[id]}"
-            for id in (self.user, EVERYONE)
+            f"{id}: at {self._next.get(id)} of {self._ledger.begun[id]}" for id in self._own
         )
 
     def judge(self, kept: Kept) -> None:

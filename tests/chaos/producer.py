@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 
 from aionotify import Published, Publisher
 from tests.chaos.ledger import Ledger
-from tests.chaos.world import KEY, World
+from tests.chaos.world import KEY, World, is_group
 
 Events = Sequence[Mapping[str, Any]]
 _TAKEN = 15  # seconds within which a node takes what was added, or it is added again
@@ -103,10 +103,10 @@ class Producer:
                 await asyncio.sleep(0.05)
 
     def _groups(self, recipients: Sequence[str]) -> list[list[str]]:
-        """Most recipients alone, some together; everyone always alone."""
+        """Most recipients alone, some together; everyone, and groups, always alone."""
         groups: list[list[str]] = [[]]
         for recipient in recipients:
-            if recipient == "*":
+            if recipient == "*" or is_group(recipient):
                 groups.insert(0, [recipient])
             else:
                 groups[-1].append(recipient)
@@ -116,8 +116,9 @@ class Producer:
 
     def _event(self, ids: Sequence[str]) -> Mapping[str, Any]:
         numbers = {id: self._ledger.begin(id) for id in ids}
+        name = "group_id" if is_group(ids[0]) else "recipient_id"
         return {
-            "recipient_id": ids[0] if len(ids) == 1 else ids,
+            name: ids[0] if len(ids) == 1 else ids,
             "id": "-".join(f"{id}:{number}" for id, number in list(numbers.items())[:8]),
             "n": numbers,
             "x": self._padding,
@@ -178,8 +179,8 @@ class Producer:
         stored = []
         async with Redis(port=self._world.redis.port, protocol=2) as client:
             for event in events:
-                ids = event["recipient_id"]
-                if isinstance(ids, list):
+                ids = event.get("recipient_id")
+                if not isinstance(ids, str):
                     stored.append((await self._directly([event]))[0])
                     continue
                 keys = (f"aionotify:{{{ids}}}:inbox", f"aionotify:{{{ids}}}:id:{event['id']}")

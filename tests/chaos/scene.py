@@ -17,7 +17,7 @@ from typing import Any, Self
 from tests.chaos.follower import Follower
 from tests.chaos.ledger import EVERYONE, Ledger
 from tests.chaos.producer import Producer
-from tests.chaos.world import World
+from tests.chaos.world import GROUP, World
 from tests.harness import eventually
 
 
@@ -62,21 +62,33 @@ class Scene:
         settings: Mapping[str, object] | None = None,
         receive_buffer: int | None = None,
         with_replica: bool = False,
+        groups: bool = False,
         **publishing: Any,
     ) -> None:
         self.random = Random(seed)
         self.world = World(directory, nodes, settings, with_replica=with_replica)
         self.ledger = Ledger()
         self.users = [f"u{number}" for number in range(users)]
+        self.groups: set[str] = set()
+        if groups:  # one half of the users, the other half, and all
+            for number, user in enumerate(self.users):
+                self.world.groups[user] = [f"{GROUP}{number % 2}", f"{GROUP}all"]
+                self.groups.update(self.world.groups[user])
+        self._recipients = [*self.users, EVERYONE, *sorted(self.groups)]
         self.followers = [
             Follower(
-                self.world.nodes, self.ledger, user, self.random, receive_buffer=receive_buffer
+                self.world.nodes,
+                self.ledger,
+                user,
+                self.random,
+                receive_buffer=receive_buffer,
+                groups=self.world.groups.get(user, ()),
             )
             for user in self.users
             for _ in range(streams)
         ]
         self.producer = Producer(
-            self.world, self.ledger, [*self.users, EVERYONE], self.random, **publishing
+            self.world, self.ledger, self._recipients, self.random, **publishing
         )
         self._gaps = gaps
         self._tasks: list[asyncio.Task[None]] = []
@@ -147,7 +159,7 @@ class Scene:
         await self.all_online()
         if shown:
             silently, self.producer.silently = self.producer.silently, 0  # this one is heard
-            await self.producer.round([*self.users, EVERYONE])
+            await self.producer.round(self._recipients)
             self.producer.silently = silently
         with suppress(AssertionError):
             await eventually(
@@ -159,7 +171,7 @@ class Scene:
         return judgement
 
     async def _judge(self) -> Judgement:
-        kept = await self.world.kept([*self.users, EVERYONE])
+        kept = await self.world.kept(self._recipients)
         lost = self.ledger.lost(kept)
         tracks = [follower.track for follower in self.followers]
         before = sum(track.unknowable for track in tracks)
@@ -167,7 +179,9 @@ class Scene:
         told = {track.user for track in tracks if track.gaps}
         for track in tracks:
             track.judge(kept)
-        unfounded = set() if EVERYONE in concerned else told - concerned
+        # What is lost of a group is also told to who has heard it of another one of its shard.
+        is_wide = EVERYONE in concerned or concerned & self.groups
+        unfounded = set() if is_wide else told - concerned
         unknowable = sum(track.unknowable for track in tracks) - before
         return Judgement(sum(lost.values()), unknowable, sorted(unfounded))
 

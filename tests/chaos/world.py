@@ -16,14 +16,23 @@ import aiohttp
 import msgspec
 from redis.asyncio import Redis
 
+from aionotify.broker.keys import Keys
 from aionotify.config import InboxConfig
+from aionotify.events.group import GroupId
 from tests.chaos.pair import Pair
 from tests.harness import Clock, MainHost, NotifyServer, RedisServer, TcpProxy
 
 KEY = "publisher-key-0123456789"
+GROUP = "team:"  # what the names of groups begin with, and no user's
+_KEYS = Keys("aionotify")
 
 
 _LAST = 3000  # events of an inbox: more than are published while something goes wrong
+
+
+def is_group(recipient: str) -> bool:
+    """Whether it is a group that this names."""
+    return recipient.startswith(GROUP)
 
 
 class _Numbered(msgspec.Struct):
@@ -124,6 +133,7 @@ class World:
         }
         self.inbox = InboxConfig(**limits)
         self.addresses: list[str] = []
+        self.groups: dict[str, list[str]] = {}  # of users
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -136,6 +146,8 @@ class World:
                 plain.enter_context(self._redis)
                 self.addresses.append(self.redis.url)
             main_host = plain.enter_context(MainHost())
+            for user, groups in self.groups.items():
+                main_host.answers[f"token-{user}"] = {"user_id": user, "groups": groups}
             settings = {**self._settings, "auth.main_host.url": main_host.url}
             for number in range(self._count):
                 if self.pair is not None and number % 3 == 1:
@@ -180,11 +192,12 @@ class World:
         found: dict[str, dict[int, int]] = {}
         async with Redis(port=self.redis.port, protocol=2) as redis:
             for id in recipients:
-                name = f"aionotify:{{{id}}}:inbox"
+                name = _KEYS.inbox(GroupId(id) if is_group(id) else id)
                 entries: list[bytes] = await redis.lrange(name, -_LAST, -1)  # type: ignore[assignment]
                 found[id] = {}
                 for entry in entries:
                     position, _, event = entry.split(b" ", 2)
+                    event = event[event.index(b"{") :]
                     found[id][msgspec.json.decode(event, type=_Numbered).n[id]] = int(position)
         return found
 

@@ -20,6 +20,7 @@ from aionotify.events.event import (
     split_batch,
 )
 from aionotify.events.frame import control_frame, frame
+from aionotify.events.group import GroupId
 from tests.parsers import PARSERS, Parser
 
 BREAKS = "\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # what some client takes for the end of a line
@@ -472,3 +473,63 @@ def test_a_message_for_one_user_says_so_without_being_decoded(
     message: bytes, recipient: str | None
 ) -> None:
     assert sole_recipient(message) == recipient
+
+
+# --- groups ---------------------------------------------------------------------------------------
+
+
+def test_an_event_for_one_group_is_passed_on_as_it_was_published() -> None:
+    event = decode(b' {"n": 1.50, "group_id": "team:7"} ')
+    assert (event.recipients, event.groups) == ((), ("team:7",))
+    assert event.receivers == (GroupId("team:7"),)
+    assert event.data(GroupId("team:7")) == b'{"n": 1.50, "group_id": "team:7"}'
+    assert event.shared()
+
+
+def test_an_event_for_several_names_to_each_only_itself() -> None:
+    """At the place of the first member that names them; users come first."""
+    event = decode(
+        b'{"a": 1, "group_id": ["g", 42, "g"], "b": 2.0, "recipient_id": "42", "c": [3]}'
+    )
+    assert event.receivers == ("42", GroupId("g"), GroupId("42"))
+    assert event.data("42") == b'{"a":1,"recipient_id":"42","b":2.0,"c":[3]}'
+    assert event.data(GroupId("g")) == b'{"a":1,"group_id":"g","b":2.0,"c":[3]}'
+    assert event.data(GroupId("42")) == b'{"a":1,"group_id":42,"b":2.0,"c":[3]}'
+    for receiver in event.receivers:
+        assert decode(event.data(receiver)).receivers == (receiver,)
+
+
+def test_the_options_of_an_event_for_groups_are_stored_with_each_copy() -> None:
+    event = decode(b'{"group_id": ["a", "b"], "aionotify": {"expires_in": 5}, "n": 1}')
+    for receiver in event.receivers:
+        stored = decode(event.stored(receiver))
+        assert stored.receivers == (receiver,)
+        assert stored.options == event.options
+        assert b"expires_in" not in event.data(receiver)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b'{"group_id": "a", "group_id": "b"}',
+        b'{"group_id": "a", "gr\\u006fup_id": "b"}',
+        b'{"recipient_id": "a", "group_id": "x", "n": 1, "group_id": ["b"]}',
+    ],
+)
+def test_groups_are_named_once(message: bytes) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        decode(message)
+    assert caught.value.fields == {"group_id": "is given more than once"}
+
+
+def test_an_event_that_names_nobody_is_told_both_ways() -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        decode(b'{"n": 1}')
+    [(field, text)] = caught.value.fields.items()
+    assert (field, "group_id" in text) == ("recipient_id", True)
+
+
+def test_a_message_for_a_group_is_for_no_sole_recipient() -> None:
+    assert sole_recipient(b'{"recipient_id": "42"}') == "42"
+    assert sole_recipient(b'{"recipient_id": "42", "group_id": "a"}') is None
+    assert sole_recipient(b'{"group_id": "a"}') is None

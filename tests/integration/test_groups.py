@@ -13,9 +13,10 @@ from aionotify.broker.keys import Keys
 from aionotify.events.event_id import id_at
 from aionotify.events.group import GroupId, shard_of
 from aionotify.web.services import Services
+from tests.docs.snippets import snippet
 from tests.embedded import embedded
 from tests.harness import RedisServer, SSEClient, eventually
-from tests.integration.talk import ask, messages
+from tests.integration.talk import ask, messages, received
 from tests.integration.talk import publish as publish_plainly
 
 KEY = "publisher-key-0123456789"
@@ -325,7 +326,7 @@ async def test_a_group_whose_inbox_cannot_be_read_keeps_no_other_waiting(
         async with member(url, "alice", "a", same) as client:
             await publish(own_redis, {"group_id": "a", "n": 0})
             await expect(client, 0)
-        own_redis.cli("SET", Keys("aionotify").inbox(GroupId(same)), "no list")
+        own_redis.cli("SET", Keys("aionotify").inbox(GroupId(same)), "no list", "EX", 60)
         await publish(own_redis, {"group_id": "a", "n": 1})
         async with member(url, "alice", "a", same, cursor=client.last_event_id) as again:
             await expect(again, "gap: lost", 1)
@@ -341,3 +342,38 @@ async def test_entries_added_with_xadd_reach_groups(own_redis: RedisServer) -> N
             own_redis.cli("XADD", "aionotify:publish", "*", "event", event)
         await expect(alice, 0, 1, 2)
         await eventually(lambda: own_redis.cli("XLEN", "aionotify:publish") == 0)
+
+
+async def test_a_key_publishes_only_to_groups_that_begin_with_its_prefix(
+    redis_server: RedisServer,
+) -> None:
+    key = {"key": KEY, "rights": ["publish"], "recipients": "shop:"}
+    admin = {"publish_keys": [key]}
+    async with embedded(redis_server.url, authenticator=TokenHasGroups(), admin=admin) as (url, _):
+        for group, status in (("shop:7", 202), ("bank:7", 403)):
+            event = json.dumps({"recipient_id": "shop:1", "group_id": group}).encode()
+            assert (await ask(url, "/publish", "POST", token=KEY, data=event)).status == status
+
+
+async def test_the_page_about_groups_says_what_works(
+    redis_server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = snippet("docs/groups.rst", "task.done")
+    code: dict[str, Any] = {}
+    exec(snippet("docs/groups.rst", "from aionotify import Publisher"), code)
+    async with (
+        node(redis_server) as (url, _),
+        member(url, "42", "team:7") as one,
+        member(url, "43", "team:7") as other,
+        Publisher(redis_server.url) as publisher,
+    ):
+        await publisher.publish(event)
+        await code["announce"](publisher)
+        for client in (one, other):
+            await received(client, 2)
+        assert messages(one)[0].data == event
+        [online, event_id] = capsys.readouterr().out.split()
+        assert (online, event_id) == ("True", str(id_at(messages(other)[1].id)))
+        shown = {"group_id": "team:7", "id": "task-12", "data": "done"}
+        assert json.loads(messages(other)[1].data) == shown
+        assert json.loads(messages(one)[1].data)["recipient_id"] == "42"
