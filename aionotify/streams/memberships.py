@@ -22,7 +22,7 @@ from aionotify.streams.hub import Hub
 from aionotify.streams.recipient import Recipient
 from aionotify.telemetry.sampled import Sampled
 
-_TOGETHER: Final = 64  # users that are read again at a time; the others wait for their turn
+_TOGETHER: Final = 500  # users that are read again at a time; the others wait for their turn
 _RETRY: Final = 0.5  # seconds
 
 _NONE: Final[frozenset[str]] = frozenset()
