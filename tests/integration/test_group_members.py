@@ -10,6 +10,7 @@ import pytest
 from aionotify import Publisher
 from aionotify.broker.keys import Keys
 from aionotify.events.group import GroupId
+from aionotify.events.page import Page
 from tests.harness import RedisServer, SSEClient, TcpProxy, eventually
 from tests.integration.talk import messages, received, stream
 from tests.integration.test_memberships import Node, Nodes, nodes
@@ -139,6 +140,36 @@ def _is_heard(redis: RedisServer) -> bool:
     """Whether a node subscribes to the shard of the group."""
     channel = Keys("aionotify").live(GroupId(GROUP))
     return int(redis.cli("PUBSUB", "NUMSUB", channel)[1]) > 0
+
+
+async def test_what_is_read_while_a_user_is_taken_out_of_a_group_is_not_written(
+    nodes: Nodes, publisher: Publisher
+) -> None:
+    """The page with its events was on its way when the deletion was answered."""
+    one = await nodes()
+    await one.change("PUT", GROUP, "42")
+    async with stream(one.url, "42") as client:
+        await publisher.publish(event(1))
+        await got(client, 1)
+    await publisher.publish(event(2))
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    inbox = one.services.inbox
+    read = inbox.read_groups
+
+    async def held(*args: Any) -> Page:
+        page: Page = await read(*args)
+        asked.set()
+        await go_on.wait()
+        return page
+
+    inbox.read_groups = lambda *args: asyncio.ensure_future(held(*args))
+    async with stream(one.url, "42", f"?last_event_id={client.last_event_id}") as again:
+        await asked.wait()
+        assert await one.change("DELETE", GROUP, "42") == (204, None)
+        go_on.set()
+        await publisher.publish({"recipient_id": "42", "n": 3})
+        await got(again, 3)
+        assert numbers(again) == [3]
 
 
 async def test_a_stream_that_comes_back_without_a_group_gets_nothing_of_it(
