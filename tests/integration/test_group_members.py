@@ -11,8 +11,10 @@ from aionotify import Publisher
 from aionotify.broker.keys import Keys
 from aionotify.events.group import GroupId
 from aionotify.events.page import Page
-from tests.harness import RedisServer, SSEClient, TcpProxy, eventually
-from tests.integration.talk import messages, received, stream
+from tests.auth.jwt_tokens import claims, forge
+from tests.harness import MainHost, RedisServer, SSEClient, TcpProxy, eventually
+from tests.integration.conftest import Serve
+from tests.integration.talk import ask, messages, received, stream
 from tests.integration.test_memberships import Node, Nodes, nodes
 
 __all__ = ("nodes",)  # a fixture
@@ -230,3 +232,51 @@ async def test_a_stream_with_a_part_of_the_groups_gets_the_events_of_that_alone(
         await publisher.publish({"recipient_id": "42", "n": 3})
         await received(client, 2)
         assert numbers(client) == [2, 3]
+
+
+async def test_a_real_node_goes_by_the_groups_of_the_main_hosts_answer(
+    serve: Serve, main_host: MainHost, publisher: Publisher
+) -> None:
+    """And by those of the next one, when it is asked again."""
+    main_host.answers = {"token-42": {"user_id": 42, "groups": [7, "other"]}}
+    server = await serve({"auth.revalidate": 1, "auth.main_host.cache_ttl": 0})
+    async with stream(server, "42") as client:
+        await publisher.publish({"group_id": 7, "n": 1})
+        await got(client, 1)
+        main_host.answers = {"token-42": {"user_id": 42, "groups": ["other", "new"]}}
+
+        async def has_changed() -> bool:
+            await publisher.publish({"group_id": "new", "n": 2})
+            return 2 in numbers(client)
+
+        await eventually(has_changed)
+        await publisher.publish({"group_id": 7, "n": 3})
+        await publisher.publish({"group_id": "other", "n": 4})
+        await got(client, 4)
+        assert 3 not in numbers(client)
+    main_host.answers = {"token-42": {"user_id": 42, "groups": ["a", "*"]}}
+    other = await serve({"auth.main_host.cache_ttl": 0})
+    refused = await ask(other, token="token-42")
+    assert (refused.status, refused.code) == (502, "auth_failed")
+
+
+async def test_a_real_node_goes_by_the_groups_of_a_jwt(serve: Serve, publisher: Publisher) -> None:
+    secret = "a shared secret of 32 characters"
+    server = await serve(
+        {
+            "auth.method": "jwt",
+            "auth.jwt.key": secret,
+            "auth.jwt.algorithms": ["HS256"],
+            "auth.jwt.groups_claim": "teams",
+        }
+    )
+
+    def token(teams: object) -> str:
+        return forge({"alg": "HS256"}, claims(sub="42", teams=teams), secret.encode())
+
+    async with SSEClient(f"{server.url}/notify", token=token([7, "other"])) as client:
+        await publisher.publish({"group_id": "7", "n": 1})
+        await got(client, 1)
+    refused = await ask(server, token=token("other"))
+    assert (refused.status, refused.code) == (401, "invalid_token")
+    assert refused.json["error"]["message"] == "the groups are not a list"
