@@ -17,6 +17,7 @@ from rich.table import Table
 
 from scripts.bench import control
 from scripts.bench.lab import Options, lab
+from scripts.bench.load import LoadFailed
 from scripts.bench.results import Result
 from scripts.bench.scenarios import SCENARIOS
 
@@ -62,7 +63,7 @@ def main() -> int:
         return 130
     except TimeoutError:
         console.print(f"[red]failed:[/] not done in {arguments.timeout:.0f} s, see --timeout")
-    except control.ChildFailed as error:
+    except (control.ChildFailed, LoadFailed) as error:
         console.print(f"[red]failed:[/] {escape(str(error))}")
     if arguments.json is not None:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)))

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from scripts.bench.control import Child
-from scripts.bench.load import Arrived
+from scripts.bench.load import Arrived, Load
 from scripts.bench.results import Curve, Result
 from scripts.bench.server import Usage
 
@@ -24,10 +24,10 @@ class Round:
 
 
 async def deliver(
-    server: Child, load: Child, expected: int, publish: Callable[[], Awaitable[None]]
+    server: Child, load: Load, expected: int, publish: Callable[[], Awaitable[None]]
 ) -> Round:
     """Measure `publish`, which has `expected` events written to clients."""
-    await load.tell("forget")
+    await load.forget()
     before = await server.ask(Usage, "tidy")
     await publish()
     heard = await everything(load, expected)
@@ -37,16 +37,16 @@ async def deliver(
         (after.cpu - before.cpu) / expected * 1e6,
         expected - arrived,
         heard.repeated,
-        heard.latency,
+        await load.latency(),
     )
 
 
-async def everything(load: Child, expected: int) -> Arrived:
+async def everything(load: Load, expected: int) -> Arrived:
     """Wait for so many events since the last `forget`, or until no more are coming."""
     clock = asyncio.get_running_loop().time
     best, since = -1, clock()
     while True:
-        heard = await load.ask(Arrived, "arrived")
+        heard = await load.arrived()
         arrived = heard.events + heard.unnumbered
         if arrived > best:
             best, since = arrived, clock()

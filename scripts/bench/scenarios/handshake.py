@@ -16,6 +16,7 @@ from joserfc.jwk import OctKey
 
 from scripts.bench.control import Child
 from scripts.bench.lab import REQUEST, Lab
+from scripts.bench.load import Load
 from scripts.bench.results import Result
 from scripts.bench.server import Usage
 
@@ -100,7 +101,7 @@ async def _kinds(lab: Lab, server: Child, main_host: str, users: list[str]) -> d
     }
 
 
-async def _round(lab: Lab, server: Child, load: Child, kind: _Kind) -> None:
+async def _round(lab: Lab, server: Child, load: Load, kind: _Kind) -> None:
     beside = 0
     if kind.beside:
         beside = len(kind.values)
@@ -110,7 +111,7 @@ async def _round(lab: Lab, server: Child, load: Child, kind: _Kind) -> None:
         server, load, kind.port, kind.values, kind.request, beside=beside
     )
     kind.cpu.append((after.cpu - before.cpu) / len(kind.values) * 1e6)
-    kind.rate.append(len(kind.values) / opened.seconds)
+    kind.rate.append(len(kind.values) / opened)
     await lab.close(server, load)
 
 

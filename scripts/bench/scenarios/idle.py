@@ -4,6 +4,7 @@ import asyncio
 
 from scripts.bench.control import Child
 from scripts.bench.lab import NODE, REQUEST, Lab
+from scripts.bench.load import Load
 from scripts.bench.results import Result
 from scripts.bench.server import Usage
 
@@ -46,7 +47,7 @@ async def idle(lab: Lab) -> Result:
     return result
 
 
-async def _memory(lab: Lab, server: Child, load: Child, port: int) -> tuple[float, int]:
+async def _memory(lab: Lab, server: Child, load: Load, port: int) -> tuple[float, int]:
     """KiB of resident memory per stream, and bytes before there was any."""
     users = lab.users()
     await lab.open(server, load, port, users[:_WARM], REQUEST)

@@ -15,6 +15,7 @@ from aionotify.events.position import own_guess
 from scripts.bench.control import Child
 from scripts.bench.delivery import deliver, everything
 from scripts.bench.lab import NODE, Lab
+from scripts.bench.load import Load
 from scripts.bench.pace import RawPublisher, ephemeral_message, message, pace
 from scripts.bench.results import Result
 from scripts.bench.server import Usage
@@ -56,7 +57,7 @@ async def resume(lab: Lab) -> Result:
             lab.step(f"round {turn + 1}: ephemeral events")
             live.append(await _ephemeral(lab, server, load, users))
             lab.step(f"round {turn + 1}: bare writes")
-            await load.tell("forget")
+            await load.forget()
             cpu = await server.ask(
                 float, "bare_loop", name=NODE, event=sample, cursor=_SAMPLE_CURSOR, times=_MISSED
             )
@@ -117,7 +118,7 @@ def _cursors(users: list[str], everyone: int, positions: list[int]) -> list[str]
     ]
 
 
-async def _ephemeral(lab: Lab, server: Child, load: Child, users: list[str]) -> float:
+async def _ephemeral(lab: Lab, server: Child, load: Load, users: list[str]) -> float:
     count, rate = len(users), lab.options.rate
     with RawPublisher(lab.redis_port) as publisher:
         numbers = itertools.count(_MISSED + 1)
