@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scripts.bench.control import Child
 from scripts.bench.load import Arrived, Load
-from scripts.bench.results import Curve, Result
+from scripts.bench.results import Result
 from scripts.bench.server import Usage
 
 _QUIET = 2.0  # seconds without anything new, after which what is missing is lost
@@ -63,13 +63,11 @@ def report(result: Result, label: str, rounds: list[Round]) -> list[float]:
     if with_latency:
         for name, index in _PERCENT.items():
             values = [latency[index] * 1000 for latency in with_latency]
-            result.add(f"{label}: latency {name}", values, "ms", plotted=False)
-        middle = sorted(with_latency, key=lambda latency: latency[50])[len(with_latency) // 2]
-        result.curves.append(Curve(label, middle[:101]))
+            result.add(f"{label}: latency {name}", values, "ms")
     for name, numbers in (
         ("lost", [each.lost for each in rounds]),
         ("repeated", [each.repeated for each in rounds]),
     ):
         if with_latency or any(numbers):
-            result.add(f"{label}: {name}", sum(numbers), "events", limit=0, plotted=False)
+            result.add(f"{label}: {name}", sum(numbers), "events", limit=0)
     return cpu

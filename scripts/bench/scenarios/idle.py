@@ -28,17 +28,17 @@ async def idle(lab: Lab) -> Result:
         await asyncio.sleep(_BEATS)
         after = await server.ask(Usage, "usage")
         share = (after.cpu - before.cpu) / _BEATS * 100
-        result.add(f"a node's: CPU for {count:,}", share, "% of a core", plotted=False)
+        result.add(f"a node's: CPU for {count:,}", share, "% of a core")
         await lab.close(server, load)
         after = await server.ask(Usage, "tidy")
         kept = (after.rss - kept_from) / count / 1024
-        result.add("a node's: memory kept when all have closed", kept, "KiB", plotted=False)
+        result.add("a node's: memory kept when all have closed", kept, "KiB")
         lab.step("opened and closed again")
         before = await server.ask(Usage, "tidy")
         await lab.open(server, load, port, lab.users(), REQUEST)
         await lab.close(server, load)
         cpu = (await server.ask(Usage, "usage")).cpu - before.cpu
-        result.add("a node's: CPU to open and close one", cpu / count * 1e6, "µs", plotted=False)
+        result.add("a node's: CPU to open and close one", cpu / count * 1e6, "µs")
     async with lab.processes() as (server, load):
         lab.step(f"{count:,} streams of bare aiohttp-sse")
         port = await server.ask(int, "serve_bare")
