@@ -68,7 +68,10 @@ def main() -> int:
     compared = None
     if arguments.scenarios == ["all"]:
         arguments.scenarios = []
-        compared = record_of(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
+        if arguments.go_on:
+            compared = msgspec.json.decode(_results(arguments.page).read_bytes(), type=Record)
+        else:
+            compared = record_of(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     failed = True
     try:
         with asyncio.Runner(loop_factory=control.loop_factory("auto")) as runner:
@@ -110,9 +113,13 @@ async def _run(
 
                 def compare(text: str) -> None:
                     progress.update(task, description=text)
+                    if not console.is_terminal:
+                        console.print(f"{datetime.now(UTC):%H:%M:%S} {text}")
 
-                await Comparison(compared, size, compare).run()
-                _written(compared, arguments.page)  # the rest is beside it, and may fail
+                def keep() -> None:
+                    _kept(compared, arguments.page)
+
+                await Comparison(compared, size, compare, keep).run()
             for name in names:
 
                 def step(text: str, name: str = name) -> None:
@@ -122,6 +129,9 @@ async def _run(
                 async with lab(options, step) as laboratory:
                     result = await SCENARIOS[name](laboratory)
                 results.append(result)
+                if compared is not None:
+                    compared.own = results
+                    _kept(compared, arguments.page)
                 progress.console.print(_table(result), f"{time.monotonic() - began:.0f} s\n")
                 progress.advance(task)
 
@@ -155,10 +165,14 @@ def _written(record: Record, page: Path) -> None:
     """Put the tables of a record into a page, and the record and its pictures beside it."""
     from scripts.bench.plot import plots  # matplotlib takes half a second, and is an extra
 
-    results = _results(page)
-    plots(record, results.parent)
-    results.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+    _kept(record, page)
+    plots(record, _results(page).parent)
     page.write_text(filled(page.read_text("utf-8"), record), "utf-8")
+
+
+def _kept(record: Record, page: Path) -> None:
+    _results(page).parent.mkdir(exist_ok=True)
+    _results(page).write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
 
 
 def _results(page: Path) -> Path:
@@ -197,6 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--page", type=Path, default=_PAGE, help="for the tables of all (docs/performance.rst)"
     )
+    parser.add_argument("--go-on", action="store_true", help="with all: where the last run stopped")
     parser.add_argument("--json", type=Path, help="file for all figures")
     return parser
 

@@ -17,7 +17,7 @@ from scripts.bench.contenders import PUBLISH_KEY, Contender, contender, names
 from scripts.bench.delivery import everything
 from scripts.bench.pace import message, pace
 from scripts.bench.post import post_each, post_lines
-from scripts.bench.record import Record
+from scripts.bench.record import Point, Record
 
 T = TypeVar("T")
 
@@ -36,6 +36,7 @@ PUBLISH_RATE = "events per second"
 FLOOD = 0.0
 """The rate of events that come as fast as they can be published."""
 WORKERS = "aionotify, 2 workers"
+_QUIET = 10.0  # seconds without anything new, after which what is missing is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,9 @@ class Size:
         seconds: of a round.
     """
 
-    rounds: int = 5
-    steps: Sequence[int] = (1000, 5000, 10_000, 15_000)
-    few: Sequence[int] = (1000, 5000)
+    rounds: int = 3
+    steps: Sequence[int] = (1000, 5000, 15_000)
+    few: Sequence[int] = (1000, 2000)
     streams: int = 5000
     fanouts: Sequence[int] = (1, 10, 100, 1000, 5000)
     deliveries: float = 5000
@@ -60,7 +61,7 @@ class Size:
     flood: int = 40_000
     posted: int = 4000
     post_rate: float = 2000
-    seconds: float = 2.0
+    seconds: float = 1.5
 
 
 QUICK = Size(
@@ -78,18 +79,22 @@ QUICK = Size(
 
 @dataclass(slots=True)
 class Comparison:
-    """One run, and what it has found so far."""
+    """One run, and what it has found so far; `keep` is called after each scenario."""
 
     record: Record
     size: Size
     step: Callable[[str], None]
+    keep: Callable[[], None]
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     async def run(self) -> None:
-        """Measure everything."""
-        for scenario in (self.streams, self.fanout, self.load, self.workers, self.publish):
+        """Measure everything that the record has not."""
+        for scenario in (self.load, self.fanout, self.streams, self.workers, self.publish):
+            if scenario.__name__ in self.record.load:
+                continue
             self.record.begin(scenario.__name__)
             await scenario()
+            self.keep()
 
     # --- scenarios --------------------------------------------------------------------------------
 
@@ -228,7 +233,7 @@ class Comparison:
         await server.load.forget()
         clients, redis, cpu = (await server.load.arrived()).cpu, server.redis_cpu(), server.cpu()
         await asyncio.to_thread(pace, count, rate or 1e9, emit)
-        heard = await everything(server.load, expected)
+        heard = await everything(server.load, expected, _QUIET)
         latency = await server.load.latency()
         reached = (heard.events - 1) / (heard.last - heard.first) if heard.events > 1 else 0.0
         for what, value in (
@@ -242,6 +247,15 @@ class Comparison:
         ):
             self._add(scenario, server, x, what, value)
         return reached
+
+
+def handshakes(record: Record) -> list[Point]:
+    """Of each contender, what opening streams cost beside 1,000 that were open."""
+    points = list(record.select("streams", HANDSHAKE))
+    first = min(point.x for point in points)
+    later = sorted((point for point in points if point.x > first), key=lambda point: -point.x)
+    found = {point.contender: point for point in later}
+    return [found[name] for name in dict.fromkeys(point.contender for point in points)]
 
 
 def _post(event: bytes) -> bytes:

@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from socket import create_connection
@@ -44,7 +44,8 @@ class Contender:
 
     Attributes:
         publish: has events delivered, without waiting for anything.
-        redis_pid: of its Redis; None when it has none.
+        redis_port: of its Redis.
+        redis_pid: likewise; None when it has none.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Contender:
     port: int
     load: Load
     publish: Callable[[Iterable[Event]], None]
+    redis_port: int
     redis_pid: int | None
 
     async def open(self, users: Sequence[str]) -> float:
@@ -108,7 +110,7 @@ async def contender(name: str) -> AsyncIterator[Contender]:
                 publisher.publish(address(recipient, number) for recipient, number in events)
 
         load = await undo.enter_async_context(load_generator())
-        yield Contender(name, process.pid, port, load, publish, redis_pid)
+        yield Contender(name, process.pid, port, load, publish, redis_port, redis_pid)
 
 
 def nchan_module() -> Path | None:
@@ -237,6 +239,7 @@ class _PostPublisher:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._socket.shutdown(2)
+        with suppress(OSError):  # who has lost it has said so already
+            self._socket.shutdown(2)
         self._reader.join()
         self._socket.close()

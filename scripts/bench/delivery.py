@@ -41,7 +41,7 @@ async def deliver(
     )
 
 
-async def everything(load: Load, expected: int) -> Arrived:
+async def everything(load: Load, expected: int, quiet: float = _QUIET) -> Arrived:
     """Wait for so many events since the last `forget`, or until no more are coming."""
     clock = asyncio.get_running_loop().time
     best, since = -1, clock()
@@ -50,7 +50,7 @@ async def everything(load: Load, expected: int) -> Arrived:
         arrived = heard.events + heard.unnumbered
         if arrived > best:
             best, since = arrived, clock()
-        if arrived >= expected or clock() - since > _QUIET:
+        if arrived >= expected or clock() - since > quiet:
             return heard
         await asyncio.sleep(0.05)
 

@@ -5,15 +5,18 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 
 from scripts.bench import comparison
+from scripts.bench.aims import aims
 from scripts.bench.record import Point, Record
 from scripts.bench.results import Result
 
 _PLACE = re.compile(r"(\.\. results: (?P<name>[^\n]+)\n\n).*?(\.\. end of results\n)", re.DOTALL)
 _OWN = "scenario "
+_LEFT_OUT = ("latency p99.9", "latency max", ": lost", ": repeated")
+"""Figures that the page has room for only when they should be nothing and are not."""
 
 
 def filled(text: str, record: Record) -> str:
-    """The page, with its tables as `record` has them.
+    """The page, with its tables as `record` has them; scenarios that it has not stay as they are.
 
     Raises:
         KeyError: it asks for a table that there is not.
@@ -23,7 +26,7 @@ def filled(text: str, record: Record) -> str:
     def table(place: re.Match[str]) -> str:
         name = place["name"]
         if name.startswith(_OWN) and name not in own:
-            return place[0]  # not measured this time
+            return place[0]
         lines = _own(own[name]) if name in own else TABLES[name](record)
         return f"{place[1]}{lines}\n\n{place[3]}"
 
@@ -39,7 +42,14 @@ def _machine(record: Record) -> str:
         *record.machine.items(),
         ("versions", ", ".join(map(" ".join, record.versions.items()))),
     ]
+    lost: dict[str, float] = {}
+    for point in record.points:
+        if point.what == comparison.LOST:
+            several = sum(sample for sample in point.samples if sample > 0)
+            lost[point.contender] = lost.get(point.contender, 0) + several
     rows += [("load average", busy), ("begun", record.began)]
+    events = ", ".join(f"{who} {count:,.0f}" for who, count in lost.items())
+    rows += [("late, lost or repeated", f"events in all rounds: {events}")]
     return "\n".join(f":{name}: {value}" for name, value in rows)
 
 
@@ -53,13 +63,11 @@ def _memory(record: Record) -> str:
 
 
 def _handshake(record: Record) -> str:
-    points = list(record.select("streams", comparison.HANDSHAKE))
-    second = sorted({point.x for point in points})[1]
-    measured = {point.contender: point for point in points if point.x == second}
+    measured = {point.contender: point for point in comparison.handshakes(record)}
     floor = measured["floor"]
     return _rst(
         ["", "CPU per handshake, µs", "/ floor"],
-        [[who, _spread(point), _ratio(point, floor)] for who, point in measured.items()],
+        [[who, _spread(point.samples), _ratio(point, floor)] for who, point in measured.items()],
     )
 
 
@@ -117,9 +125,17 @@ def _publish(record: Record) -> str:
         for point in record.select(scenario, comparison.PUBLISH):
             [redis] = record.select(scenario, comparison.PUBLISH_REDIS, point.contender)
             [rate] = record.select(scenario, comparison.PUBLISH_RATE, point.contender)
-            cells = _spread(point), _number(redis.median), _number(rate.median)
+            cells = _spread(point.samples), _number(redis.median), _number(rate.median)
             rows.append([f"{point.contender}, {label}", *cells])
     return _rst(["", comparison.PUBLISH, "of Redis", "events a second"], rows)
+
+
+def _aims(record: Record) -> str:
+    rows = [
+        [what, before, aim, _spread(samples), unit]
+        for what, before, aim, samples, unit in aims(record)
+    ]
+    return _rst(["", "before", "aim", "here", ""], rows)
 
 
 _WAYS = {
@@ -138,12 +154,15 @@ TABLES: dict[str, Callable[[Record], str]] = {
     "idle streams": _idle,
     "workers": _workers,
     "publish": _publish,
+    "aims": _aims,
 }
 
 
 def _own(result: Result) -> str:
     rows = []
     for figure in result.figures:
+        if figure.label.endswith(_LEFT_OUT) and (figure.limit is None or not figure.median):
+            continue
         several = len(figure.samples) > 1
         spread = f"{_number(min(figure.samples))} to {_number(max(figure.samples))}"
         rows.append([figure.label, _number(figure.median), figure.unit, spread if several else ""])
@@ -158,7 +177,7 @@ def _by_quantity(record: Record, scenario: str, x: float, whats: Sequence[str]) 
     for what in whats:
         for point in record.select(scenario, what):
             if point.x == x:
-                rows.setdefault(point.contender, []).append(_spread(point))
+                rows.setdefault(point.contender, []).append(_spread(point.samples))
     return _rst(["", *whats], [[who, *cells] for who, cells in rows.items()])
 
 
@@ -179,9 +198,9 @@ def _heads(xs: list[float]) -> list[str]:
     return [f"{x:,.0f}" for x in xs]
 
 
-def _spread(point: Point) -> str:
-    low, high = _number(min(point.samples)), _number(max(point.samples))
-    return f"{_number(point.median)} ({low} to {high})"
+def _spread(samples: Sequence[float]) -> str:
+    median, low, high = map(_number, (statistics.median(samples), min(samples), max(samples)))
+    return f"{median} ({low} to {high})"
 
 
 def _ratio(point: Point, floor: Point) -> str:

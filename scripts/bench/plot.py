@@ -58,12 +58,13 @@ def _fanout(record: Record) -> Figure:
     figure, [part] = _canvas("CPU per delivery, µs, by streams that get an event")
     _lines(part, record.select("fanout", comparison.CPU))
     part.set_xscale("log")
-    return _ticked(figure, part, [1, 10, 100, 1000, 5000], [0, 20, 40, 60, 80])
+    part.set_ylim(bottom=0)
+    return _ticked(figure, part, [1, 10, 100, 1000, 5000], [0, 50, 100, 150, 200])
 
 
 def _latency(record: Record) -> Figure:
     figure, parts = _canvas(
-        "ms from publishing to arrival, half of the events", "ms, 99 % of the events", height=1.7
+        "ms from publishing to arrival, half of the events", "ms, 99 % of the events", height=2.4
     )
     for part, what in zip(parts, (comparison.P50, comparison.P99), strict=True):
         _lines(part, [p for p in record.select("load", what) if p.x != comparison.FLOOD])
@@ -82,30 +83,26 @@ def _saturated(record: Record) -> Figure:
 
 
 def _handshake(record: Record) -> Figure:
-    points = list(record.select("streams", comparison.HANDSHAKE))
-    second = sorted({point.x for point in points})[1]
-    return _bars(("CPU per handshake, µs", [point for point in points if point.x == second]))
+    return _bars(("CPU per handshake, µs", comparison.handshakes(record)))
 
 
 def _publish(record: Record) -> Figure:
-    def named(way: str) -> list[Point]:
-        points = record.select(f"publish, {way}", comparison.PUBLISH)
-        return [Point(way, p.contender, p.what, p.x, p.samples) for p in points]
-
-    titles = {
-        "paced": "a request for each event, 2,000/s: CPU, µs",
-        "saturated": "as fast as it goes: CPU per event, µs",
-        "lines": "one request for all: CPU per event, µs",
+    ways = {"paced": "a request each, 2,000/s", "saturated": "… saturated", "lines": "one for all"}
+    named = {
+        f"{point.contender}, {label}": point
+        for way, label in ways.items()
+        for point in record.select(f"publish, {way}", comparison.PUBLISH)
     }
-    return _bars(*((title, named(way)) for way, title in titles.items()))
+    return _bars(("CPU per event, µs", list(named.values())), labels=list(named))
 
 
 def _workers(record: Record) -> Figure:
     paced = [p for p in record.select("workers", comparison.CPU) if p.x != comparison.FLOOD]
     return _bars(
-        ("5,000 events a second: CPU per event, µs", paced),
-        ("as fast as it goes: CPU per event, µs", _flooded(record, "workers", comparison.CPU)),
-        ("events per second", _flooded(record, "workers", comparison.RATE)),
+        ("CPU per event, µs, 5,000 a second", paced),
+        ("CPU per event, µs, as fast as it goes", _flooded(record, "workers", comparison.CPU)),
+        ("events per second, as fast as it goes", _flooded(record, "workers", comparison.RATE)),
+        labels=["1 worker", "2 workers"],
     )
 
 
@@ -177,7 +174,7 @@ def _ticked(figure: Figure, part: Axes, x: list[float], y: list[float]) -> Figur
     return figure
 
 
-def _bars(*groups: tuple[str, list[Point]]) -> Figure:
+def _bars(*groups: tuple[str, list[Point]], labels: list[str] | None = None) -> Figure:
     figure, parts = _canvas(*(title for title, _ in groups), height=1)
     figure.set_size_inches(_WIDTH, sum(0.7 + _BAR * len(points) for _, points in groups))
     for part, (_, points) in zip(parts, groups, strict=True):
@@ -190,11 +187,14 @@ def _bars(*groups: tuple[str, list[Point]]) -> Figure:
             medians, rows, xerr=[below, above], fmt="none", ecolor=_ink("ink"), elinewidth=1
         )
         for row, point in zip(rows, points, strict=True):
-            part.annotate(f"  {_number(point.median)}", (max(point.samples), row), va="center")
-        part.set_yticks(rows, [point.contender for point in points])
+            end = max(point.samples), row
+            text = _number(point.median)
+            part.annotate(text, end, (4, 0), textcoords="offset points", va="center")
+        part.set_yticks(rows, labels or [point.contender for point in points])
         part.set_ylim(len(points) - 0.5, -0.5)
         part.margins(x=0.16)
         part.xaxis.set_visible(False)
+        part.grid(visible=False)
         part.spines[["bottom"]].set_visible(False)
     return figure
 

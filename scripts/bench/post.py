@@ -25,18 +25,22 @@ async def post_each(port: int, requests: list[bytes], connections: int, rate: fl
     """
     loop = asyncio.get_running_loop()
     producer = _Producer(iter(requests), len(requests), loop.create_future())
-    for _ in range(connections):
+    made = [
         await loop.create_connection(lambda: _Connection(producer), "127.0.0.1", port)
-    began = time.perf_counter()
-    while not producer.done.done():
-        elapsed = time.perf_counter() - began
-        producer.allow(len(requests) if rate is None else int(elapsed * rate) + 1)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_TICK if producer.allowed < len(requests) else None):
-                await asyncio.shield(producer.done)
-    await producer.done
-    for connection in producer.idle:
-        connection.transport.close()
+        for _ in range(connections)
+    ]
+    try:
+        began = time.perf_counter()
+        while not producer.done.done():
+            elapsed = time.perf_counter() - began
+            producer.allow(len(requests) if rate is None else int(elapsed * rate) + 1)
+            everything = producer.allowed >= len(requests)
+            await asyncio.wait([producer.done], timeout=None if everything else _TICK)
+        producer.done.result()
+    finally:
+        for transport, _ in made:
+            transport.abort()
+        await asyncio.sleep(0)  # for them to close
 
 
 class _Producer:
@@ -122,16 +126,20 @@ async def post_lines(port: int, head: bytes, events: list[bytes]) -> None:
             await writer.drain()
         writer.write(b"0\r\n\r\n")
 
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(write())
-        answered = 0
-        while answered < len(events):
-            line = await reader.readline()
-            refused = line.startswith(b"HTTP/1.1 ") and not line.startswith(b"HTTP/1.1 200")
-            if not line or refused:
-                raise PostFailed(line.decode(errors="replace") or "the answer has ended")
-            if line.startswith(b'{"status":'):
-                if not line.startswith(b'{"status":202'):
-                    raise PostFailed(line.decode(errors="replace"))
-                answered += 1
-    writer.close()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(write())
+            answered = 0
+            while answered < len(events):
+                line = await reader.readline()
+                refused = line.startswith(b"HTTP/1.1 ") and not line.startswith(b"HTTP/1.1 200")
+                if not line or refused:
+                    raise PostFailed(line.decode(errors="replace") or "the answer has ended")
+                if line.startswith(b'{"status":'):
+                    if not line.startswith(b'{"status":202'):
+                        raise PostFailed(line.decode(errors="replace"))
+                    answered += 1
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from aionotify import __version__
 from scripts.bench.results import Result
 
 _PACKAGES = (
@@ -89,7 +90,8 @@ def new(began: str) -> Record:
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
     }
     versions = {name: version(name) for name in _PACKAGES}
-    versions["aionotify"] = _said("git", "-C", str(_ROOT), "describe", "--always", "--dirty")
+    last = "log", "-1", "--format=%h", "--", "aionotify"
+    versions["aionotify"] = f"{__version__} ({_said('git', '-C', str(_ROOT), *last)})"
     unpacked = _ROOT / "build/services/bin/nginx"
     nginx = _said(str(unpacked) if unpacked.exists() else "nginx", "-v")
     versions["nginx"] = nginx.partition("nginx/")[2]
