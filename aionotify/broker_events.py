@@ -8,6 +8,7 @@ is not kept any more, or Redis has lost it, anybody may have been revoked.
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from aionotify import tasks
@@ -17,7 +18,7 @@ from aionotify.broker.data_set import DataSet
 from aionotify.broker.memberships import GRANTED
 from aionotify.broker.presence_tracker import PresenceTracker
 from aionotify.errors import BrokerError
-from aionotify.events.event import EVERYONE
+from aionotify.events.event import EVERYONE, Event
 from aionotify.events.group import Ordered
 from aionotify.streams.hub import Hub
 from aionotify.streams.memberships import Memberships
@@ -54,7 +55,7 @@ class BrokerEvents:
         self.hold, self.release = hub.hold, hub.release
         self.has = hub.__contains__
         self.has_group = hub.has_group
-        self.ephemeral, self.ephemeral_to_group = hub.ephemeral, hub.ephemeral_to_group
+        self.ephemeral = hub.ephemeral
         self.durable, self.durable_to_group = hub.durable, hub.durable_to_group
         self.notice = hub.notice
         self.asked = asked
@@ -85,7 +86,19 @@ class BrokerEvents:
             if self._presence is not None:
                 self._presence.heard()
             self._memberships.resync()
-        self._hub.confirmed(of)
+        if isinstance(of, str):
+            self._hub.confirmed(of)
+        else:
+            # Who may have what a shard has is known no sooner.
+            self._memberships.when_complete(partial(self._confirmed_shard, of, self._sessions))
+
+    def _confirmed_shard(self, shard: int, session: int) -> None:
+        if session == self._sessions:
+            self._hub.confirmed(shard)
+
+    def ephemeral_to_group(self, group: bytes, before: frozenset[bytes], event: Event) -> None:
+        if self._memberships.complete:
+            self._hub.ephemeral_to_group(group, before, event)
 
     def lost(self) -> None:
         self._sessions += 1

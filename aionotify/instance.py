@@ -23,9 +23,11 @@ from aionotify.auth.ticket_authenticator import TicketAuthenticator
 from aionotify.auth.tickets import Tickets
 from aionotify.broker.agreement import node_settings
 from aionotify.broker.answer_store import RedisAnswerStore
+from aionotify.broker.away import Away, rules_of
 from aionotify.broker.connection.endpoint import Endpoint
 from aionotify.broker.control import ControlChannel, Question
 from aionotify.broker.data_set import DataSet
+from aionotify.broker.hand_on import HandOn, Outlet, RedisStream
 from aionotify.broker.history import History
 from aionotify.broker.inbox import Inbox
 from aionotify.broker.ingest import Ingest
@@ -60,6 +62,7 @@ from aionotify.web.publish_bytes import PublishBytes
 from aionotify.web.publish_streams import PublishStreams
 from aionotify.web.routes import admin_routes, page_routes, public_routes
 from aionotify.web.services import SERVICES, Services, Terms
+from aionotify.webhook.away_webhook import AwayWebhook
 from aionotify.webhook.presence_poster import PresencePoster
 from aionotify.webhook.sender import WebhookSender
 
@@ -136,14 +139,9 @@ class Instance:
                 max_events=config.presence.max_events,
                 stats=stats,
             )
-        self._webhook, poster = None, None
-        if config.presence.webhook is not None and config.webhook.secret is not None:
-            self._webhook = WebhookSender(
-                secret=config.webhook.secret,
-                timeout=config.webhook.timeout,
-                allow=config.webhook.allow,
-                allow_http=config.webhook.allow_http,
-            )
+        self._webhook = _webhook(config)
+        poster = None
+        if config.presence.webhook is not None and self._webhook is not None:
             poster = PresencePoster(
                 writes.execute,
                 keys,
@@ -151,12 +149,30 @@ class Instance:
                 may_post=lambda: subscriber.problem is None,
                 stats=stats,
             )
+        rules = rules_of(config.away)
+        away = Away(writes.execute, keys, rules)
+        outlet: Outlet | None = None
+        if config.away.stream is not None:
+            outlet = RedisStream(writes.execute, config.away.stream, config.away.max_entries)
+        elif config.away.webhook is not None and self._webhook is not None:
+            outlet = AwayWebhook(partial(self._webhook.post, config.away.webhook))
+        hand_on = None
+        if outlet is not None:
+            hand_on = HandOn(
+                writes.execute,
+                keys,
+                away,
+                outlet,
+                stats=stats,
+                may_take=lambda: subscriber.problem is None,
+            )
         hub = Hub(
             subscriber if tracker is None else _Both(subscriber, tracker),
             stats=stats,
             max_streams=config.server.max_streams or _streams_that_fit(),
             max_streams_per_user=config.server.max_streams_per_user,
             clock=data_set.clock,
+            written=away.written if config.away.is_on else None,
         )
         inspection = Inspection(writes.execute, keys)
         store = RedisMemberships(
@@ -183,7 +199,11 @@ class Instance:
             stats=stats,
         )
         publisher = Publisher(
-            self._endpoint, prefix=config.redis.prefix, inbox=config.inbox, max_bytes=max_bytes
+            self._endpoint,
+            prefix=config.redis.prefix,
+            inbox=config.inbox,
+            max_bytes=max_bytes,
+            away=rules,
         )
         publisher.belong_to(data_set, hub.acknowledged)
         self.services = Services(
@@ -218,6 +238,8 @@ class Instance:
                 stats=stats,
                 may_take=lambda: subscriber.problem is None,
             ),
+            hand_on=hand_on,
+            away=away,
             publish_bytes=PublishBytes(config.admin.max_publish_bytes),
             publish_streams=PublishStreams(),
             presence=Presence(writes.execute, keys),
@@ -267,6 +289,10 @@ class Instance:
         if services.presence_poster is not None:
             self._tasks.append(
                 asyncio.create_task(services.presence_poster.run(), name="aionotify webhook"),
+            )
+        if services.hand_on is not None:
+            self._tasks.append(
+                asyncio.create_task(services.hand_on.run(), name="aionotify handing on"),
             )
 
     async def reload(self, config: Config) -> tuple[str, ...]:
@@ -368,6 +394,8 @@ class Instance:
     async def clean_up(self, app: web.Application) -> None:
         """Everything that `start` started, in the opposite order."""
         services = self.services
+        if services.hand_on is not None:
+            await services.hand_on.leave()
         await tasks.cancelled([*self._tasks, *self._under_way])
         await services.worker_peers.leave()
         if services.presence_tracker is not None:
@@ -390,6 +418,9 @@ class Instance:
         await services.history.close()
         await services.read_marks.close()
         await services.ingest.close()
+        if services.hand_on is not None:
+            await services.hand_on.close()
+        await services.away.close()
         await services.publisher.close()
         await services.data_set.close()
         await self._endpoint.close()
@@ -427,6 +458,18 @@ class _Both(Interest):
 
 
 INSTANCE: Final = web.AppKey("aionotify.instance", Instance)
+
+
+def _webhook(config: Config) -> WebhookSender | None:
+    """What posts to the application, if anything is to be posted."""
+    if config.webhook.secret is None or not (config.presence.webhook or config.away.webhook):
+        return None
+    return WebhookSender(
+        secret=config.webhook.secret,
+        timeout=config.webhook.timeout,
+        allow=config.webhook.allow,
+        allow_http=config.webhook.allow_http,
+    )
 
 
 def _streams_that_fit() -> int:

@@ -27,6 +27,8 @@ ELSEWHERE = {
     "auth/main_host/client.py": "auth/main_host/test_lies.py",
     "web/groups.py": "integration/test_memberships.py",
     "broker/history.py": "web/test_inbox.py",
+    "events/away_rules.py": "broker/test_hand_on.py",
+    "webhook/away_webhook.py": "integration/test_away.py",
     "broker/published.py": "broker/test_publisher.py",
     "broker/inspection.py": "integration/test_admin_page.py",
     "broker/ticket_store.py": "auth/test_tickets.py",

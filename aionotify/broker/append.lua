@@ -7,6 +7,8 @@
 --          that one was
 -- KEYS[#]  {prefix}:{recipient}:collapse  the last one, only with a collapse key: a sorted set of these
 --          keys, by the position of the last event of each
+-- KEYS[#]  {prefix}:{recipient}:away and {prefix}:{recipient}:away:events before that, only if
+--          it is said for how many seconds the event waits, see away.lua
 --
 -- For a group these are {prefix}:{%gN}:{group}:..., and between the first two there is one more:
 -- {prefix}:{%gN}:positions, the last positions that were given out in the group's shard, "<position> "
@@ -17,7 +19,10 @@
 --          aionotify/events/group.py), max_events, retention s, idempotency s, publish command,
 --          floor and since as in probe.lua, if they are known, whether replicas are waited for
 --          ('' = no), when the lease begins and ends by which it is stored, see lease.lua ('' = there
---          is none), and the collapse key: the last event of the same is taken out, if it is there
+--          is none), the collapse key: the last event of the same is taken out, if it is there ('' =
+--          there is none), for how many seconds the event waits for its user (0 = it does not, and
+--          an older one whose place it takes waits no more), what for, and for how many seconds more
+--          it is kept
 --
 -- What positions are, even and odd ones, and `previous`: aionotify/events/position.py.
 --
@@ -30,6 +35,9 @@ local POSITIONS = 4096 -- kept in a shard: 100 kB
 
 local collapse = (ARGV[12] or '') ~= '' and ARGV[12]
 local collapses = collapse and table.remove(KEYS)
+local seconds, waits_for, late = tonumber(ARGV[13] or ''), ARGV[14], tonumber(ARGV[15] or '')
+local waiting_events = seconds and table.remove(KEYS)
+local waiting = seconds and table.remove(KEYS)
 local channel, event, publish = ARGV[1], ARGV[2], ARGV[6]
 local max_events, retention, remember = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local floor, since = tonumber(ARGV[7] or 0), tonumber(ARGV[8] or 0)
@@ -145,6 +153,19 @@ if collapse then -- no more keys than entries
   local oldest = string.format('%.0f', position_of(redis.call('LINDEX', inbox, 0)))
   redis.call('ZREMRANGEBYSCORE', collapses, '-inf', '(' .. oldest)
   redis.call('EXPIRE', collapses, kept_for)
+end
+if old and waiting then -- nobody waits for it any more
+  local old_id = string.match(old, '^%d+')
+  redis.call('ZREM', waiting, old_id)
+  redis.call('HDEL', waiting_events, old_id)
+end
+if seconds and seconds > 0 then
+  redis.call('ZADD', waiting, string.format('%.0f', math.floor(time / 1000) + seconds * 1000), id)
+  redis.call('HSET', waiting_events, id, waits_for .. ' ' .. event)
+  local ends = math.ceil(seconds) + late
+  for _, name in ipairs({waiting, waiting_events}) do
+    if redis.call('TTL', name) < ends then redis.call('EXPIRE', name, ends) end
+  end
 end
 if key then redis.call('SET', key, id, 'EX', math.ceil(remember)) end
 

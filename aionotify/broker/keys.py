@@ -42,6 +42,10 @@ class Keys:
         self.presence_lease = f"{prefix}:presence{{0}}:lease"
         self.presence_posted = f"{prefix}:presence{{0}}:posted"
         self.presence_events = f"{prefix}:presence{{0}}:events"
+        self.away_due = f"{prefix}:away{{0}}:due"
+        self.away_again = f"{prefix}:away{{0}}:again"
+        self.away_lease = f"{prefix}:away:lease"
+        self.away_refused = f"{prefix}:away:refused"
         self._prefix = prefix
 
     @classmethod
@@ -60,6 +64,13 @@ class Keys:
         if isinstance(of, int):
             return f"{self._prefix}:{_tag(of)}:positions"
         return f"{self._prefix}:{_tag(of)}:{_braced(of.name)}:inbox"
+
+    def away(self, user_id: str) -> str:
+        """The positions of a user's events that wait to be written, or else handed on."""
+        return f"{self._prefix}:{_tag(user_id)}:away"
+
+    def away_events(self, user_id: str) -> str:
+        return f"{self.away(user_id)}:events"
 
     def read(self, user_id: str) -> str:
         """What a user has read."""

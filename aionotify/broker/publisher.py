@@ -15,6 +15,7 @@ from typing import Any, Final, Self, TypedDict, Unpack
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
+from aionotify.broker.away import KEPT as WAITING_KEPT
 from aionotify.broker.connection.endpoint import LOST, Endpoint, translate
 from aionotify.broker.connection.pipeline import BlockingClient, Execute, by_client
 from aionotify.broker.connection.scripts import Script, Words
@@ -35,6 +36,7 @@ from aionotify.broker.replicas import on_replicas
 from aionotify.config import Config, InboxConfig, RedisConfig
 from aionotify.errors import AionotifyError, BrokerError
 from aionotify.events import notice
+from aionotify.events.away_rules import NO_RULES, AwayRules
 from aionotify.events.event import EVERYONE, Event
 from aionotify.events.event_id import event_id
 from aionotify.events.group import Ordered, Receiver, marks, shard_of
@@ -56,6 +58,7 @@ class PublisherOptions(TypedDict, total=False):
     inbox: InboxConfig | None
     max_bytes: int
     wait_replicas: int
+    away: AwayRules
 
 
 class Publisher:
@@ -71,6 +74,7 @@ class Publisher:
         max_bytes: the longest event.
         wait_replicas: how many replicas must have an event before it counts as published,
             `redis.wait_replicas` in the configuration. An endpoint has its own.
+        away: which types of events wait for users who are away, `away.types` in the configuration.
 
     Use it as ``async with Publisher("redis://…") as publisher``, or call `close`.
     """
@@ -83,6 +87,7 @@ class Publisher:
         inbox: InboxConfig | None = None,
         max_bytes: int = Config().events.max_bytes,
         wait_replicas: int = RedisConfig().wait_replicas,
+        away: AwayRules = NO_RULES,
     ) -> None:
         self._endpoint: Endpoint | None = None
         kept = None
@@ -111,6 +116,7 @@ class Publisher:
             idempotency=limits.idempotency,
             whose="own" if inbox is not None else "default",
         )
+        self._away = away
         self._acknowledged: Callable[[Ordered, int], None] = lambda of, position: None
         self.max_bytes = max_bytes
         self._execute = execute
@@ -119,6 +125,7 @@ class Publisher:
             execute = on_replicas(execute, wait_replicas)
         self._script = Script(execute, "append.lua", kept)
         self._recall = Script(execute, "recall.lua", kept)
+        self._expect = Script(execute, "expect.lua", kept)
 
     @classmethod
     def from_url(cls, url: str, **options: Unpack[PublisherOptions]) -> Self:
@@ -159,6 +166,7 @@ class Publisher:
         await self._data_set.close()  # first: who waits for that appends next
         await self._script.close()
         await self._recall.close()
+        await self._expect.close()
         if self._endpoint is not None:
             await self._endpoint.close()
 
@@ -203,6 +211,8 @@ class Publisher:
         try:
             if events:
                 await self._refresh()
+            if not ephemeral:
+                await self._note(keys, events)
         except BrokerError as error:
             return [error] * len(events)
         if ephemeral:
@@ -239,7 +249,8 @@ class Publisher:
         await self._refresh()
         told = notice.message("recalled", {"reason": "recalled", "event_id": event_id})
         words = found.position, keys.live(id), told, "PUBLISH"
-        return bool(await self._recall.call((keys.inbox(id),), words))
+        names = keys.inbox(id), keys.away(id), keys.away_events(id)
+        return bool(await self._recall.call(names, words))
 
     async def publish_in_order(
         self, events: list[Event], lease: Lease
@@ -252,6 +263,7 @@ class Publisher:
         try:
             if events:
                 await self._refresh()
+            await self._note(keys, events)
         except BrokerError as error:
             return [error] * len(events)
         replies = iter(await self._script.call_in_order(self._in_order(keys, events, lease)))
@@ -259,6 +271,16 @@ class Publisher:
             summed_up(event, [self._published(each, next(replies)) for each in event.receivers])
             for event in events
         ]
+
+    async def _note(self, keys: Keys, events: list[Event]) -> None:
+        """Note whom events are about to wait for, if any do."""
+        words: list[str | float] = []
+        for event in events:
+            if (rule := self._away.of(event)) is not None:
+                for recipient_id in event.recipients:
+                    words += recipient_id, rule.seconds * 1000
+        if words:
+            await self._expect.call((keys.away_due,), (WAITING_KEPT, *words))
 
     def _known_keys(self) -> Keys:
         keys = self._keys = self._keys or self._named()
@@ -285,9 +307,8 @@ class Publisher:
         return self._script.call_lazily(words, event.size)
 
     def _words(self, keys: Keys, event: Event, receiver: Receiver) -> Words:
-        if event.options is not None and event.options.collapse is not None:
-            return self._all_words(keys, event, receiver)
-        if not isinstance(receiver, str):
+        collapses = event.options is not None and event.options.collapse is not None
+        if collapses or not isinstance(receiver, str) or self._away.of(event) is not None:
             return self._all_words(keys, event, receiver)
         data = event.stored(receiver)
         inbox, live = keys.inbox(receiver), keys.live(receiver)
@@ -312,11 +333,17 @@ class Publisher:
         if not isinstance(id, str):
             names.append(keys.inbox(shard_of(id.name)))
         names += [keys.idempotency(id, key) for key in (event.key, before) if key is not None]
+        waits: Words = ("", "", "")
+        if isinstance(id, str):
+            rule = self._away.of(event)
+            if rule is not None or collapse is not None:
+                names += keys.away(id), keys.away_events(id)
+                waits = (0, "", "") if rule is None else (*rule, WAITING_KEPT)
         if collapse is not None:
             names.append(keys.collapse(id))
         max_events, retention, remember, *rest = self._data_set.append_words
         limits = max_events, retention, remember if lease is None else KEPT
-        more = (*rest, self._waits, *(lease or ("", "")), collapse or "")
+        more = (*rest, self._waits, *(lease or ("", "")), collapse or "", *waits)
         return (
             len(names),
             *names,

@@ -1,6 +1,7 @@
 -- Take one event out of an inbox, and tell the nodes: both happen, or neither.
 --
 -- KEYS[1]  {prefix}:{recipient}:inbox, see append.lua
+-- KEYS[2], KEYS[3]  {prefix}:{recipient}:away, {prefix}:{recipient}:away:events, see away.lua
 -- ARGV     the event's position, channel, message, publish command
 --
 -- Its entry keeps its place, its position and that of the one before it. So nobody finds a gap.
@@ -33,4 +34,6 @@ if type(heard) == 'table' then -- an error: it may write the key, but not to the
   redis.call('LSET', inbox, low, entry)
   return heard
 end
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[3], ARGV[1])
 return 1

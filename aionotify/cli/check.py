@@ -114,8 +114,7 @@ async def check(
         settings,
         leeway,
         takes_entries=config.publish.stream,
-        tells_presence=config.presence.events,
-        memberships=config.groups.memberships,
+        features=_features(config),
     )
     redis, auth = await asyncio.gather(
         _collected(asked),
@@ -217,3 +216,13 @@ def _print_table(findings: list[Finding]) -> None:
         if each.advice:
             table.add_row("", "", f"[{color}]->[/] {each.advice}")
     Console().print(table)
+
+
+def _features(config: Config) -> list[str]:
+    """What is on that takes rights of its own in Redis."""
+    on = {
+        "presence": config.presence.events,
+        "memberships": config.groups.memberships,
+        "away": config.away.is_on,
+    }
+    return [name for name, is_on in on.items() if is_on]

@@ -12,7 +12,7 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -52,8 +52,7 @@ async def check_redis(
     leeway: float | None = None,
     *,
     takes_entries: bool = False,
-    tells_presence: bool = False,
-    memberships: bool = False,
+    features: Collection[str] = (),
 ) -> AsyncIterator[Finding]:
     """Yield what is found, in a fixed order, up to what makes the rest pointless.
 
@@ -61,8 +60,8 @@ async def check_redis(
         settings: those that all must have who use the same names, see `agreement`.
         leeway: seconds by which clocks may differ that tokens are judged by; None if none are.
         takes_entries: whether nodes take events from a Redis stream, as `publish.stream` says.
-        tells_presence: whether nodes tell who comes and goes, as `presence.events` says.
-        memberships: whether users are put in groups, as `groups.memberships` says.
+        features: those that are on of `presence` (``presence.events``), `memberships`
+            (``groups.memberships``) and `away` (``away.stream``, ``away.webhook``).
     """
     keys = Keys.of(config)
     if config.data_dir is not None:
@@ -91,14 +90,13 @@ async def check_redis(
             yield (written := await _keys(execute, config.prefix))
             if written.status == "ok":
                 yield await _rights(execute, config.prefix, _NODE)
-                if memberships:
-                    yield await _rights(execute, config.prefix, _MEMBERSHIPS)
+                for feature, work in _FEATURES.items():
+                    if feature in features:
+                        yield await _rights(execute, config.prefix, work)
             if config.wait_replicas:
                 yield await _replicas(execute, config)
             if takes_entries:
                 yield await _stream(execute, keys)
-            if tells_presence:
-                yield await _rights(execute, config.prefix, _PRESENCE)
             yield await _names(execute, keys, settings)
             yield await _clock(execute, leeway)
             yield await _round_trip(endpoint, keys)
@@ -221,9 +219,15 @@ _PRESENCE_COMMANDS: Final = (
     *("ZADD KEY 1 x", "ZREM KEY x", "XADD KEY * x 1", "DEL KEY"),
 )
 _MEMBERSHIP_COMMANDS: Final = ("ZADD KEY 1 x", "ZCARD KEY", "ZREM KEY x")
+_AWAY_COMMANDS: Final = (
+    *("ZADD KEY 1 x", "ZRANGEBYSCORE KEY 0 1", "ZREM KEY x", "XADD KEY * x 1", "DEL KEY"),
+)
 _NODE: Final = _Work("redis rights", _NODE_COMMANDS, "events can be stored, read and removed")
-_PRESENCE: Final = _Work("redis presence", _PRESENCE_COMMANDS, "who comes and goes can be told")
-_MEMBERSHIPS: Final = _Work("redis memberships", _MEMBERSHIP_COMMANDS, "users can be put in groups")
+_FEATURES: Final = {
+    "presence": _Work("redis presence", _PRESENCE_COMMANDS, "who comes and goes can be told"),
+    "memberships": _Work("redis memberships", _MEMBERSHIP_COMMANDS, "users can be put in groups"),
+    "away": _Work("redis away", _AWAY_COMMANDS, "events can be handed on"),
+}
 _TRY: Final = """
 local first
 for _, line in ipairs(ARGV) do

@@ -15,7 +15,7 @@ from aionotify.cli.publish_http import publish_http
 from aionotify.config import Config
 from aionotify.errors import AionotifyError, BrokerRefused, BrokerUnavailable, ConfigError
 from aionotify.events.event import split_batch
-from aionotify.events.options import MEMBER
+from aionotify.events.options import MEMBER, OPTIONS, UNTIL
 
 _BATCH = 500  # events in flight at the same time
 
@@ -42,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--collapse", metavar="KEY", help="take the place of the last event with the same key"
+    )
+    parser.add_argument(
+        "--away", metavar="SECONDS", type=float, help="hand it on if the user is away for so long"
+    )
+    parser.add_argument(
+        "--until", choices=UNTIL, help="what is to have happened by then; with --away"
     )
     parser.add_argument(
         "--ephemeral", action="store_true", help="publish without storing, to clients connected now"
@@ -71,10 +77,12 @@ def _event(args: argparse.Namespace) -> bytes | None:
     """Return the one that the arguments have, or None if events are on standard input."""
     if args.ephemeral and args.id is not None:
         args.refuse("--id is for durable events only: leave out --id or --ephemeral")
-    if args.ephemeral and args.expires_in is not None:
-        args.refuse("--expires-in is for durable events only: leave it out, or --ephemeral")
+    for name in ("expires_in", "away", "until"):
+        if args.ephemeral and getattr(args, name) is not None:
+            flag = name.replace("_", "-")
+            args.refuse(f"--{flag} is for durable events only: leave it out, or --ephemeral")
     given = {"event": args.event, "id": args.id, "data": args.data}
-    options = {"expires_in": args.expires_in, "collapse": args.collapse}
+    options = {name: getattr(args, name) for name in OPTIONS}
     given[MEMBER] = {name: value for name, value in options.items() if value is not None} or None
     given = {name: value for name, value in given.items() if value is not None}
     if args.recipient is not None:

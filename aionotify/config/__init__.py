@@ -23,6 +23,7 @@ from aionotify.config.schema import (
 from aionotify.config.sections import (
     AdminConfig,
     AuthConfig,
+    AwayConfig,
     CorsConfig,
     EventsConfig,
     GroupsConfig,
@@ -45,6 +46,7 @@ __all__ = (
     "SETTINGS",
     "AdminConfig",
     "AuthConfig",
+    "AwayConfig",
     "Config",
     "CorsConfig",
     "EventsConfig",
@@ -79,6 +81,7 @@ class Config:
     events: EventsConfig = field(default_factory=EventsConfig)
     inbox: InboxConfig = field(default_factory=InboxConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
+    away: AwayConfig = field(default_factory=AwayConfig)
     presence: PresenceConfig = field(default_factory=PresenceConfig)
     webhook: WebhookConfig = field(default_factory=WebhookConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
@@ -106,12 +109,15 @@ class Config:
         """Yield contradictions between these settings, by name."""
         if self.server.workers > 1 and self.redis.url.startswith("embedded:"):
             yield "server.workers", "expected 1 with embedded://, which belongs to one process"
-        if self.presence.webhook is not None:
+        posted_to = {"presence.webhook": self.presence.webhook, "away.webhook": self.away.webhook}
+        for name, address in posted_to.items():
+            if address is None:
+                continue
             if self.webhook.secret is None:
-                yield "webhook.secret", "expected one with presence.webhook, got null"
-            if self.presence.webhook.startswith("http:") and not self.webhook.allow_http:
+                yield "webhook.secret", f"expected one with {name}, got null"
+            if address.startswith("http:") and not self.webhook.allow_http:
                 yield (
-                    "presence.webhook",
+                    name,
                     "expected an https:// address, or webhook.allow_http: true",
                 )
 

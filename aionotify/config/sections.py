@@ -35,6 +35,7 @@ _DAY = 86400
 _HOST = Text(
     "a host name, an IP address or unix:/path", r"unix:/.{1,100}|(?!unix:)[A-Za-z0-9._:%-]{1,255}"
 )
+_AWAY_TYPE = r".{1,128}=[0-9]{1,7}(\.[0-9]{1,3})?( written| read)?"
 RIGHTS = ("publish", "presence", "revoke", "read", "groups", "admin")
 """What a publish key may allow."""
 _ALGORITHMS = (
@@ -363,6 +364,53 @@ class PublishConfig:
         "Whether nodes take events that are added to the Redis stream {prefix}:publish",
         fixed=True,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwayConfig:
+    """Events for users who are away."""
+
+    stream: str | None = setting(
+        Text("the name of a Redis stream", r"[^\s]{1,256}", nullable=True),
+        None,
+        "Redis stream to which they are handed on",
+        fixed=True,
+    )
+    max_entries: int = setting(
+        Integer(1, 100_000_000), 100_000, "About how many entries it keeps", fixed=True
+    )
+    webhook: str | None = setting(
+        HttpURL(nullable=True), None, "Address to which they are posted instead", fixed=True
+    )
+    types: tuple[str, ...] = setting(
+        ListOf(Text("<event type>=<seconds>, or <event type>=<seconds> read", _AWAY_TYPE)),
+        (),
+        "Event types that wait for users who are away, and for how long",
+        fixed=True,
+    )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield contradictions between these settings, by name."""
+        if self.stream is not None and self.webhook is not None:
+            # Or what one takes and the other does not would be handed on to the first again.
+            yield "webhook", "expected null with away.stream: it is one or the other"
+        if self.types and not self.is_on:
+            yield "types", "expected away.stream or away.webhook, to which events are handed on"
+
+    @property
+    def is_on(self) -> bool:
+        """Whether events are handed on at all."""
+        return self.stream is not None or self.webhook is not None
+
+    @property
+    def rules(self) -> dict[str, tuple[float, str]]:
+        """Of each of the types, its seconds and until what happens it waits."""
+        rules = {}
+        for text in self.types:
+            type, _, rest = text.rpartition("=")
+            seconds, _, until = rest.partition(" ")
+            rules[type] = float(seconds), until or "written"
+        return rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

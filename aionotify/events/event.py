@@ -180,6 +180,8 @@ def _decode(message: bytes, max_bytes: int) -> Event:
         fields["id"] = f"must be 1 to {MAX_NAME_CHARS} characters, not {len(key)}"
     if envelope.aionotify is not None:
         options = _options(envelope.aionotify, fields)
+        if (groups or recipients == (EVERYONE,)) and options and options.away is not None:
+            fields[f"{MEMBER}.away"] = "is for events for users, not for groups or everyone"
     # A bracket in a string counts as well, so this is no more than a reason to look closely.
     if (
         len(message) > 2 * MAX_DEPTH

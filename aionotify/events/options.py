@@ -14,6 +14,8 @@ from aionotify.events.json_text import json_type
 MEMBER: Final = "aionotify"
 MAX_COLLAPSE_CHARS: Final = 128
 MAX_EXPIRES_IN: Final = 366 * 86400  # seconds; no inbox keeps anything for longer
+MAX_AWAY: Final = 30 * 86400  # seconds
+UNTIL: Final = ("written", "read")
 _NAME_CHARS: Final = 64  # of an unknown option that are told
 
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -26,10 +28,15 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         expires_in: seconds after which it is not delivered any more, or None.
         collapse: a newer event of the same key in the same inbox takes its place; or None.
+        away: seconds after which it is handed on if its user was away, or None.
+        until: what is to have happened by then, ``"written"`` (to a stream of the user) or
+            ``"read"``; None for the former.
     """
 
     expires_in: float | None = None
     collapse: str | None = None
+    away: float | None = None
+    until: str | None = None
 
     def for_clients(self) -> bytes:
         """The member as clients get it, or nothing if there is none for them."""
@@ -82,6 +89,8 @@ def read_options(member: bytes) -> Options:
         else:
             if (problem := option.problem(value)) is not None:
                 fields[f"{MEMBER}.{name}"] = problem
+    if "until" in values and "away" not in values:
+        fields[f"{MEMBER}.until"] = "needs the option away"
     if fields:
         raise InvalidEvent(fields)
     return Options(**values)
@@ -100,6 +109,16 @@ def _check_expires_in(value: float) -> str | None:
     return f"must be more than 0 and at most {MAX_EXPIRES_IN} seconds"
 
 
+def _check_away(value: float) -> str | None:
+    if 0 < value <= MAX_AWAY:
+        return None
+    return f"must be more than 0 and at most {MAX_AWAY} seconds"
+
+
+def _check_until(value: str) -> str | None:
+    return None if value in UNTIL else f"must be {' or '.join(UNTIL)}"
+
+
 def _check_collapse(value: str) -> str | None:
     if 1 <= len(value) <= MAX_COLLAPSE_CHARS:
         return None
@@ -113,4 +132,9 @@ _TABLE: Final = {
     "collapse": _Option(
         msgspec.json.Decoder(str).decode, "a string", _check_collapse, is_for_clients=True
     ),
+    "away": _Option(msgspec.json.Decoder(float).decode, "a number", _check_away, needs_inbox=True),
+    "until": _Option(msgspec.json.Decoder(str).decode, "a string", _check_until, needs_inbox=True),
 }
+
+OPTIONS: Final = tuple(_TABLE)
+"""The names of all options."""

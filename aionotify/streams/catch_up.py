@@ -264,7 +264,7 @@ class CatchUp:
             return []
         at = stream.cursor() + recipient.cursor_end
         stream.events += 1
-        hub.stats.delivered_catch_up += 1
+        hub.wrote(recipient, entry)
         return [frame(event.data(recipient.id), event.type, at)]
 
     def _move(self, recipient: Recipient, position: int) -> None:

@@ -65,6 +65,8 @@ class Hub:
         max_streams: streams in all; 0 = no limit.
         max_streams_per_user: streams of one user; 0 = no limit.
         clock: says what time it is in Redis, in microseconds; 0 while that is not known.
+        written: told of each durable event of a user that was written to a stream: whose, its
+            position, and the event.
 
     Attributes:
         everyone: the recipient that all streams are for.
@@ -84,9 +86,11 @@ class Hub:
         max_streams: int = 0,
         max_streams_per_user: int = 0,
         clock: Callable[[], int] = lambda: NOWHERE,
+        written: Callable[[str, int, Event], None] | None = None,
     ) -> None:
         self.stats = stats or Stats()
         self.clock = clock
+        self._written = written
         self.everyone = Recipient(EVERYONE, _EVERYONE)
         self.draining = self.closed = self.holds = False
         self.epoch: str | None = None
@@ -507,6 +511,7 @@ class Hub:
         before = self.shown(recipient)
         self._set(recipient, position)
         data, shards = b"", None
+        delivered = self.stats.delivered_live
         for stream in recipient.streams:
             if not stream.live:
                 continue
@@ -519,6 +524,14 @@ class Hub:
                 self.stats.delivered_live += 1
             else:
                 self._full(stream, recipient, before)
+        if self._written is not None and self.stats.delivered_live > delivered:
+            self._written(recipient.id, position, event)
+
+    def wrote(self, recipient: Recipient, entry: Entry) -> None:
+        """A stream was given an event that it has read in the inbox."""
+        self.stats.delivered_catch_up += 1
+        if self._written is not None and recipient is not self.everyone and entry.event is not None:
+            self._written(recipient.id, entry.position, entry.event)
 
     def _to_everyone(self, position: int, event: Event) -> None:
         before = self.shown(self.everyone)

@@ -10,7 +10,7 @@ Knows neither requests nor Redis.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Protocol
@@ -22,7 +22,7 @@ from aionotify.streams.hub import Hub
 from aionotify.streams.recipient import Recipient
 from aionotify.telemetry.sampled import Sampled
 
-_TOGETHER: Final = 64  # users that are read again at a time; the others wait for their turn
+_TOGETHER: Final = 500  # users that are read again at a time; the others wait for their turn
 _RETRY: Final = 0.5  # seconds
 
 _NONE: Final[frozenset[str]] = frozenset()
@@ -72,13 +72,14 @@ class Memberships:
         self._shares: dict[GroupedStream, _Share] = {}  # of streams that have or ask for any
         self._changes = Revocations()  # what was read before one of these may be outdated
         self._outdated: dict[str, None] = {}  # users of whom a change may not have been heard
+        self._waiting: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
         self._log = Sampled(logging.getLogger(__name__))
 
     @property
     def complete(self) -> bool:
         """Whether nobody has to be read again."""
-        return not self._outdated
+        return self._task is None
 
     # --- a stream opens and ends ------------------------------------------------------------------
 
@@ -175,6 +176,13 @@ class Memberships:
         if self._outdated and self._task is None:
             self._task = asyncio.create_task(self._read_again(), name="aionotify memberships")
 
+    def when_complete(self, call: Callable[[], None]) -> None:
+        """Call this once nobody has to be read again, which may be now."""
+        if self.complete:
+            call()
+        else:
+            self._waiting.append(call)
+
     async def close(self) -> None:
         """End what is under way."""
         if self._task is not None:
@@ -195,6 +203,9 @@ class Memberships:
                     await asyncio.sleep(_RETRY)
         finally:
             self._task = None
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call()
 
     def _take(
         self, found: Iterable[tuple[str, frozenset[str] | BaseException]], learned: int

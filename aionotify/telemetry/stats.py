@@ -95,6 +95,8 @@ class Stats:
     """Users who `came` and `went`, as far as it was this node that found out."""
     webhook_posts: Counter[str] = field(default_factory=Counter)
     """Requests to a webhook, by outcome: `delivered`, `failed`."""
+    handed_on: Counter[str] = field(default_factory=Counter)
+    """Events of users who are away, by outcome: `taken`, `refused`."""
     redis_connects: int = 0
     """Times the subscriber's connection was made."""
     redis_losses: int = 0

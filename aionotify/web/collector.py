@@ -39,6 +39,7 @@ _PUBLISHED: Final = ("stored", "repeated", "ephemeral", "refused", "unavailable"
 _PRESENCE: Final = ("came", "went")
 _POSTS: Final = ("delivered", "failed")
 _INGESTED: Final = ("stored", "repeated", "ephemeral", "rejected")
+_HANDED_ON: Final = ("taken", "refused")
 
 
 class NodeCollector(Collector):
@@ -162,6 +163,17 @@ class NodeCollector(Collector):
             "aionotify_ingest_lag_seconds",
             "Time since the first entry in the Redis stream of events was added.",
             ingest.lag,
+        )
+        yield _counter(
+            "handed_on_events",
+            "Events of users who were away, by what became of them.",
+            ["outcome"],
+            _known(stats.handed_on, _HANDED_ON),
+        )
+        yield GaugeMetricFamily(
+            "aionotify_hand_on_lag_seconds",
+            "Time since the first event was due that was handed on last.",
+            hand_on.lag if (hand_on := self._services.hand_on) else 0,
         )
         yield GaugeMetricFamily(
             "aionotify_publish_bytes",

@@ -35,6 +35,7 @@ async def readyz(request: web.Request) -> web.Response:
 def problems(services: Services) -> Mapping[str, str | None]:
     """Return the problem of each check by its name, None if it passes."""
     tracker, poster = services.presence_tracker, services.presence_poster
+    hand_on = services.hand_on
     return {
         "redis": services.subscriber.problem,
         "load": services.subscriber.overload.health.problem,
@@ -44,6 +45,7 @@ def problems(services: Services) -> Mapping[str, str | None]:
         "ingest": services.ingest.health.problem,
         "presence": tracker.health.problem if tracker else None,
         "webhook": poster.health.problem if poster else None,
+        "hand_on": hand_on.health.problem if hand_on else None,
         "auth": services.authenticator.problem,
         "open_files": services.open_files.health.problem,
         "draining": "this node is draining" if services.hub.draining else None,

@@ -9,8 +9,10 @@ from aiohttp import web
 from aionotify.auth.publish_keys import PublishKeys
 from aionotify.auth.stats import AuthStats
 from aionotify.auth.ticket_authenticator import Holder, TicketAuthenticator
+from aionotify.broker.away import Away
 from aionotify.broker.control import ControlChannel
 from aionotify.broker.data_set import DataSet
+from aionotify.broker.hand_on import HandOn
 from aionotify.broker.history import History
 from aionotify.broker.inbox import Inbox
 from aionotify.broker.ingest import Ingest
@@ -68,6 +70,8 @@ class Services:
     authenticator: TicketAuthenticator
     publisher: Publisher
     ingest: Ingest
+    away: Away
+    hand_on: HandOn | None
     publish_bytes: PublishBytes
     publish_streams: PublishStreams
     presence: Presence

@@ -19,10 +19,20 @@ from aionotify.webhook.addresses import guarded
 
 _CONNECTIONS: Final = 10
 _PREFIX: Final = "whsec_"
+# Too slow, too early, too many; not there during a deploy; not signed with the secret of now.
+_NOT_NOW: Final = (401, 403, 404, 408, 425, 429)
 
 
 class NotDelivered(Exception):
-    """It was not taken; the text says why, in an operator's words and without secrets."""
+    """It was not taken; the text says why, in an operator's words and without secrets.
+
+    Attributes:
+        is_final: whether the application has refused what was posted, and will again.
+    """
+
+    def __init__(self, reason: str, *, is_final: bool = False) -> None:
+        super().__init__(reason)
+        self.is_final = is_final
 
 
 class WebhookSender:
@@ -66,7 +76,8 @@ class WebhookSender:
         if 300 <= status < 400:
             raise NotDelivered(f"it redirects ({status}), which is not followed")
         if not 200 <= status < 300:
-            raise NotDelivered(f"it answered {status}")
+            is_final = 400 <= status < 500 and status not in _NOT_NOW
+            raise NotDelivered(f"it answered {status}", is_final=is_final)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,17 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from scripts.bench import control
+from scripts.bench.comparison import QUICK, Comparison, Size
 from scripts.bench.lab import Options, lab
+from scripts.bench.load import LoadFailed
+from scripts.bench.page import filled
+from scripts.bench.post import PostFailed
+from scripts.bench.record import Record
+from scripts.bench.record import new as record_of
 from scripts.bench.results import Result
 from scripts.bench.scenarios import SCENARIOS
 
+_PAGE = Path(__file__).parents[2] / "docs" / "performance.rst"
 _FULL = Options(
     streams=5000,
     resumed=10_000,
@@ -52,17 +60,31 @@ def main() -> int:
     console = Console()
     if not console.is_terminal:
         console.width = 110
+    if arguments.scenarios == ["page"]:
+        record = msgspec.json.decode(_results(arguments.page).read_bytes(), type=Record)
+        _written(record, arguments.page)
+        return 0
     results: list[Result] = []
+    compared = None
+    if arguments.scenarios == ["all"]:
+        arguments.scenarios = []
+        if arguments.go_on:
+            compared = msgspec.json.decode(_results(arguments.page).read_bytes(), type=Record)
+        else:
+            compared = record_of(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     failed = True
     try:
         with asyncio.Runner(loop_factory=control.loop_factory("auto")) as runner:
-            runner.run(_run(arguments, options, console, results))
+            runner.run(_run(arguments, options, console, results, compared))
+        if compared is not None:
+            compared.own = results
+            _written(compared, arguments.page)
         failed = False
     except KeyboardInterrupt:
         return 130
     except TimeoutError:
         console.print(f"[red]failed:[/] not done in {arguments.timeout:.0f} s, see --timeout")
-    except control.ChildFailed as error:
+    except (control.ChildFailed, LoadFailed, PostFailed, OSError) as error:
         console.print(f"[red]failed:[/] {escape(str(error))}")
     if arguments.json is not None:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
@@ -71,7 +93,11 @@ def main() -> int:
 
 
 async def _run(
-    arguments: argparse.Namespace, options: Options, console: Console, results: list[Result]
+    arguments: argparse.Namespace,
+    options: Options,
+    console: Console,
+    results: list[Result],
+    compared: Record | None,
 ) -> None:
     console.print(
         f"{platform.python_implementation()} {platform.python_version()}, loop {options.loop},"
@@ -82,6 +108,18 @@ async def _run(
         names = arguments.scenarios or list(SCENARIOS)
         task = progress.add_task("starting Redis", total=len(names))
         async with asyncio.timeout(arguments.timeout):
+            if compared is not None:
+                size = QUICK if arguments.quick else Size()
+
+                def compare(text: str) -> None:
+                    progress.update(task, description=text)
+                    if not console.is_terminal:
+                        console.print(f"{datetime.now(UTC):%H:%M:%S} {text}")
+
+                def keep() -> None:
+                    _kept(compared, arguments.page)
+
+                await Comparison(compared, size, compare, keep).run()
             for name in names:
 
                 def step(text: str, name: str = name) -> None:
@@ -91,9 +129,10 @@ async def _run(
                 async with lab(options, step) as laboratory:
                     result = await SCENARIOS[name](laboratory)
                 results.append(result)
+                if compared is not None:
+                    compared.own = results
+                    _kept(compared, arguments.page)
                 progress.console.print(_table(result), f"{time.monotonic() - began:.0f} s\n")
-                if arguments.plots is not None:
-                    _plot(result, arguments.plots)
                 progress.advance(task)
 
 
@@ -122,10 +161,22 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 100 else f"{value:.1f}"
 
 
-def _plot(result: Result, directory: Path) -> None:
-    from scripts.bench.plot import plot  # matplotlib takes half a second, and is an extra
+def _written(record: Record, page: Path) -> None:
+    """Put the tables of a record into a page, and the record and its pictures beside it."""
+    from scripts.bench.plot import plots  # matplotlib takes half a second, and is an extra
 
-    plot(result, directory)
+    _kept(record, page)
+    plots(record, _results(page).parent)
+    page.write_text(filled(page.read_text("utf-8"), record), "utf-8")
+
+
+def _kept(record: Record, page: Path) -> None:
+    _results(page).parent.mkdir(exist_ok=True)
+    _results(page).write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+
+
+def _results(page: Path) -> Path:
+    return page.parent / "plots" / "results.json"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -137,8 +188,12 @@ def _parser() -> argparse.ArgumentParser:
         for name, scenario in SCENARIOS.items()
     }
     parser.epilog = "scenarios: " + "; ".join(f"{name}: {doc}" for name, doc in scenarios.items())
+    parser.epilog += (
+        " Or all: every one, and a comparison with other servers, told in docs/performance.rst."
+        " Or page: those again, of what the last run of all has found."
+    )
     parser.add_argument(
-        "scenarios", nargs="*", metavar="SCENARIO", help="which; all without any, see below"
+        "scenarios", nargs="*", metavar="SCENARIO", help="which; every one without any, see below"
     )
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--streams", type=int, help=f"open streams ({_FULL.streams})")
@@ -152,8 +207,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, help=f"of a round ({_FULL.seconds})")
     parser.add_argument("--loop", choices=("auto", "uvloop", "asyncio"), help="of the server")
     parser.add_argument("--log-level", choices=("info", "warning"), help="of the server")
-    parser.add_argument("--timeout", type=float, default=300, help="seconds for all of it (300)")
-    parser.add_argument("--plots", type=Path, help="directory for an SVG of each scenario")
+    parser.add_argument("--timeout", type=float, default=3600, help="seconds for all of it (3600)")
+    parser.add_argument(
+        "--page", type=Path, default=_PAGE, help="for the tables of all (docs/performance.rst)"
+    )
+    parser.add_argument("--go-on", action="store_true", help="with all: where the last run stopped")
     parser.add_argument("--json", type=Path, help="file for all figures")
     return parser
 

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from scripts.bench.control import Child
-from scripts.bench.load import Arrived
-from scripts.bench.results import Curve, Result
+from scripts.bench.load import Arrived, Load
+from scripts.bench.results import Result
 from scripts.bench.server import Usage
 
 _QUIET = 2.0  # seconds without anything new, after which what is missing is lost
@@ -24,10 +24,10 @@ class Round:
 
 
 async def deliver(
-    server: Child, load: Child, expected: int, publish: Callable[[], Awaitable[None]]
+    server: Child, load: Load, expected: int, publish: Callable[[], Awaitable[None]]
 ) -> Round:
     """Measure `publish`, which has `expected` events written to clients."""
-    await load.tell("forget")
+    await load.forget()
     before = await server.ask(Usage, "tidy")
     await publish()
     heard = await everything(load, expected)
@@ -37,20 +37,20 @@ async def deliver(
         (after.cpu - before.cpu) / expected * 1e6,
         expected - arrived,
         heard.repeated,
-        heard.latency,
+        await load.latency(),
     )
 
 
-async def everything(load: Child, expected: int) -> Arrived:
+async def everything(load: Load, expected: int, quiet: float = _QUIET) -> Arrived:
     """Wait for so many events since the last `forget`, or until no more are coming."""
     clock = asyncio.get_running_loop().time
     best, since = -1, clock()
     while True:
-        heard = await load.ask(Arrived, "arrived")
+        heard = await load.arrived()
         arrived = heard.events + heard.unnumbered
         if arrived > best:
             best, since = arrived, clock()
-        if arrived >= expected or clock() - since > _QUIET:
+        if arrived >= expected or clock() - since > quiet:
             return heard
         await asyncio.sleep(0.05)
 
@@ -63,13 +63,11 @@ def report(result: Result, label: str, rounds: list[Round]) -> list[float]:
     if with_latency:
         for name, index in _PERCENT.items():
             values = [latency[index] * 1000 for latency in with_latency]
-            result.add(f"{label}: latency {name}", values, "ms", plotted=False)
-        middle = sorted(with_latency, key=lambda latency: latency[50])[len(with_latency) // 2]
-        result.curves.append(Curve(label, middle[:101]))
+            result.add(f"{label}: latency {name}", values, "ms")
     for name, numbers in (
         ("lost", [each.lost for each in rounds]),
         ("repeated", [each.repeated for each in rounds]),
     ):
         if with_latency or any(numbers):
-            result.add(f"{label}: {name}", sum(numbers), "events", limit=0, plotted=False)
+            result.add(f"{label}: {name}", sum(numbers), "events", limit=0)
     return cpu

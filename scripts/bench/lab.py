@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from aionotify.broker.embedded.server import EmbeddedServer
 from scripts.bench.control import Child, child
-from scripts.bench.load import Opened
+from scripts.bench.load import Load, load_generator
 from scripts.bench.server import Usage
 
 NODE = "node"  # the name of the node in a server that has just one
@@ -90,18 +90,18 @@ class Lab:
         return users
 
     @asynccontextmanager
-    async def processes(self) -> AsyncIterator[tuple[Child, Child]]:
+    async def processes(self) -> AsyncIterator[tuple[Child, Load]]:
         """A server process and a load generator, and an empty Redis."""
         await self.redis.flushall()
         options = self.options
         async with (
             child("scripts.bench.server", options.loop, options.log_level) as server,
-            child("scripts.bench.load") as load,
+            load_generator() as load,
         ):
             yield server, load
 
     @asynccontextmanager
-    async def node(self, users: list[str]) -> AsyncIterator[tuple[Child, Child]]:
+    async def node(self, users: list[str]) -> AsyncIterator[tuple[Child, Load]]:
         """The same, with a node that has a live stream for each of `users`."""
         async with self.processes() as (server, load):
             self.step(f"opening {len(users):,} streams")
@@ -112,20 +112,20 @@ class Lab:
     async def open(
         self,
         server: Child,
-        load: Child,
+        load: Load,
         port: int,
         values: list[str],
         request: str = REQUEST,
         *,
         beside: int = 0,
-    ) -> tuple[Opened, Usage]:
-        """Open streams, `beside` others; how long it took, and the usage when all are live."""
-        opened = await load.ask(Opened, "open", port=port, request=request, values=values)
+    ) -> tuple[float, Usage]:
+        """Open streams, `beside` others; the seconds it took, and the usage when all are live."""
+        opened = await load.open(port, request, values)
         return opened, await server.ask(Usage, "until", streams=beside + len(values))
 
-    async def close(self, server: Child, load: Child) -> None:
+    async def close(self, server: Child, load: Load) -> None:
         """Close all streams, and have the server forget them."""
-        await load.tell("close")
+        await load.close()
         await server.ask(Usage, "until", streams=0)
         await server.ask(Usage, "tidy")
 

@@ -4,10 +4,9 @@ Knows nothing of who is measured: the pace is the same whether an event goes thr
 a byte that makes the server write.
 """
 
-import re
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Self
 
 from aionotify.broker.inbox import EPHEMERAL_MARK
@@ -15,11 +14,9 @@ from aionotify.broker.keys import Keys
 
 PAYLOAD = 200  # bytes of JSON
 
-# Added to what is written, so that all numbers are of one length, and JSON all the same.
+# Added to what is written, so that all numbers are of one length (load.c), and JSON all the same.
 _NUMBER = 10**9
 _TIME = 10**18
-
-_STAMP = re.compile(rb'"n":(\d{10}),"t":(\d{19})')
 
 
 def message(recipient: str, number: int, size: int = PAYLOAD) -> bytes:
@@ -38,12 +35,6 @@ def ephemeral_message(recipient: str, number: int) -> tuple[bytes, bytes]:
     """An event as `Publisher` sends it, after its channel."""
     channel = Keys("aionotify").live(recipient).encode()
     return channel, EPHEMERAL_MARK + message(recipient, number)
-
-
-def stamps(text: bytes) -> Iterator[tuple[int, int, int]]:
-    """The number, the time in ns and the end of each event's stamp in `text`."""
-    for match in _STAMP.finditer(text):
-        yield int(match[1]) - _NUMBER, int(match[2]) - _TIME, match.end()
 
 
 def pace(count: int, rate: float, emit: Callable[[int, int], None]) -> None:

@@ -1,4 +1,4 @@
-"""What a scenario has found: figures with their spread, and curves."""
+"""What a scenario has found: figures with their spread."""
 
 import statistics
 from collections.abc import Sequence
@@ -12,14 +12,12 @@ class Figure:
     Attributes:
         samples: one for each round, in `unit`.
         limit: the most that it should be, or None when nobody has asked for anything.
-        plotted: whether it has a bar in the plot.
     """
 
     label: str
     samples: Sequence[float]
     unit: str
     limit: float | None = None
-    plotted: bool = True
 
     @property
     def median(self) -> float:
@@ -30,14 +28,6 @@ class Figure:
         return self.limit is None or self.median <= self.limit
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """Latency in seconds at 0, 1, ... 100 percent of the events."""
-
-    label: str
-    quantiles: Sequence[float]
-
-
 @dataclass(slots=True)
 class Result:
     """All that a scenario has found."""
@@ -45,7 +35,6 @@ class Result:
     name: str
     title: str
     figures: list[Figure] = field(default_factory=list)
-    curves: list[Curve] = field(default_factory=list)
 
     def add(
         self,
@@ -54,15 +43,14 @@ class Result:
         unit: str,
         *,
         limit: float | None = None,
-        plotted: bool = True,
     ) -> None:
         if isinstance(samples, int | float):
             samples = [samples]
-        self.figures.append(Figure(label, samples, unit, limit, plotted))
+        self.figures.append(Figure(label, samples, unit, limit))
 
     def add_ratio(
         self, label: str, above: Sequence[float], below: Sequence[float], limit: float | None = None
     ) -> None:
         """The ratio of two figures, round by round: what was noisy was so for both."""
         samples = [a / b for a, b in zip(above, below, strict=True)]
-        self.figures.append(Figure(label, samples, "x", limit, plotted=False))
+        self.figures.append(Figure(label, samples, "x", limit))

@@ -206,6 +206,22 @@ async def test_whoever_is_put_in_and_taken_out_at_once_is_in_both_lists_or_in_th
             assert user not in await members(one)
 
 
+async def test_a_removal_between_the_steps_of_putting_in_leaves_the_member_in_both_lists(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with store_of(redis_server) as one, store_of(redis_server) as other:
+        change = one._change
+
+        async def late(*args: Any, **kwargs: Any) -> tuple[int, bool]:
+            await other.remove("alice", GROUP)
+            return await change(*args, **kwargs)
+
+        monkeypatch.setattr(one, "_change", late)
+        await one.put("alice", GROUP)
+        assert await one.groups_of("alice") == {GROUP}
+        assert await members(one) == ["alice"]
+
+
 async def test_members_come_in_pages_that_follow_on_from_each_other(
     store: RedisMemberships,
 ) -> None:

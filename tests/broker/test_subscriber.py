@@ -438,6 +438,26 @@ async def test_behind_for_long_it_drops_what_is_ephemeral_and_nothing_else(
         assert stats.dropped_overload == stats.events_ephemeral == dropped
 
 
+async def test_to_be_behind_with_confirmations_is_no_overload(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come by the thousand when as many clients connect."""
+    monkeypatch.setattr("aionotify.broker.overload._TOLERATED", 0.0)
+    users = [f"user-{number}" for number in range(8000)]
+    async with subscribing(own_redis.url) as (subscriber, ear):
+        confirmed = []
+
+        def slow(recipient_id: str) -> None:
+            time.sleep(0.0001)
+            confirmed.append(recipient_id)
+
+        monkeypatch.setattr(ear, "confirmed", slow)
+        for user in users:
+            subscriber.want(user)
+        await eventually(lambda: len(confirmed) == len(users))
+        assert subscriber.overload.health.problem is None
+
+
 def durable(ear: Ear) -> list[object]:
     return [each[2] for each in ear.heard if each[0] == "durable"]
 

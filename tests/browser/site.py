@@ -133,6 +133,12 @@ class Site:
             self._background.call(self._publisher.publish(event))
         return numbers
 
+    def recalled(self, user: str = "42") -> str:
+        """Publish a durable event and take it back; return its id."""
+        published = self._background.call(self._publisher.publish({"recipient_id": user}))
+        assert self._background.call(self._publisher.recall(published.event_id, user))
+        return published.event_id
+
     def ephemeral(self, data: object, user: str = "42") -> None:
         event = json.dumps({"recipient_id": user, "data": data})
         self.redis.cli("PUBLISH", "push_notifications", event)

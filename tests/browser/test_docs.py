@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from aionotify.events.event_id import id_at
-from tests.browser.node import run_node
+from tests.browser.node import MODULE, run_node
 from tests.browser.site import Site, Tab
 from tests.docs.snippets import snippet, snippets
 
@@ -64,6 +64,7 @@ def test_the_lines_for_replacing_show_the_newest_of_each_key_and_nothing_that_wa
         {"data": 5, "aionotify": {"collapse": "b"}},
     ]
     code = snippet("docs/browser.rst", "aionotify?.collapse")
+    code = code.replace("/notify/client.js", MODULE.as_uri())
     shown = run_node(
         f"""
         const notifications = new EventTarget();

@@ -205,12 +205,42 @@ def test_what_a_tab_has_heard_already_it_does_not_show_again(tabs: list[Tab], si
         channel.postMessage({ from: 2, at: events[0].id });
         const others = events.slice(1).map((event) => ({ ...event, id: `${event.id}x` }));
         const next = { type: "message", data: JSON.stringify({ data: 3 }), id: "next" };
-        channel.postMessage({ from: 2, events: [others[1], next, others[0]] });
+        channel.postMessage({ from: 2, events: [others[0], next, others[1]] });
         channel.postMessage({ from: 2, events: [{ ...others[1], id: "last" }] });
         """
     )
     all_have(tabs[1:], [0, 1, 2, 3, 2])  # a third 2 is no repetition
     assert tabs[1].run("return n.lastEventId") == "last"
+
+
+def test_what_is_not_told_again_hides_nothing_that_is_like_it(tabs: list[Tab], site: Site) -> None:
+    """It was recalled before the next tab read it, and then published once more."""
+    sent = site.publish(3)
+    all_have(tabs, sent)
+    tabs[0].run(
+        """
+        const channel = new BroadcastChannel(`aionotify 1 ${location.origin}/notify 42`);
+        const [first, second, third] = seen.slice(-3).map(({ type, data, lastEventId }) => {
+          return { type, data, id: lastEventId };
+        });
+        const later = third.id.split(".");
+        later[3] = `${later[3].slice(0, 4)}ffffffffff`;
+        channel.postMessage({ from: 2, at: first.id });
+        channel.postMessage({ from: 2, events: [third, { ...second, id: later.join(".") }] });
+        """
+    )
+    all_have(tabs[1:], [0, 1, 2, 1])
+
+
+def test_a_recalled_event_is_told_in_all_tabs(tabs: list[Tab], site: Site) -> None:
+    event_id = site.recalled()
+    for tab in tabs:
+        tab.wait("seen.some(({ type }) => type === 'aionotify.recalled')")
+        told = "seen.find(({ type }) => type === 'aionotify.recalled').data"
+        assert tab.run(f"return JSON.parse({told})") == {
+            "reason": "recalled",
+            "event_id": event_id,
+        }
 
 
 def test_two_users_of_one_browser_have_a_stream_each(tabs: list[Tab], site: Site) -> None:

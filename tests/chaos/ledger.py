@@ -30,6 +30,9 @@ class Ledger:
         stored: how many are known to be stored.
         loses: whether Redis may lose just now what it has acknowledged.
         known: which nodes knew of an event, and when; while it may be lost.
+        reverts: whether a master that was replaced may have become the master again since, as when
+            the Sentinel gives a failover up. Who was with the other one meanwhile was told that
+            events are gone which are there.
         takes_again: whether a Redis that falls back to an older state has events to be taken again:
             then they may come after later ones, but only after a gap.
     """
@@ -37,7 +40,7 @@ class Ledger:
     def __init__(self) -> None:
         self.begun: Counter[str] = Counter()
         self.stored: Counter[str] = Counter()
-        self.loses = self.takes_again = False
+        self.loses = self.takes_again = self.reverts = False
         self._judged: Counter[str] = Counter()
         self.known: defaultdict[tuple[str, int], list[tuple[str, float]]] = defaultdict(list)
 
@@ -234,7 +237,8 @@ class Track:
         last, position = list(doubt.seen.items())[-1]
         is_there = kept.get(last) == position and kept.get(doubt.number) == doubt.position
         # A node that is still with the old master knows nothing of what another one gave out.
-        if (is_there and not doubt.moved) or not doubt.told:
+        of_one_master = is_there and not doubt.moved and not self._ledger.reverts
+        if of_one_master or not doubt.told:
             self._violate(
                 f"event {doubt.number} of {doubt.recipient} again, after {last},"
                 f" of one master{'' if doubt.told else ', and no gap was told'}"

@@ -29,6 +29,7 @@ class Pair:
         master, replica: the servers, as it was last seen.
         addresses: proxies that lead to the master.
         cuts: whether their connections to a master that was replaced are cut.
+        changes: how often the Sentinel has named another master.
         clocks: why clocks cannot be set, or None.
     """
 
@@ -52,6 +53,7 @@ class Pair:
         self.master, self.replica = servers
         self.addresses: list[TcpProxy] = []
         self.cuts = True
+        self.changes = 0
         place = directory / "sentinel"
         self.sentinel = self.master.sentinel(place, SERVICE)
         self._undo = ExitStack()
@@ -159,6 +161,7 @@ class Pair:
                 )
                 if int(port) == self.replica.port:
                     self.master, self.replica = self.replica, self.master
+                    self.changes += 1
                     for proxy in self.addresses:
                         proxy.lead_to(self.master.port)
                         if self.cuts:

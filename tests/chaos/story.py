@@ -106,6 +106,8 @@ class Story:
         scene.producer.silently = act.silently
         scene.ledger.loses = act.loses
         before = scene.connects
+        pair = scene.world.pair
+        changes = 0 if pair is None else pair.changes
         for follower in scene.followers:
             follower.track.watch()
         # A task of its own takes with it the mark that its TaskGroup leaves; see `aionotify.tasks`.
@@ -113,6 +115,7 @@ class Story:
         over = time.monotonic()
         scene.producer.silently = 0
         if not act.problems:
+            scene.ledger.reverts = pair is not None and pair.changes - changes > 1
             try:
                 await scene.progress(3)
                 act.judgement = await scene.settle(shown=bool(act.silently or act.loses))

@@ -162,6 +162,17 @@ def test_an_event_may_come_again_after_a_gap_from_another_master(
     assert (judged(doubtful, *there) == []) is (told and right)
 
 
+def test_events_may_come_again_after_a_gap_where_a_replaced_master_became_it_again(
+    ledger: Ledger, doubtful: Track
+) -> None:
+    ledger.reverts = True
+    for number in (2, 3):
+        doubtful.event("u", number, AT + number)
+    doubtful.gap("lost")
+    doubtful.event("u", 3, AT + 3)
+    assert judged(doubtful, 2, 3) == []
+
+
 @pytest.mark.parametrize(("then", "right"), [("node", False), ("another node", True)])
 def test_an_event_may_come_again_after_a_gap_from_a_node_that_was_with_another_master(
     doubtful: Track, then: str, right: bool

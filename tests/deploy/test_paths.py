@@ -35,5 +35,15 @@ async def test_browsers_reach_the_stream_and_the_module_and_nothing_else(
         assert await status(named) == 200
         assert await status("/notify") == 403  # without a token
         assert await status("/notify/ticket") == 405
-        for path in ("/publish", "/metrics", "/notify/client.js/x", "/notify/clientxjs", "/"):
+        assert await status("/inbox?limit=1") == 403
+        assert await status("/inbox/read") == 405
+        for path in (
+            "/inbox/",
+            "/inbox/all.00000000000002",
+            "/publish",
+            "/metrics",
+            "/notify/client.js/x",
+            "/notify/clientxjs",
+            "/",
+        ):
             assert await status(path) == 404, path

@@ -16,6 +16,7 @@ CONFIGURATIONS = {
     "docs/configuration.rst": snippet("docs/configuration.rst", "url: https://app.internal:8000"),
     "jwt": snippet("docs/authentication.rst", "jwks_url: https://login.example.com"),
     "operators": snippet("docs/operations.rst", "rights: [admin, revoke]"),
+    "away": snippet("docs/away.rst", "stream: mailer"),
     "keys": snippet("docs/authentication.rst", 'recipients: "shop:"'),
 }
 

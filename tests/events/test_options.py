@@ -33,8 +33,10 @@ def problems(message: bytes, *, ephemeral: bool = False) -> dict[str, str]:
         (None, "aionotify", "must be an object, not null"),
         ([], "aionotify", "must be an object, not an array"),
         ("x", "aionotify", "must be an object, not a string"),
-        ({"foo": 1}, "aionotify.foo", "is no option; there are expires_in, collapse"),
-        ({"away": 5}, "aionotify.away", "is no option; there are expires_in, collapse"),
+        ({"foo": 1}, "aionotify.foo", "is no option; there are expires_in, collapse, away, until"),
+        ({"until": "read"}, "aionotify.until", "needs the option away"),
+        ({"away": 1, "until": "x"}, "aionotify.until", "must be written or read"),
+        ({"away": 0}, "aionotify.away", "must be more than 0 and at most 2592000 seconds"),
         ({"a\nb" * 99: 1}, "aionotify." + (r"a\nb" * 99)[:64], "is no option; there are"),
         ({"expires_in": "5"}, "aionotify.expires_in", "must be a number, not a string"),
         ({"expires_in": True}, "aionotify.expires_in", "must be a number, not a boolean"),
@@ -129,3 +131,11 @@ def test_an_event_that_does_not_expire_is_shown_at_any_age() -> None:
         entry = Entry(2, 0, decode(event(options)))
         assert entry.shown(9 * 10**15) is entry.event
     assert Entry(2, 0, None).shown(0) is None
+
+
+@pytest.mark.parametrize("to", [{"recipient_id": "*"}, {"recipient_id": "1", "group_id": "g"}])
+def test_only_users_can_be_away(to: dict[str, str]) -> None:
+    message = json.dumps({**to, "aionotify": {"away": 5}}).encode()
+    assert problems(message) == {
+        "aionotify.away": "is for events for users, not for groups or everyone"
+    }

@@ -414,7 +414,7 @@ async def test_nodes_need_the_rights_that_the_docs_name_and_check_tries_each(
     async def checked(*given: str) -> str:
         own_redis.cli("ACL", "SETUSER", "aionotify", "reset", *rules, *given)
         config = RedisConfig(url=url)
-        found = {each.check: each async for each in check_redis(config, tells_presence=True)}
+        found = {each.check: each async for each in check_redis(config, features=["presence"])}
         return found["redis presence"].status
 
     assert await checked(*RIGHTS.split()) == "ok"

@@ -232,10 +232,19 @@ async def test_all_are_read_again_when_something_may_not_have_been_heard(node: N
     streams = [await node.open(user) for user in users]
     node.store.kept = {user: {A} for user in users}
     node.store.failures = 3
-    assert is_complete(node)
+    complete: list[list[frozenset[str]]] = []
+
+    def note() -> None:
+        complete.append([stream.had[-1] for stream in streams])
+
+    node.memberships.when_complete(note)
+    assert len(complete) == 1
     node.memberships.resync()
+    node.memberships.when_complete(note)
     assert not is_complete(node)
-    await eventually(lambda: node.memberships.complete)
+    assert len(complete) == 1
+    await eventually(lambda: is_complete(node))
+    assert complete[1:] == [[{A}] * len(users)]
     assert [stream.had[-1] for stream in streams] == [{A}] * len(users)
     assert len(node.store.reads) == 2 * len(users) + 3
 

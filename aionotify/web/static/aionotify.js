@@ -97,6 +97,13 @@ export function isRead({ upto, ids }, id) {
   return ids.includes(id) || upto.some((place) => isOf(place) && id <= place);
 }
 
+/** Whether who is at `by` is beyond the event that came with `id`: it comes no more. */
+const passed = (id, by) => {
+  const [one, other] = [id.split("."), by.split(".")];
+  const at = one.at(-1) === "all" ? 2 : one.length - 2; // its position; see docs/protocol.rst
+  return one[0] === other[0] && one[1] === other[1] && one[at] < other[at];
+};
+
 /** Events out of bytes, in whatever pieces they come (HTML Standard section 9.2.6). */
 export class Parser {
   retry; // ms, once the stream has said so
@@ -191,6 +198,8 @@ class History {
         this.#size -= weigh(this.#past[0]); // of the first only the id is of use
       }
     }
+    // What was recalled meanwhile, or has expired, is not repeated.
+    if (id) this.again = this.again.filter((other) => !passed(other.id, id));
     const index = this.again.findIndex((other) => other.type === type && other.data === data);
     if (index >= 0) this.again.splice(index, 1);
     return index < 0;

@@ -11,8 +11,11 @@ from scripts.bench.scenarios.inbox import inbox
 from scripts.bench.scenarios.ingest import ingest
 from scripts.bench.scenarios.publish import publish
 from scripts.bench.scenarios.resume import resume
+from scripts.bench.scenarios.storm import storm
 
 SCENARIOS: Mapping[str, Callable[[Lab], Awaitable[Result]]] = {
     scenario.__name__: scenario
-    for scenario in (idle, unicast, broadcast, durable, handshake, resume, publish, ingest, inbox)
+    for scenario in (
+        *(idle, unicast, broadcast, durable, handshake, storm, resume, publish, ingest, inbox),
+    )
 }

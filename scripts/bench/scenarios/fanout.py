@@ -14,6 +14,7 @@ from aionotify.broker.keys import Keys
 from scripts.bench.control import Child
 from scripts.bench.delivery import Round, deliver, everything, report
 from scripts.bench.lab import NODE, Lab
+from scripts.bench.load import Load
 from scripts.bench.pace import RawPublisher, Trigger, ephemeral_message, message, pace
 from scripts.bench.results import Result
 
@@ -187,8 +188,8 @@ def _published(
     return publish
 
 
-async def _alone(server: Child, load: Child, streams: int, sample: str) -> float:
-    await load.tell("forget")
+async def _alone(server: Child, load: Load, streams: int, sample: str) -> float:
+    await load.forget()
     cpu = await server.ask(float, "bare_loop", name=NODE, event=sample, cursor=None, times=1)
     await everything(load, streams)
     return cpu / streams * 1e6

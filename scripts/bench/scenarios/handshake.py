@@ -16,6 +16,7 @@ from joserfc.jwk import OctKey
 
 from scripts.bench.control import Child
 from scripts.bench.lab import REQUEST, Lab
+from scripts.bench.load import Load
 from scripts.bench.results import Result
 from scripts.bench.server import Usage
 
@@ -70,8 +71,8 @@ async def handshake(lab: Lab) -> Result:
     bare = kinds[_BARE].cpu
     for name, kind in kinds.items():
         result.add(f"{name}: CPU per handshake", kind.cpu, "µs")
-        result.add(f"{name}: handshakes", kind.rate, "/s", plotted=False)
-    result.add("ticket issued: CPU", issued, "µs", plotted=False)
+        result.add(f"{name}: handshakes", kind.rate, "/s")
+    result.add("ticket issued: CPU", issued, "µs")
     for name, kind in kinds.items():
         if name != _BARE:
             limit = _TARGET if name == _CACHED else None
@@ -100,7 +101,7 @@ async def _kinds(lab: Lab, server: Child, main_host: str, users: list[str]) -> d
     }
 
 
-async def _round(lab: Lab, server: Child, load: Child, kind: _Kind) -> None:
+async def _round(lab: Lab, server: Child, load: Load, kind: _Kind) -> None:
     beside = 0
     if kind.beside:
         beside = len(kind.values)
@@ -110,7 +111,7 @@ async def _round(lab: Lab, server: Child, load: Child, kind: _Kind) -> None:
         server, load, kind.port, kind.values, kind.request, beside=beside
     )
     kind.cpu.append((after.cpu - before.cpu) / len(kind.values) * 1e6)
-    kind.rate.append(len(kind.values) / opened.seconds)
+    kind.rate.append(len(kind.values) / opened)
     await lab.close(server, load)
 
 

@@ -4,6 +4,7 @@ import asyncio
 
 from scripts.bench.control import Child
 from scripts.bench.lab import NODE, REQUEST, Lab
+from scripts.bench.load import Load
 from scripts.bench.results import Result
 from scripts.bench.server import Usage
 
@@ -27,17 +28,17 @@ async def idle(lab: Lab) -> Result:
         await asyncio.sleep(_BEATS)
         after = await server.ask(Usage, "usage")
         share = (after.cpu - before.cpu) / _BEATS * 100
-        result.add(f"a node's: CPU for {count:,}", share, "% of a core", plotted=False)
+        result.add(f"a node's: CPU for {count:,}", share, "% of a core")
         await lab.close(server, load)
         after = await server.ask(Usage, "tidy")
         kept = (after.rss - kept_from) / count / 1024
-        result.add("a node's: memory kept when all have closed", kept, "KiB", plotted=False)
+        result.add("a node's: memory kept when all have closed", kept, "KiB")
         lab.step("opened and closed again")
         before = await server.ask(Usage, "tidy")
         await lab.open(server, load, port, lab.users(), REQUEST)
         await lab.close(server, load)
         cpu = (await server.ask(Usage, "usage")).cpu - before.cpu
-        result.add("a node's: CPU to open and close one", cpu / count * 1e6, "µs", plotted=False)
+        result.add("a node's: CPU to open and close one", cpu / count * 1e6, "µs")
     async with lab.processes() as (server, load):
         lab.step(f"{count:,} streams of bare aiohttp-sse")
         port = await server.ask(int, "serve_bare")
@@ -46,7 +47,7 @@ async def idle(lab: Lab) -> Result:
     return result
 
 
-async def _memory(lab: Lab, server: Child, load: Child, port: int) -> tuple[float, int]:
+async def _memory(lab: Lab, server: Child, load: Load, port: int) -> tuple[float, int]:
     """KiB of resident memory per stream, and bytes before there was any."""
     users = lab.users()
     await lab.open(server, load, port, users[:_WARM], REQUEST)

@@ -26,7 +26,7 @@ async def publish(lab: Lab) -> Result:
     for way, each in costs.items():
         result.add(f"{way}: CPU of the producer", cpu[way], "µs")
         result.add(f"{way}: CPU of Redis", redis_cpu[way], "µs")
-        result.add(f"{way}: events", [count / cost.wall for cost in each], "/s", plotted=False)
+        result.add(f"{way}: events", [count / cost.wall for cost in each], "/s")
     one, many, script, _ = WAYS
     result.add_ratio(f"{one} / {script}", cpu[one], cpu[script])
     result.add_ratio(f"{many} / {script}", cpu[many], cpu[script])

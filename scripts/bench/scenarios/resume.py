@@ -15,6 +15,7 @@ from aionotify.events.position import own_guess
 from scripts.bench.control import Child
 from scripts.bench.delivery import deliver, everything
 from scripts.bench.lab import NODE, Lab
+from scripts.bench.load import Load
 from scripts.bench.pace import RawPublisher, ephemeral_message, message, pace
 from scripts.bench.results import Result
 from scripts.bench.server import Usage
@@ -56,7 +57,7 @@ async def resume(lab: Lab) -> Result:
             lab.step(f"round {turn + 1}: ephemeral events")
             live.append(await _ephemeral(lab, server, load, users))
             lab.step(f"round {turn + 1}: bare writes")
-            await load.tell("forget")
+            await load.forget()
             cpu = await server.ask(
                 float, "bare_loop", name=NODE, event=sample, cursor=_SAMPLE_CURSOR, times=_MISSED
             )
@@ -88,10 +89,10 @@ async def resume(lab: Lab) -> Result:
     result.add("bare write: CPU per event", per_event(write), "µs")
     result.add("ephemeral, live: CPU per event", live, "µs")
     per_stream = [cpu / count * 1e6 for cpu in nothing]
-    result.add("handshake, nothing missed: CPU", per_stream, "µs", plotted=False)
-    result.add("until all have everything", seconds, "s", plotted=False)
-    result.add("lost", lost, "events", limit=0, plotted=False)
-    result.add("repeated", repeated, "events", limit=0, plotted=False)
+    result.add("handshake, nothing missed: CPU", per_stream, "µs")
+    result.add("until all have everything", seconds, "s")
+    result.add("lost", lost, "events", limit=0)
+    result.add("repeated", repeated, "events", limit=0)
     result.add_ratio("catching up / ephemeral, live", per_event(catching_up), live, _TARGET)
     result.add_ratio("catching up / bare LRANGE and write", catching_up, bare)
     result.add_ratio("all of it / ephemeral, live", per_event(caught_up), live)
@@ -117,7 +118,7 @@ def _cursors(users: list[str], everyone: int, positions: list[int]) -> list[str]
     ]
 
 
-async def _ephemeral(lab: Lab, server: Child, load: Child, users: list[str]) -> float:
+async def _ephemeral(lab: Lab, server: Child, load: Load, users: list[str]) -> float:
     count, rate = len(users), lab.options.rate
     with RawPublisher(lab.redis_port) as publisher:
         numbers = itertools.count(_MISSED + 1)

@@ -247,7 +247,7 @@ async def test_groups_of_an_answer_are_known_at_other_nodes(
 
 
 async def test_an_answer_with_longer_names_stays_with_the_node_that_asked(
-    nodes: list[Node], at: At, host: StubMainHost
+    nodes: list[Node], at: At, host: StubMainHost, redis_server: RedisServer
 ) -> None:
     groups = [f"{number:0250}" for number in range(100)]
     with_groups(host, *groups)
@@ -255,6 +255,7 @@ async def test_an_answer_with_longer_names_stays_with_the_node_that_asked(
     for _ in range(2):
         assert (await one.authenticate(ALICE)).groups == set(groups)
     await nodes[0].flush()
+    assert redis_server.cli("KEYS", "*:answer:*") == []
     assert len(host.asked) == 1
     assert (await other.authenticate(ALICE)).groups == set(groups)
     assert len(host.asked) == 2

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from aionotify.broker.inspection import Inspection
 from aionotify.broker.keys import Keys
 from aionotify.cli.check_redis import check_redis
 from aionotify.config import InboxConfig, RedisConfig
+from aionotify.errors import AionotifyError
 from aionotify.web.services import SERVICES
 from tests.docs.snippets import snippet
 from tests.embedded import config, embedded, served
@@ -281,8 +283,48 @@ async def test_memberships_take_the_rights_that_are_named_beside_the_others(
         assert without or statuses == [204, 204]
         if refused(own_redis) <= COURTESIES and without:
             needless.append(without)
-        found = [each async for each in check_redis(RedisConfig(url=url), memberships=True)]
+        found = [each async for each in check_redis(RedisConfig(url=url), features=["memberships"])]
         [checked] = [each.status for each in found if each.check == "redis memberships"]
+        assert checked == ("failed" if without else "ok")
+        refused(own_redis)
+    assert needless == []
+
+
+def handed_on_or_refused(server: RedisServer, refusals: set[str]) -> bool:
+    """Whether all was done that there is to do, or something was not permitted."""
+    refusals |= refused(server) - COURTESIES
+    waits = server.cli("EXISTS", "aionotify:{42}:away")
+    was_looked_at = server.cli("EXISTS", "aionotify:away{0}:again")
+    return bool(refusals or (server.cli("EXISTS", "mailer") and not waits and was_looked_at))
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])
+async def test_handing_on_takes_the_rights_that_are_named_beside_the_others(
+    own_redis: RedisServer,
+) -> None:
+    """All of them, and no other one."""
+    [(named, more)] = re.findall(
+        r"``([^`]*)`` are required for ``away.stream`` and ``away.webhook``, and ``([^`]*)`` too",
+        SECURITY.read_text(),
+    )
+    rights = [*named.split(), *more.split()]
+    url = f"redis://aionotify:password@127.0.0.1:{own_redis.port}/0"
+    needless = []
+    for without in ("", *rights):
+        own_redis.cli("FLUSHALL")
+        given = [each for each in rights if each != without]
+        own_redis.cli("ACL", "SETUSER", "aionotify", "reset", *user("aionotify"), "~mailer", *given)
+        refusals: set[str] = set()
+        is_over = partial(handed_on_or_refused, own_redis, refusals)
+        async with embedded(url, away={"stream": "mailer"}), Publisher(url) as publisher:
+            with contextlib.suppress(AionotifyError):
+                await publisher.publish({"recipient_id": "42", "aionotify": {"away": 0.01}})
+            await eventually(is_over)
+        assert without or not refusals
+        if without and not refusals:
+            needless.append(without)
+        found = [each async for each in check_redis(RedisConfig(url=url), features=["away"])]
+        [checked] = [each.status for each in found if each.check == "redis away"]
         assert checked == ("failed" if without else "ok")
         refused(own_redis)
     assert needless == []
