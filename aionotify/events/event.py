@@ -165,7 +165,12 @@ def _decode(message: bytes, max_bytes: int) -> Event:
     options: Options | None = None
     fields: dict[str, str] = {}
     groups: tuple[str, ...] = ()
-    if group is None and type(raw) is str and _is_plain(raw):
+    if (
+        type(raw) is str
+        and group is None
+        and 0 < len(raw) <= MAX_RECIPIENT_CHARS
+        and raw.isprintable()
+    ):
         recipients: tuple[str, ...] = (raw,)  # nearly every event; the rest is told apart below
     else:
         recipients, groups = _receivers(raw, group, fields)
@@ -185,7 +190,7 @@ def _decode(message: bytes, max_bytes: int) -> Event:
     ):
         fields["body"] = f"is nested more than {MAX_DEPTH} levels deep"
     # A second recipient_id would reach the receiver and name somebody else.
-    else:
+    elif group is not None or message.count(b"recipient_id") > 1 or 92 in message:
         _check_names(message, fields)
     line = one_line(message)
     if len(line) > max_bytes:
@@ -224,10 +229,6 @@ def _in_parts(
     head, tail = _split_at_names(shown)
     stored = (head, tail) if shown is line else _split_at_names(line)
     return Event(recipients, kind, key, head, own, tail, options, stored, groups)
-
-
-def _is_plain(name: str) -> bool:
-    return 0 < len(name) <= MAX_RECIPIENT_CHARS and name.isprintable()
 
 
 def _receivers(

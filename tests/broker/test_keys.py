@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from aionotify.broker.keys import Keys
 from aionotify.config import RedisConfig
+from aionotify.events.group import GroupId, shard_of
 
 texts = st.text(
     st.characters(exclude_categories=["Cs"]) | st.sampled_from("{}:%*25BD7id"), max_size=12
@@ -97,3 +98,53 @@ def test_two_prefixes_have_nothing_in_common() -> None:
     other = Keys("other", "push_notifications")
     assert other.inbox("42") != keys.inbox("42")
     assert other.control != keys.control
+
+
+# --- groups ---------------------------------------------------------------------------------------
+
+
+def of_group(group: str, key: str) -> list[str]:
+    receiver = GroupId(group)
+    return [
+        keys.inbox(receiver),
+        keys.idempotency(receiver, key),
+        keys.collapse(receiver),
+        keys.members(group),
+        keys.inbox(shard_of(group)),
+        keys.live(receiver),
+    ]
+
+
+@given(texts, texts, texts, texts)
+def test_no_two_groups_or_users_have_a_name_in_common(
+    one: str, key: str, other: str, other_key: str
+) -> None:
+    first, second = of_group(one, key), of_group(other, other_key)
+    assert len(set(first)) == len(first)
+    assert not {*first} & {*all_of(other, other_key)}
+    if one != other:
+        assert not {*first[:4]} & {*second}
+    elif key != other_key:
+        assert first[1] != second[1]
+
+
+@given(texts, texts)
+def test_all_of_a_group_is_in_the_slot_of_its_shard(group: str, key: str) -> None:
+    """Which no user's is."""
+    tags = {name[name.index("{") + 1 : name.index("}")] for name in of_group(group, key)}
+    assert tags == {f"%g{shard_of(group)}"}
+    user = keys.inbox(group)
+    assert user[user.index("{") + 1 : user.index("}")] not in tags
+
+
+def test_the_names_of_a_group_are_what_the_documentation_says() -> None:
+    number = shard_of("team:7")
+    assert of_group("team:7", "k") == [
+        f"aionotify:{{%g{number}}}:{{team:7}}:inbox",
+        f"aionotify:{{%g{number}}}:{{team:7}}:id:k",
+        f"aionotify:{{%g{number}}}:{{team:7}}:collapse",
+        f"aionotify:{{%g{number}}}:{{team:7}}:members",
+        f"aionotify:{{%g{number}}}:positions",
+        f"aionotify:{{%g{number}}}",
+    ]
+    assert Keys("aionotify", database=3).live(1) == "aionotify@3:{%g1}"

@@ -22,7 +22,7 @@ from aionotify.broker.subscriber import (
 )
 from aionotify.config import RedisConfig
 from aionotify.events.event import Event
-from aionotify.events.group import Ordered
+from aionotify.events.group import GroupId, Ordered, mark, shard_of
 from aionotify.events.page import Entry
 from aionotify.telemetry.stats import Stats
 from tests.embedded import embedded
@@ -584,3 +584,36 @@ async def test_one_that_is_lost_while_it_is_renewed_is_made_once(own_redis: Redi
             await eventually(lambda: ear.heard and ear.heard[-1] == ("confirmed", "*"))
             await eventually(lambda: len(subscribers(own_redis)) == 1)
         await eventually(lambda: subscriber.problem is None)
+
+
+async def test_a_shard_is_heard_whole_and_decoded_only_for_its_groups(
+    redis_server: RedisServer,
+) -> None:
+    """What is for a group that nobody here is in says where the shard is, and nothing else."""
+    here, away = [name for n in range(100) if shard_of(name := f"group {n}") == 3][:2]
+    group, user = mark(GroupId(here)), mark("u")
+    event = b'{"group_id": "%b"}' % here.encode()
+    async with subscribing(redis_server.url) as (subscriber, ear):
+        ear.groups.add(group)
+        subscriber.want(3)
+        await eventually(lambda: ("confirmed", 3) in ear.heard)
+        for message in (
+            b"4 2 %b %b" % (group + user, event),
+            b"6 4 %b no event" % mark(GroupId(away)),
+            b"- - %b %b" % (group + user, event),
+            b"- - %b no event" % mark(GroupId(away)),
+            b"nonsense",
+            b"8 6 %b %b" % (group, event.replace(here.encode(), away.encode())),
+            b"10 8 %b %b" % (group, event),
+        ):
+            redis_server.cli("PUBLISH", KEYS.live(3), message)
+        await eventually(lambda: len([each for each in ear.heard if 10 in each]) == 1)
+        before = frozenset({user})
+        assert [each for each in ear.heard if each[0] in ("durable", "ephemeral")] == [
+            ("durable", 3, 4, 2, group, before, (here,)),
+            ("durable", 3, 6, 4, mark(GroupId(away)), frozenset(), ()),
+            ("ephemeral", group, before, here),
+            ("durable", 3, 10, 8, group, frozenset(), (here,)),
+        ]
+        subscriber.drop(3)
+        await eventually(lambda: redis_server.cli("PUBSUB", "NUMSUB", KEYS.live(3))[1] == 0)
