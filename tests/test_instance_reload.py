@@ -74,6 +74,10 @@ OTHERS: Mapping[str, object] = {
     "inbox.retention": 7,
     "inbox.idempotency": 7,
     "publish.stream": True,
+    "away.stream": "mailer",
+    "away.max_entries": 5000,
+    "away.webhook": "https://shop.example/away",
+    "away.types": ["order=60"],
     "presence.events": True,
     "presence.grace": 7,
     "presence.max_events": 7,
@@ -102,6 +106,8 @@ TOGETHER: Mapping[str, Mapping[str, object]] = {
 """What else has to change with a setting."""
 BEFORE: Mapping[str, Mapping[str, object]] = {
     "cors.origins": {"auth.cookie": "id"},
+    "away.webhook": {"webhook.secret": f"whsec_{'A' * 32}"},
+    "away.types": {"away.stream": "mailer"},
     "presence.webhook": {"presence.events": True, "webhook.secret": f"whsec_{'A' * 32}"},
 }
 """What else has to be there for a setting to count."""
@@ -191,7 +197,14 @@ async def test_a_reload_that_fails_has_changed_nothing(monkeypatch: pytest.Monke
     instance = Instance(old)
     at_start, inner = dict(held(instance.services)), instance.services.authenticator._inner
     wrong = [
-        made({**OTHERS, **JWT, "auth.jwt.key": "short" * 4, **dict.fromkeys(NO_KEY)}),
+        made(
+            {
+                **OTHERS,
+                **JWT,
+                "auth.jwt.key": "short" * 4,
+                **dict.fromkeys((*NO_KEY, "away.webhook")),
+            }
+        ),
         made({"redis.url": NO_CA, "server.drain": 1}),
         made({"redis.url": f"{NO_CA}&ssl_check_hostname=false", "auth.cookie": "id"}),
     ]
