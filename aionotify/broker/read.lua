@@ -69,7 +69,7 @@ local function read(inbox, after)
   if after == newest then return {number(newest), 1, ''} end
 
   if after > newest then
-    local gone = after % 2 == 0 or after > now + 1
+    local gone = after % 2 == 0 or after > math.max(now, newest) + 1
     return {number(newest), 1, gone and 'lost' or ''}
   end
 

@@ -238,7 +238,8 @@ def _own(name: str, id: EventId | None, marks: Sequence[str]) -> EventId:
 
 
 def _positions(at: Cursor, marks: Sequence[str]) -> dict[str, int]:
-    return dict(zip(marks, at, strict=True))
+    """Those of a cursor in the inboxes of a list, which are not those of groups."""
+    return dict(zip(marks, (at.everyone, at.own), strict=True))
 
 
 # --- what is to be marked -------------------------------------------------------------------------

@@ -87,7 +87,8 @@ class Scripts:
         """Take an event out again; return whether it was there."""
         args = position, self.channel, "- recalled {}", "PUBLISH"
         run = self.server.cli if by is None else by.execute_command
-        return bool(run("EVAL", source("recall.lua"), 1, self.inbox, *args))
+        keys = self.inbox, f"{self.channel}:away", f"{self.channel}:away:events"
+        return bool(run("EVAL", source("recall.lua"), len(keys), *keys, *args))
 
     def collapse_keys(self) -> dict[str, int]:
         """The collapse keys that are kept, with the position of the last event of each."""

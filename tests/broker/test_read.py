@@ -219,6 +219,13 @@ def test_positions_ahead_of_the_clock_are_good_ones(three: Scripts) -> None:
     assert three.read(at(2) + 2) == ([], at(2) + 2, 1, "")
 
 
+def test_a_moment_right_after_the_last_event_is_no_gap(three: Scripts) -> None:
+    """There is who was told of a loss after it; its position may be ahead of every clock."""
+    three.pass_time(-600)
+    assert three.read(at(2) + 1) == ([], at(2), 1, "")
+    assert three.read(at(2) + 3) == ([], at(2), 1, "lost")
+
+
 def test_an_inbox_lost_while_the_clock_was_set_back_is_told(scripts: Scripts) -> None:
     had = scripts.append().position
     scripts.server.cli("FLUSHALL")

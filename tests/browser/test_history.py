@@ -1,13 +1,17 @@
 """The module's list and marks in a real Chromium against a real node."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aionotify.events.event_id import id_at
+from tests.browser.node import run_node
 from tests.browser.site import Elsewhere, Site, Tab
 from tests.docs.snippets import snippet
 
+MODULE = Path(__file__).parents[2] / "aionotify/web/static/aionotify.js"
 TOKEN = "{ token: 'token-42' }"
 # Lists, and streams from there; `ids` has what it came to know, in order.
 BEGIN = """
@@ -34,6 +38,17 @@ def result(tab: Tab, script: str) -> Any:
     )
     [value] = tab.wait("window.found")
     return value
+
+
+def test_the_id_of_an_event_is_in_the_cursor_that_comes_with_it() -> None:
+    everyone, shards, own = f"{2:014x}", ".".join(f"{n:014x}" for n in (4, 6, 8, 10)), f"{12:014x}"
+    cursors = [f"2.abcdef.{everyone}.{own}.5zej", f"3.abcdef.{everyone}.{shards}.{own}.5zej"]
+    cursors += [f"{each}.all" for each in cursors] + [f"{cursors[1]}.g{n}" for n in (1, 4)]
+    script = f"""
+        const {{ eventId }} = await import("{MODULE.as_uri()}");
+        console.log(JSON.stringify({cursors}.map(eventId)));
+    """
+    assert run_node(script) == [str(id_at(each)) for each in cursors]
 
 
 def test_a_page_that_lists_and_then_streams_has_each_event_once(tab: Tab, site: Site) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from random import Random
 
 from aionotify.events.event_id import id_at, mark_of
@@ -73,7 +74,8 @@ class Follower:
     def reset(self) -> None:
         """Lose the connection."""
         if self._client is not None:
-            self._client.reset()
+            with suppress(OSError):  # it has just been closed
+                self._client.reset()
 
     def stall(self) -> None:
         """Stop reading."""

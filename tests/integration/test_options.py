@@ -108,7 +108,7 @@ async def test_an_option_that_there_is_not_is_named_wherever_events_are_taken(
 ) -> None:
     server = await serve({**SETTINGS, "publish.stream": True, "redis.url": own_redis.url})
     bad, field = json.dumps(event(1, {"foo": 1})).encode(), "aionotify.foo"
-    reason = "is no option; there are expires_in, collapse"
+    reason = "is no option; there are expires_in, collapse, away, until"
     answer = await ask(server, "/publish", "POST", headers=by(KEY), data=bad)
     assert (answer.status, answer.json["error"]["fields"]) == (400, {field: reason})
     lines = {**by(KEY), "Accept": "application/x-ndjson"}

@@ -19,7 +19,7 @@ from aionotify.config import RedisConfig
 from tests.broker.lua import source
 from tests.docs.snippets import snippet
 from tests.embedded import embedded
-from tests.harness import PATIENCE, NotifyServer, RedisServer, TcpProxy, eventually
+from tests.harness import PATIENCE, MainHost, NotifyServer, RedisServer, TcpProxy, eventually
 from tests.integration.auth.test_redis_rights import RULES
 from tests.integration.conftest import Serve
 from tests.integration.talk import ask, metric, stream
@@ -103,6 +103,21 @@ async def test_a_connection_that_flaps_is_told_of_once(
         await somebody_else_comes_and_goes(one, redis_server, "7")
         assert of(redis_server, "42") == ["came 42"]
     await eventually(lambda: of(redis_server, "42") == ["came 42", "went 42"])
+
+
+async def test_groups_are_no_users(
+    serve: Serve, redis_server: RedisServer, main_host: MainHost
+) -> None:
+    """Neither come nor go, nor are on a page of who is online."""
+    main_host.answers["token-member"] = {"user_id": "member", "groups": ["team:7", "team:8"]}
+    key = "publisher-key-0123456789"
+    server = await serve({**SETTINGS, "admin.publish_keys": [key]})
+    async with stream(server, "member"):
+        await until_told(redis_server, "came member")
+        found = (await ask(server, "/presence", token=key)).json
+        assert found["users"] == ["member"]
+        assert found["count"] == {"users": 1, "streams": 1, "exact": True}
+    await until_told(redis_server, "came member", "went member")
 
 
 async def test_without_a_grace_each_end_is_told(serve: Serve, redis_server: RedisServer) -> None:

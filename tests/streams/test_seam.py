@@ -168,7 +168,7 @@ class Redis:
         newest = inbox[-1].position if inbox else max(settled, oldest | 1)
         if after is None or after == newest:
             return Page([], newest, newest, None)
-        gone = GapReason.LOST if after > now + 1 or not after & 1 else None
+        gone = GapReason.LOST if after > max(now, newest) + 1 or not after & 1 else None
         if not inbox:
             trimmed = GapReason.TRIMMED if after < oldest else gone
             trimmed = GapReason.LOST if after > now + 1 else trimmed

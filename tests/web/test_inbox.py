@@ -148,6 +148,20 @@ async def test_a_list_is_between_an_event_and_a_cursor(node: Node) -> None:
         assert await node.ids(f"?after={at}") == published[:n:-1]
 
 
+async def test_the_cursor_of_a_stream_with_groups_is_a_place_too(node: Node) -> None:
+    """Where it is in its groups is passed over: their events are not in the list."""
+    published = [await node.publish(each) for each in ("42", "*", "42")]
+    at = cursor.parse((await node.page("?order=oldest&limit=2"))["cursor"], "42")
+    assert at is not None
+    head = cursor.everyone_part("abcdef", at.everyone, (1, 2, 0, 4))
+    place = (head + cursor.own_part(at.own, cursor.tag("42"))).decode()
+    assert await node.ids(f"?before={place}") == published[1::-1]
+    assert await node.ids(f"?after={place}.g2") == published[2:]
+    assert await node.unread({"upto": place}) == 1
+    group = {"ids": ["g2.00000000000002"]}
+    assert (await node.read(group)).code == "invalid_event"
+
+
 async def test_a_page_is_bounded_in_bytes(redis_server: RedisServer) -> None:
     async with running(redis_server) as node:
         text = "x" * 60_000

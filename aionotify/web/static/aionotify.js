@@ -88,7 +88,8 @@ export function markRead(url, options, marks) {
 export function eventId(cursor) {
   const parts = cursor.split(".");
   const mark = parts.at(-1);
-  return `${mark}.${mark === "all" ? parts[2] : parts.at(-2)}`;
+  if (mark === "all") return `all.${parts[2]}`;
+  return `${mark}.${/^g\d$/.test(mark) ? parts[2 + Number(mark[1])] : parts.at(-2)}`;
 }
 
 /** Places in one inbox begin with its mark, and their last 14 characters compare as text. */

@@ -7,19 +7,18 @@ process that runs the benchmark: so many connections are being made before any i
 import asyncio
 import os
 import re
-import socket
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from aiohttp import ClientSession
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
 from scripts.bench.lab import Lab
+from scripts.bench.processes import free_port, pss, tree
 from scripts.bench.results import Result
 
 _WORKERS = (1, 2)
@@ -43,14 +42,14 @@ async def storm(lab: Lab) -> Result:
         for turn in range(min(_ROUNDS, lab.options.rounds)):
             lab.step(f"round {turn + 1}: {workers} workers")
             async with _server(lab, workers) as (pid, port):
-                before = _pss(pid)
+                before = pss(pid)
                 began = time.monotonic()
                 clients = await _crowd(port, tokens)
                 seconds.append(time.monotonic() - began)
                 answers = Counter(client.answer for client in clients)
                 refused += len(tokens) - answers[_ANSWERED]
                 await asyncio.sleep(_SETTLED)
-                memory.append((_pss(pid) - before) / len(users) / 1024)
+                memory.append((pss(pid) - before) / len(users) / 1024)
                 shares.append(max(await _streams(port)) / len(users) * 100)
                 began = time.monotonic()
                 for client in clients:
@@ -116,9 +115,7 @@ async def _crowd(port: int, tokens: list[str]) -> list[_Client]:
 @asynccontextmanager
 async def _server(lab: Lab, workers: int) -> AsyncIterator[tuple[int, int]]:
     """The process id and the port of a server, all workers of which serve."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     settings = {
         "SERVER__PORT": str(port),
         "SERVER__WORKERS": str(workers),
@@ -137,7 +134,7 @@ async def _server(lab: Lab, workers: int) -> AsyncIterator[tuple[int, int]]:
                 await asyncio.sleep(0.05)
         yield process.pid, port
     finally:
-        for pid in _tree(process.pid):
+        for pid in tree(process.pid):
             os.kill(pid, 9)  # in order it could take seconds
         await process.wait()
 
@@ -153,19 +150,3 @@ async def _streams(port: int) -> list[float]:
     except OSError:
         return []
     return [float(each) for each in re.findall(r"(?m)^aionotify_streams(?:{.*})? (\S+)$", text)]
-
-
-def _tree(pid: int) -> list[int]:
-    """A process and its workers."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *map(int, children)]
-
-
-def _pss(pid: int) -> int:
-    """Bytes of memory of all of them; what they share counts once."""
-    found = 0
-    for each in _tree(pid):
-        for line in Path(f"/proc/{each}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                found += int(line.split()[1]) * 1024
-    return found
