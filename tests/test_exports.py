@@ -74,7 +74,7 @@ def test_the_signatures_that_others_call_stay_as_they_are() -> None:
     assert parameters(aionotify.drain) == ["app", "seconds"]
     assert parameters(aionotify.reload) == ["app", "config", "*prefix"]
     assert parameters(aionotify.Identity) == ["user_id", "*groups", "*expires_at", "*ask_at"]
-    options = ["*prefix", "*inbox", "*max_bytes", "*wait_replicas"]
+    options = ["*prefix", "*inbox", "*max_bytes", "*wait_replicas", "*away"]
     assert parameters(aionotify.Publisher) == ["redis", *options]
     assert sorted(PublisherOptions.__annotations__) == sorted(name[1:] for name in options)
     for publisher in (aionotify.Publisher, aionotify.SyncPublisher):

@@ -161,7 +161,9 @@ class WebhookSecret(SecretText):
         )
 
     def _checked(self, value: Any) -> str:
-        text = super()._checked(without_newline(value))
+        text = without_newline(value)
+        if not isinstance(text, str):
+            raise TypeError
         key = base64.b64decode(text.removeprefix(self.prefix), validate=True)
         if not text.startswith(self.prefix) or not 24 <= len(key) <= 64:
             raise ValueError

@@ -377,7 +377,8 @@ def unreadable(question: Question, settled: int) -> tuple[Question, Page]:
     shows of no event that it is gone.
     """
     upto = latest((question.after or NOWHERE, question.newest or NOWHERE, settled)) | 1
-    return question._replace(stored=()), Page([], upto, upto, GapReason.LOST)
+    knows_nothing = Question(question.after, question.newest, question.confirmations)
+    return knows_nothing, Page([], upto, upto, GapReason.LOST)
 
 
 def reached(page: Page, end: float, newest: int | None) -> int | None:

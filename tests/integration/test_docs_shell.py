@@ -82,6 +82,18 @@ async def test_curl_publishes_and_gets_the_answer_that_is_shown(serve: Serve) ->
     assert (event["event"], event["data"]) == ("order.shipped", {"order": 7})
 
 
+async def test_curl_puts_a_user_in_a_group_and_takes_them_out(
+    serve: Serve, redis_server: RedisServer
+) -> None:
+    key = {"key": KEY, "rights": ["groups"]}
+    server = await serve({"admin.publish_keys": [key], "groups.memberships": True})
+    script = snippet("docs/authentication.rst", "curl -X PUT")
+    put, delete = changed(script, ("http://127.0.0.1:8001", server.url)).splitlines()
+    for line, groups in ((put, ["team:7"]), (delete, [])):
+        await asyncio.to_thread(bash, line, GROUPS_KEY=KEY)
+        assert redis_server.cli("ZRANGE", "aionotify:{42}:groups", 0, -1) == groups
+
+
 async def test_the_command_publishes_what_it_is_given(
     serve: Serve, redis_server: RedisServer, tmp_path: Path
 ) -> None:

@@ -99,9 +99,9 @@ async def test_a_fake_recalls_what_a_real_publisher_would(redis_server: RedisSer
         fake.error = BrokerUnavailable("gone")
         with pytest.raises(BrokerUnavailable):
             await fake.recall("all.00000000000002")
-    sync = FakeSyncPublisher()
-    event_id = sync.publish({"recipient_id": "*"}).event_id
-    assert (sync.recall(event_id), sync.recall(event_id)) == (True, False)
+    with FakeSyncPublisher() as sync:
+        event_id = sync.publish({"recipient_id": "*"}).event_id
+        assert (sync.recall(event_id), sync.recall(event_id)) == (True, False)
     assert sync.recalled == [event_id]
 
 
