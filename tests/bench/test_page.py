@@ -30,8 +30,9 @@ def test_tables_are_those_of_the_results(record: Record) -> None:
 
 def test_everything_that_was_measured_is_on_the_page(record: Record) -> None:
     shown = re.findall(r"^\.\. results: (.+)$", PAGE, re.MULTILINE)
-    assert sorted(shown) == sorted([*TABLES, *(f"scenario {name}" for name in SCENARIOS)])
-    assert [result.name for result in record.own] == list(SCENARIOS)
+    own = [result.name for result in record.own]
+    assert sorted(shown) == sorted([*TABLES, *(f"scenario {name}" for name in own)])
+    assert set(own) <= set(SCENARIOS)
     assert record.load.keys() == {point.scenario.partition(",")[0] for point in record.points}
 
 
