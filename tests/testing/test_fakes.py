@@ -22,6 +22,9 @@ EVENTS: list[Any] = [
     '{"recipient_id": "42", "id": "k"}',
     {"recipient_id": ["a", "42", "a"], "id": "k"},
     {"recipient_id": "*"},
+    {"group_id": "team:7"},
+    {"recipient_id": "42", "group_id": ["team:7", "team:8"], "id": "k"},
+    {"recipient_id": "*", "group_id": "team:7"},
     {"data": 1},
     b"nonsense",
     {"recipient_id": "u", "data": "x" * 300},
@@ -34,7 +37,7 @@ def outcome(result: Any) -> Any:
     """All that does not differ from one time to the next."""
     if not isinstance(result, Published):
         return type(result), str(result)
-    each = {id: outcome(one) for id, one in result.recipients.items()}
+    each = {id: outcome(one) for id, one in {**result.recipients, **result.groups}.items()}
     return result.online, result.repeated, each, len(result.event_id)
 
 
@@ -56,6 +59,9 @@ async def test_a_fake_says_what_a_real_publisher_would(redis_server: RedisServer
             {"recipient_id": 42, "id": "k"},
             {"recipient_id": "a", "id": "k"},
             {"recipient_id": "*"},
+            {"group_id": "team:7"},
+            {"group_id": "team:7", "id": "k"},
+            {"group_id": "team:8", "id": "k"},
             {"recipient_id": "42", "aionotify": {"expires_in": 5, "collapse": "k"}},
         ]
     )
