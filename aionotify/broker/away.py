@@ -22,8 +22,8 @@ from aionotify.events.event_id import mark_of
 
 KEPT: Final = 604800
 """Seconds for which an event waits to be handed on after it is due, if nobody takes it."""
-_EVENTS: Final = 100  # of one user, at a time
-_BYTES: Final = 1 << 20  # of one user's events at a time, but never less than one
+_EVENTS: Final = 50  # of one user, at a time
+_BYTES: Final = 1 << 18  # of one user's events at a time, but never less than one
 _AGAIN: Final = 30_000  # milliseconds; who publishes has stored his event by then, or never will
 
 

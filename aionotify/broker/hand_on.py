@@ -24,7 +24,7 @@ from aionotify.events.event_id import event_id
 from aionotify.telemetry.health_check import HealthCheck
 from aionotify.telemetry.stats import Stats
 
-_USERS: Final = 100  # looked at together
+_USERS: Final = 20  # looked at together
 _LOOK_INTERVAL: Final = 1.0  # seconds
 _RETRY: Final = (0.5, 60.0)  # seconds, first and longest
 _LEAVE: Final = 5.0  # seconds that a node takes to finish, when it leaves
@@ -54,16 +54,16 @@ class Refused(Exception):
 
 
 class NotNow(Exception):
-    """What it is handed on to takes nothing now; says why."""
+    """It was not taken, and is to be tried again; says why."""
 
 
 class Outlet(Protocol):
     """Where events are handed on to."""
 
-    async def take(self, events: Sequence[HandedOn]) -> Sequence[Refused | None]:
-        """Take events; say for each which will never be taken why that is.
+    async def take(self, events: Sequence[HandedOn]) -> Sequence[Refused | NotNow | None]:
+        """Take events; say of each that is not taken why that is.
 
-        Raises `NotNow` or BrokerError when none can be taken now.
+        Raises BrokerError when none is.
         """
 
 
@@ -79,7 +79,8 @@ class RedisStream:
         self._name = name
         self._most = most
 
-    async def take(self, events: Sequence[HandedOn]) -> Sequence[Refused | None]:
+    async def take(self, events: Sequence[HandedOn]) -> Sequence[Refused | NotNow | None]:
+        """Add each as an entry."""
         add = "XADD", self._name, "MAXLEN", "~", self._most, "*"
         await replies(self._execute, *((*add, *_fields(each)) for each in events))
         return [None] * len(events)
@@ -184,21 +185,33 @@ class HandOn:
             for each, (events, _) in zip(due, found, strict=True)
             for event in events
         ]
-        if waiting:
-            first = min(event.at for _, event in waiting) / 1000
-            self.lag = max(0.0, time.time() - first)
-            await self._hand_on(waiting)
-        else:
-            self.lag = 0.0
-        looked = []
+        self.lag = 0.0
+        if not waiting:
+            return [
+                Looked(each, following) for each, (_, following) in zip(due, found, strict=True)
+            ]
+        first = min(event.at for _, event in waiting) / 1000
+        self.lag = max(0.0, time.time() - first)
+        outcomes = iter(await self._hand_on(waiting))
+        looked, late = [], None
         for each, (events, following) in zip(due, found, strict=True):
-            if events:
-                done = [event.position for event in events]
+            done = []
+            for event in events:
+                outcome = next(outcomes)
+                if isinstance(outcome, NotNow):
+                    late = outcome
+                else:
+                    done.append(event.position)
+            if done:
                 following = await self._away.take_away(each.user_id, done)
             looked.append(Looked(each, following))
+        if late is not None:
+            raise late
         return looked
 
-    async def _hand_on(self, waiting: Sequence[tuple[str, Waiting]]) -> None:
+    async def _hand_on(
+        self, waiting: Sequence[tuple[str, Waiting]]
+    ) -> Sequence[Refused | NotNow | None]:
         events = [
             HandedOn(
                 str(event_id(user_id, each.position)),
@@ -208,15 +221,32 @@ class HandOn:
             )
             for user_id, each in waiting
         ]
-        taken = await self._outlet.take(events)
-        refused = [(event, reason) for event, reason in zip(events, taken, strict=True) if reason]
+        outcomes = await self._taken(events)
+        refused = [
+            (event, outcome)
+            for event, outcome in zip(events, outcomes, strict=True)
+            if isinstance(outcome, Refused)
+        ]
         for event, reason in refused:
             fields = {"event_id": event.event_id, "reason": str(reason)}
             _log.warning("an event was not taken", extra={"fields": fields})
         if refused:
             await replies(self._execute, *self._dead_letters(refused))
         self._stats.handed_on["refused"] += len(refused)
-        self._stats.handed_on["taken"] += len(events) - len(refused)
+        self._stats.handed_on["taken"] += sum(outcome is None for outcome in outcomes)
+        return outcomes
+
+    async def _taken(self, events: Sequence[HandedOn]) -> Sequence[Refused | NotNow | None]:
+        """Have them taken, and keep the lease meanwhile."""
+        taking = asyncio.ensure_future(self._outlet.take(events))
+        try:
+            while not taking.done():
+                await asyncio.wait({taking}, timeout=_LOOK_INTERVAL)
+                with contextlib.suppress(BrokerError):
+                    await self._lease.take()
+            return await taking
+        finally:
+            await tasks.cancelled([taking])
 
     def _dead_letters(
         self, refused: Sequence[tuple[HandedOn, Refused]]

@@ -16,32 +16,20 @@ Post = Callable[[str, bytes], Awaitable[None]]
 
 
 class AwayWebhook:
-    """An `Outlet`.
-
-    What it refuses for good is not posted again; when anything else goes wrong, all that was posted
-    with it is.
-    """
+    """An `Outlet`."""
 
     def __init__(self, post: Post) -> None:
         self._post = post
         self._slots = asyncio.Semaphore(_CONCURRENT)
 
-    async def take(self, events: Sequence[HandedOn]) -> Sequence[Refused | None]:
+    async def take(self, events: Sequence[HandedOn]) -> Sequence[Refused | NotNow | None]:
         """Post each under its event id."""
-        answers = await asyncio.gather(*map(self._take, events), return_exceptions=True)
-        taken: list[Refused | None] = []
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-            taken.append(answer)
-        return taken
+        return await asyncio.gather(*map(self._take, events))
 
-    async def _take(self, event: HandedOn) -> Refused | None:
+    async def _take(self, event: HandedOn) -> Refused | NotNow | None:
         async with self._slots:
             try:
                 await self._post(event.event_id, msgspec.json.encode(event))
             except NotDelivered as error:
-                if error.is_final:
-                    return Refused(str(error))
-                raise NotNow(str(error)) from error
+                return (Refused if error.is_final else NotNow)(str(error))
         return None

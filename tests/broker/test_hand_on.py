@@ -168,36 +168,65 @@ async def test_one_node_hands_on_and_another_when_it_leaves(
 
 
 class Failing:
-    """An outlet that cannot take anything for a while, and never takes some."""
+    """An outlet that does not take a user's event for a while, and never takes another's."""
 
     def __init__(self) -> None:
         self.failures = 3
-        self.taken: list[HandedOn] = []
+        self.taken: list[str] = []
 
-    async def take(self, events: Sequence[HandedOn]) -> Sequence[Refused | None]:
-        if self.failures:
+    async def take(self, events: Sequence[HandedOn]) -> Sequence[Refused | NotNow | None]:
+        return [self._take(each.recipient_id) for each in events]
+
+    def _take(self, user: str) -> Refused | NotNow | None:
+        if user == "bad":
+            return Refused("410 Gone")
+        if user == "late" and self.failures:
             self.failures -= 1
-            raise NotNow("not just now")
-        good = [each for each in events if each.recipient_id != "bad"]
-        self.taken += good
-        return [None if each in good else Refused("410 Gone") for each in events]
+            return NotNow("not just now")
+        self.taken.append(user)
+        return None
+
+
+class Slow:
+    """An outlet that takes longer than a lease lasts."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+
+    async def take(self, events: Sequence[HandedOn]) -> Sequence[Refused | NotNow | None]:
+        await asyncio.sleep(1)
+        self.taken += [each.recipient_id for each in events]
+        return [None] * len(events)
+
+
+async def test_what_takes_long_is_not_handed_on_by_another_node_as_well(
+    start: Start, publisher: Publisher, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aionotify.broker.lease.LENGTH", 0.4)
+    monkeypatch.setattr("aionotify.broker.lease._RENEWED_AFTER", 0.05)
+    outlet = Slow()
+    await publisher.publish(for_user("42"))
+    async with start(outlet), start(outlet):
+        await eventually(lambda: outlet.taken)
+        await eventually(lambda: not redis_server.cli("EXISTS", KEYS.away("42")))
+    assert outlet.taken == ["42"]
 
 
 async def test_what_cannot_be_taken_now_is_tried_again_and_what_never_will_be_is_kept(
     start: Start, publisher: Publisher, redis_server: RedisServer
 ) -> None:
     outlet = Failing()
-    await publisher.publish(for_user("bad", data="x"))
-    await publisher.publish(for_user("good"))
+    for user in ("bad", "good", "late"):
+        await publisher.publish(for_user(user, data="x"))
     async with start(outlet) as node:
         await eventually(lambda: node.hand_on.health.problem)
-        await eventually(lambda: outlet.taken)
-        await eventually(lambda: node.stats.handed_on["refused"])
+        await eventually(lambda: "late" in outlet.taken)
+        assert node.stats.handed_on["refused"] == 1
         await eventually(lambda: node.hand_on.health.problem is None)
         [letter] = entries(redis_server, KEYS.away_refused)
         assert (letter["recipient_id"], letter["reason"]) == ("bad", "410 Gone")
         await eventually(lambda: not redis_server.cli("EXISTS", KEYS.away("bad")))
-    assert [each.recipient_id for each in outlet.taken] == ["good"]
+    assert outlet.taken == ["good", "late"]
 
 
 async def test_events_of_a_type_wait_by_a_rule(redis_server: RedisServer, start: Start) -> None:

@@ -12,6 +12,7 @@ from tests.docs.test_python import execute
 from tests.harness import RedisServer, eventually
 from tests.integration.conftest import Serve
 from tests.integration.talk import metric, received, stream
+from tests.webhook.receiver import receiving
 
 STREAM = "mailer"
 ON = {"away.stream": STREAM, "server.drain": 0}
@@ -164,3 +165,32 @@ async def test_a_node_that_hands_nothing_on_asks_nothing_of_redis(
     async with Publisher(own_redis.url) as publisher:
         await publisher.publish(event("42", 0.01))
     assert own_redis.cli("EXISTS", "aionotify:away:lease") == 0
+
+
+async def test_each_event_is_posted_to_a_webhook_until_it_is_taken(
+    serve: Serve, own_redis: RedisServer
+) -> None:
+    """Signed, under its event id; what the application refuses for good is kept with the reason."""
+    async with receiving() as receiver, Publisher(own_redis.url) as publisher:
+        receiver.answers = [503, 302, 410]
+        await serve(
+            {
+                "redis.url": own_redis.url,
+                "away.webhook": receiver.url,
+                "webhook.secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+                "webhook.allow_http": True,
+                "webhook.allow": ["127.0.0.0/8"],
+                "server.drain": 0,
+            }
+        )
+        refused = await publisher.publish(event("42", 0.01))
+        await eventually(lambda: own_redis.cli("XLEN", "aionotify:away:refused") == 1)
+        taken = await publisher.publish(event("43", 0.01))
+        await eventually(lambda: not own_redis.cli("EXISTS", "aionotify:{43}:away"))
+        posts = [(headers["webhook-id"], json.loads(body)) for headers, body in receiver.requests]
+    assert [id for id, _ in posts] == [*[refused.event_id] * 3, taken.event_id]
+    assert [body["recipient_id"] for _, body in posts] == ["42", "42", "42", "43"]
+    assert posts[-1][1]["event"] == event("43", 0.01)
+    with redis.Redis(port=own_redis.port, decode_responses=True) as client:
+        [(_, letter)] = client.xrange("aionotify:away:refused")
+    assert (letter["event_id"], letter["reason"]) == (refused.event_id, "it answered 410")
