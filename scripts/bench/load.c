@@ -21,6 +21,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __TINYC__
+#include <sys/cdefs.h>
+#undef __attribute__ // glibc takes it from compilers that it does not know, and epoll_event is packed
+#endif
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
