@@ -43,7 +43,8 @@ async def test_a_frame_is_what_the_page_shows(serve: Serve) -> None:
 async def test_an_error_is_what_the_page_shows(serve: Serve) -> None:
     shown = json.loads(snippet("docs/protocol.rst", '"invalid_event"'))
     server = await serve({"admin.publish_keys": [KEY]})
-    answer = (await ask(server, "/publish", "POST", token=KEY, data=b"{}")).json
+    wrong = b'{"recipient_id": "42", "event": null}'
+    answer = (await ask(server, "/publish", "POST", token=KEY, data=wrong)).json
     assert shown["error"].pop("message") == "…"
     assert answer["error"].pop("message")
     assert answer == shown
