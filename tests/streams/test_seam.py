@@ -627,10 +627,15 @@ class World:
         change()
 
     def fall_back(self) -> None:
-        """Have Redis end, and go on with what was on disk."""
+        """Have Redis end, and go on with what was on disk.
+
+        That is another server, and seconds later by its positions: by seconds a node keeps apart
+        what it publishes while it hears nothing, see `position.doubt`.
+        """
         before = self.redis.stored()
         known = {client: client.known_to_node() for client in self.clients}
         self.restart(self.redis.fall_back)
+        self.leap()
         there = self.redis.stored()
         for client in self.clients:
             lost = client.stored(before) - client.stored(there)
@@ -654,9 +659,14 @@ class World:
         """Have another server take over, whose clock is something else; see `Node.connect`."""
         for node in self.nodes:
             node.lose()
+        self.leap()
+        self.redis.step(seconds)
+
+    def leap(self) -> None:
+        """Have all who publish know a later clock, as after they have seen another server."""
+        for node in self.nodes:
             node.floor += 2 * SECOND
         self.redis.known[-1] += 2 * SECOND
-        self.redis.step(seconds)
 
     def fail_over_without_tail(self, seconds: float) -> None:
         """Have another server take over that does not have what was stored last."""
