@@ -99,9 +99,11 @@ async def _stdin() -> AsyncIterator[bytes]:
         while part:
             # Not through sys.stdin, whose lock would be held when Ctrl-C ends the process.
             part = os.read(0, _READ)
+            putting = queue.put(part)
             try:
-                asyncio.run_coroutine_threadsafe(queue.put(part), loop).result()
+                asyncio.run_coroutine_threadsafe(putting, loop).result()
             except (RuntimeError, asyncio.CancelledError):
+                putting.close()  # or Python would warn that it was never awaited
                 return  # nobody reads any more
 
     threading.Thread(target=read, name="aionotify stdin", daemon=True).start()

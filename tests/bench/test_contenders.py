@@ -7,6 +7,8 @@ import pytest
 from scripts.bench.contenders import COMMANDS, contender
 from tests.harness import eventually
 
+pytestmark = pytest.mark.asyncio(loop_factories=["asyncio"])
+
 
 @pytest.mark.parametrize("name", COMMANDS)
 async def test_a_contender_delivers_to_one_and_to_everyone(name: str) -> None:

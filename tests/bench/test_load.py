@@ -13,6 +13,8 @@ from scripts.bench.load import Load, LoadFailed, load_generator
 from scripts.bench.pace import message
 from tests.harness import eventually
 
+pytestmark = pytest.mark.asyncio(loop_factories=["asyncio"])
+
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 REQUEST = "GET /{} HTTP/1.1\r\n\r\n"
 

@@ -12,6 +12,7 @@ import pytest
 
 from aionotify.events import cursor
 from aionotify.web.services import Services
+from tests.deploy.proxies import service
 from tests.docs.snippets import snippet
 from tests.embedded import embedded
 from tests.harness import RedisServer, SSEClient, eventually
@@ -616,11 +617,12 @@ async def curl(node: Node, line: str, **words: str) -> Any:
         line = line.replace(old, new)
     argv = shlex.split(line.replace("$ ", ""))
     process = await asyncio.create_subprocess_exec(
-        argv[0], "--silent", *argv[1:], stdout=asyncio.subprocess.PIPE
+        service(argv[0]), "--silent", *argv[1:], stdout=asyncio.subprocess.PIPE
     )
     return json.loads((await process.communicate())[0])
 
 
+@pytest.mark.e2e
 async def test_the_commands_of_the_page_answer_as_it_shows(node: Node) -> None:
     command, *shown = snippet("docs/inbox.rst", "inbox?limit=2").split("\n")
     for n in range(2):
