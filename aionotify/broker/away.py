@@ -40,7 +40,9 @@ class Due(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """A user who was looked at, and when the next event is due (as Redis writes it), or ''."""
+    """A user who was looked at, and when the next event is due (as Redis writes it), ``""`` if none
+    is, or ``"+"`` and in how many milliseconds to look again.
+    """
 
     due: Due
     following: str

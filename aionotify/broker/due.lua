@@ -4,7 +4,8 @@
 -- KEYS[2]  {prefix}:{away}:again  the same, of users of whom nothing was left
 -- ARGV     how many, in how many milliseconds to look again at somebody of whom nothing is left,
 --          seconds for which what is due is kept, and for each user who was looked at: who, the time
---          by which that was due, when the next event is due ('' = there is none)
+--          by which that was due, when the next event is due ('' = there is none, '+1000' = look again
+--          in 1,000 milliseconds)
 --
 -- Times are in milliseconds by Redis' clock. A user is noted before an event is stored (expect.lua). So
 -- it may be stored when he has been looked at already: therefore he is looked at once more.
@@ -19,6 +20,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for i = 4, #ARGV, 3 do
   local who, looked_at, following = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local noted = redis.call('ZSCORE', due, who)
+  if string.sub(following, 1, 1) == '+' then following = now + following end
   if following ~= '' then
     redis.call('ZADD', due, following, who)
     local ends = kept + math.ceil(math.max(0, following - now) / 1000)

@@ -27,6 +27,7 @@ from aionotify.telemetry.stats import Stats
 _USERS: Final = 20  # looked at together
 _LOOK_INTERVAL: Final = 1.0  # seconds
 _RETRY: Final = (0.5, 60.0)  # seconds, first and longest
+_LATER: Final = 10_000  # milliseconds until a user is looked at again whose event was not taken
 _LEAVE: Final = 5.0  # seconds that a node takes to finish, when it leaves
 _DEAD_LETTERS: Final = 1000  # entries
 
@@ -123,6 +124,7 @@ class HandOn:
         self._has_lease = False
         self._looked: list[Looked] = []
         self._failures = 0  # in a row
+        self._is_stuck = False  # nothing was taken since it was seen that something is not
         self._leaving = False
         self._rests = asyncio.Event()
         self._rests.set()
@@ -133,7 +135,7 @@ class HandOn:
             self._rests.clear()
             try:
                 pause = await self._round()
-            except (BrokerError, NotNow) as error:
+            except BrokerError as error:
                 pause = self._failed(str(error))
             except Exception as error:  # noqa: BLE001 - the node lives, and so must this
                 _log.exception("handing on failed")
@@ -172,13 +174,21 @@ class HandOn:
             return _LOOK_INTERVAL
         looked, self._looked = self._looked, []
         due = await self._away.due(looked, _USERS)
-        self._looked = await self._look(due)
-        self._failures = 0
-        self.health.found(None)
+        self._looked, problem = await self._look(due)
+        if problem is not None:
+            self._is_stuck = True
+            self._failed(problem)
+            return _LOOK_INTERVAL  # others may be due, whose events are taken
+        if not self._is_stuck:
+            self._failures = 0
+            self.health.found(None)
         return 0 if due else _LOOK_INTERVAL
 
-    async def _look(self, due: Sequence[Due]) -> list[Looked]:
-        """Hand on what is due of these users; return when to look at each of them next."""
+    async def _look(self, due: Sequence[Due]) -> tuple[list[Looked], str | None]:
+        """Hand on what is due of these users.
+
+        Returns when to look at each of them next, and why nothing was taken of what there was.
+        """
         found = await asyncio.gather(*(self._away.waiting(each.user_id) for each in due))
         waiting = [
             (each.user_id, event)
@@ -187,27 +197,29 @@ class HandOn:
         ]
         self.lag = 0.0
         if not waiting:
-            return [
+            looked = [
                 Looked(each, following) for each, (_, following) in zip(due, found, strict=True)
             ]
+            return looked, None
         first = min(event.at for _, event in waiting) / 1000
         self.lag = max(0.0, time.time() - first)
         outcomes = iter(await self._hand_on(waiting))
-        looked, late = [], None
+        looked, problem, any_done = [], None, False
         for each, (events, following) in zip(due, found, strict=True):
-            done = []
+            done, late = [], None
             for event in events:
                 outcome = next(outcomes)
                 if isinstance(outcome, NotNow):
-                    late = outcome
+                    late = str(outcome)
                 else:
                     done.append(event.position)
             if done:
+                any_done, self._is_stuck = True, False
                 following = await self._away.take_away(each.user_id, done)
+            if late is not None:  # others are not to wait behind what may never be taken
+                problem, following = late, f"+{_LATER}"
             looked.append(Looked(each, following))
-        if late is not None:
-            raise late
-        return looked
+        return looked, None if any_done else problem
 
     async def _hand_on(
         self, waiting: Sequence[tuple[str, Waiting]]
@@ -268,7 +280,6 @@ class HandOn:
         """Take note of a failure; return for how many seconds to rest."""
         self._failures += 1
         self._lease.forget()
-        self._looked.clear()
         if self._failures > 1:  # a connection may be lost at any time
             self.health.found(reason)
         first, longest = _RETRY

@@ -51,6 +51,7 @@ Start = Callable[..., Any]
 def start(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Start:
     monkeypatch.setattr(room, "_LOOK_INTERVAL", 0.02)
     monkeypatch.setattr(room, "_RETRY", (0.02, 0.1))
+    monkeypatch.setattr(room, "_LATER", 50)
     redis_server.cli("FLUSHALL")
 
     @asynccontextmanager
@@ -185,6 +186,30 @@ class Failing:
             return NotNow("not just now")
         self.taken.append(user)
         return None
+
+
+class Stuck(Failing):
+    """One that never takes the events of some users, and does not say so."""
+
+    def _take(self, user: str) -> Refused | NotNow | None:
+        if user.startswith("stuck"):
+            return NotNow("500")
+        self.taken.append(user)
+        return None
+
+
+async def test_nobody_waits_behind_events_that_are_never_taken(
+    start: Start, publisher: Publisher, redis_server: RedisServer
+) -> None:
+    """Though they are more than are looked at together, and due before."""
+    outlet = Stuck()
+    for number in range(room._USERS + 5):
+        await publisher.publish(for_user(f"stuck-{number}"))
+    await eventually(lambda: redis_server.cli("ZCARD", KEYS.away_due) == room._USERS + 5)
+    await publisher.publish(for_user("last", 0.1))
+    async with start(outlet):
+        await eventually(lambda: outlet.taken == ["last"])
+    assert redis_server.cli("ZCARD", KEYS.away_due) >= room._USERS + 5
 
 
 class Slow:
